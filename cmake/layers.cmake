@@ -1,0 +1,28 @@
+# seqmill_add_layer(<layer> <library>): every source of lib/<layer>/ as one OBJECT library, linked whole into <library>.
+# Layers under libseqmill.so share LibTorch's headers through one precompiled header.
+function(seqmill_add_layer layer library)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/lib/${layer}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  set(target seqmill-${layer})
+  add_library(${target} OBJECT ${sources})
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/lib)
+  target_link_libraries(${target} PUBLIC fmt::fmt)
+  if(library STREQUAL "seqmill")
+    target_link_libraries(${target} PUBLIC seqmill-torch)
+    target_precompile_headers(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/torch_pch.h)
+  elseif(layer STREQUAL "io" OR layer STREQUAL "text")
+    target_link_libraries(${target} PRIVATE ZLIB::ZLIB yaml-cpp nlohmann_json::nlohmann_json)
+    target_include_directories(${target} SYSTEM PRIVATE ${SENTENCEPIECE_INCLUDE_DIR})
+  elseif(layer STREQUAL "cli")
+    target_link_libraries(${target} PRIVATE CLI11::CLI11)
+  elseif(layer STREQUAL "kernel")
+    # Kernels are written so that the compiler may vectorise sums; nothing else in the project may reorder arithmetic.
+    target_compile_options(${target} PRIVATE -O3 -fno-math-errno -fno-trapping-math)
+  elseif(layer STREQUAL "base")
+    target_compile_definitions(${target} PRIVATE SEQMILL_VERSION="${PROJECT_VERSION}"
+      SEQMILL_BUILD_TYPE="${CMAKE_BUILD_TYPE}")
+  endif()
+  target_sources(${library} PRIVATE $<TARGET_OBJECTS:${target}>)
+endfunction()

@@ -1,0 +1,26 @@
+# Warnings, sanitizers, ccache and mold: everything that is about the compiler and not about the project.
+add_compile_options(-Wall -Wextra)
+if(SEQMILL_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(SEQMILL_SANITIZE)
+  add_compile_options(-fsanitize=${SEQMILL_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${SEQMILL_SANITIZE})
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # A precompiled header makes ccache refuse to cache unless it may trust the compiler's own check of it.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
+endif()
+
+find_program(MOLD mold)
+if(MOLD)
+  include(CheckLinkerFlag)
+  check_linker_flag(CXX -fuse-ld=mold SEQMILL_HAS_MOLD)
+  if(SEQMILL_HAS_MOLD)
+    add_link_options(-fuse-ld=mold)
+  endif()
+endif()
+add_link_options(-Wl,--as-needed)
+set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}:$ORIGIN")

@@ -1,0 +1,25 @@
+# One executable per tools/*.cpp. A tool that includes a header of a LibTorch layer is linked to libseqmill.so, any other to
+# libseqmill-base.so alone, so that it starts in milliseconds.
+file(GLOB tools CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/*.cpp)
+list(JOIN SEQMILL_TORCH_LAYERS "|" torch_pattern)
+set(installed seqmill-base)
+if(SEQMILL_TORCH)
+  list(APPEND installed seqmill)
+endif()
+foreach(source IN LISTS tools)
+  get_filename_component(tool ${source} NAME_WE)
+  file(STRINGS ${source} torch_includes REGEX "#include \"(${torch_pattern})/")
+  if(torch_includes AND NOT SEQMILL_TORCH)
+    continue()
+  endif()
+  add_executable(${tool} ${source})
+  if(torch_includes)
+    target_link_libraries(${tool} PRIVATE seqmill)
+  else()
+    target_link_libraries(${tool} PRIVATE seqmill-base)
+  endif()
+  list(APPEND installed ${tool})
+endforeach()
+install(TARGETS ${installed}
+  RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP)

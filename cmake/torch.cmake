@@ -1,0 +1,18 @@
+# LibTorch by its own package file when there is one (CMAKE_PREFIX_PATH of a downloaded or CUDA build), else Debian's libtorch-dev.
+# Either way the rest of the build sees one target, seqmill-torch. Its headers count as system headers: their warnings are not ours.
+add_library(seqmill-torch INTERFACE)
+find_package(Torch QUIET)
+if(Torch_FOUND)
+  target_include_directories(seqmill-torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+  target_link_libraries(seqmill-torch INTERFACE ${TORCH_LIBRARIES})
+  separate_arguments(SEQMILL_TORCH_FLAGS UNIX_COMMAND "${TORCH_CXX_FLAGS}")
+  target_compile_options(seqmill-torch INTERFACE ${SEQMILL_TORCH_FLAGS})
+else()
+  find_path(TORCH_INCLUDE_DIR ATen/ATen.h REQUIRED)
+  find_path(TORCH_API_INCLUDE_DIR torch/torch.h PATH_SUFFIXES torch/csrc/api/include REQUIRED)
+  find_library(TORCH_LIBRARY torch REQUIRED)
+  find_library(TORCH_CPU_LIBRARY torch_cpu REQUIRED)
+  find_library(C10_LIBRARY c10 REQUIRED)
+  target_include_directories(seqmill-torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIR} ${TORCH_API_INCLUDE_DIR})
+  target_link_libraries(seqmill-torch INTERFACE ${TORCH_LIBRARY} ${TORCH_CPU_LIBRARY} ${C10_LIBRARY})
+endif()

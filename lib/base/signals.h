@@ -1,0 +1,13 @@
+#pragma once
+// Stopping on request. SIGTERM, SIGINT and SIGUSR1 set a flag that long work looks at between steps; a second signal of
+// the same kind kills at once, as it does by default.
+
+namespace seqmill {
+
+/// Installs the handlers. SIGPIPE is left at its default, so that a filter whose reader went away ends quietly.
+void catch_stop_signals();
+
+/// The number of the first signal that asked this process to stop, or 0.
+int stop_signal();
+
+}  // namespace seqmill

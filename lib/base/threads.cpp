@@ -1,0 +1,68 @@
+#include "base/threads.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <exception>
+#include <mutex>
+
+// The entry points that g++ itself emits calls to. Calling them keeps this file free of pragmas, so that a build with clang
+// uses the same runtime (libgomp) that LibTorch was built with.
+extern "C" {
+void GOMP_parallel(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+int omp_get_thread_num();
+int omp_get_num_threads();
+int omp_in_parallel();
+void omp_set_num_threads(int);
+int omp_get_max_threads();
+}
+
+namespace seqmill {
+namespace {
+
+struct Region {
+  int64_t count;
+  int64_t parts;
+  const std::function<void(int64_t, int64_t)>* work;
+  std::mutex mutex;
+  std::exception_ptr error;
+};
+
+void run_part(void* data) {
+  auto& region = *static_cast<Region*>(data);
+  for (int64_t part = omp_get_thread_num(); part < region.parts; part += omp_get_num_threads()) {
+    try {
+      (*region.work)(region.count * part / region.parts, region.count * (part + 1) / region.parts);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(region.mutex);
+      if (!region.error) region.error = std::current_exception();
+    }
+  }
+}
+
+}  // namespace
+
+int available_threads() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+void set_threads(int count) { omp_set_num_threads(count > 0 ? count : available_threads()); }
+
+int threads() { return omp_get_max_threads(); }
+
+void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work) {
+  if (count <= 0) return;
+  const int64_t parts = std::min<int64_t>(threads(), std::max<int64_t>(1, count / std::max<int64_t>(1, grain)));
+  if (parts == 1 || omp_in_parallel()) {
+    work(0, count);
+    return;
+  }
+  Region region{count, parts, &work, {}, nullptr};
+  GOMP_parallel(run_part, &region, static_cast<unsigned>(parts), 0);
+  if (region.error) std::rethrow_exception(region.error);
+}
+
+}  // namespace seqmill

@@ -1,0 +1,21 @@
+#pragma once
+// Threads. There is one pool per process, the OpenMP runtime's, because LibTorch, OpenBLAS and oneDNN use it too: two pools
+// of spinning workers on the same cores slow each other down many times over.
+
+#include <cstdint>
+#include <functional>
+
+namespace seqmill {
+
+/// Cores this process may run on (its CPU affinity), at least 1.
+int available_threads();
+
+/// The number of threads parallel work of this thread may use from now on; 0 means `available_threads()`.
+void set_threads(int count);
+int threads();
+
+/// Calls `work(begin, end)` on contiguous parts of 0..count-1, at most one part per thread and no part smaller than `grain`
+/// (except the last). Parts depend only on count, grain and threads(). The first exception is thrown again after all parts end.
+void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work);
+
+}  // namespace seqmill

@@ -1,0 +1,59 @@
+#pragma once
+// Reading text line by line from a file, a .gz file (recognised by its first bytes, not its name) or "-" (standard input).
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace seqmill::io {
+
+/// A stream of bytes, decompressed when it is gzip.
+class ByteReader {
+ public:
+  explicit ByteReader(const std::string& path);
+  ~ByteReader();
+  ByteReader(ByteReader&&) noexcept;
+  ByteReader& operator=(ByteReader&&) noexcept;
+  /// Up to `size` bytes; 0 at the end. Blocks only until something is there. Read errors, a truncated or damaged .gz throw Error.
+  size_t read(char* buffer, size_t size);
+  const std::string& name() const;  ///< the path, or "standard input"
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+struct LineLimits {
+  int64_t max_bytes = 1 << 18;    ///< a longer line is an error: it is nearly always a file with the wrong line ends
+  bool allow_carriage_return = false;  ///< a CR before the line end is an error (a file from Windows) unless set
+};
+
+class LineReader {
+ public:
+  /// Throws Error when the file cannot be opened, or is a directory.
+  explicit LineReader(const std::string& path, LineLimits limits = {});
+  ~LineReader();
+  LineReader(LineReader&&) noexcept;
+  LineReader& operator=(LineReader&&) noexcept;
+
+  /// The next line without its LF; false at the end. A last line without LF counts; an empty file has no lines. Throws Error
+  /// "<file>:<line>: ..." for invalid UTF-8, NUL bytes, CR line ends and over-long lines.
+  bool next(std::string& line);
+  int64_t line_number() const;  ///< of the line last returned, from 1
+  const std::string& name() const;
+  /// True when `next` would have to wait for more input: the moment to answer what has been read (streaming filters).
+  bool would_block() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// All lines of a file.
+std::vector<std::string> read_lines(const std::string& path, LineLimits limits = {});
+
+/// The whole of a small file as it is (not decompressed). Throws Error past `max_bytes`.
+std::string read_file(const std::string& path, int64_t max_bytes = int64_t{1} << 30);
+
+}  // namespace seqmill::io

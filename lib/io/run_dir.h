@@ -1,0 +1,50 @@
+#pragma once
+// The run directory of a training tool (docs/formats.md) and what inference may be pointed at.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace seqmill::io {
+
+/// A run directory held by this process: created when missing, locked (flock on <dir>/.lock) until destroyed.
+class RunDir {
+ public:
+  /// Throws Error when the directory cannot be made or written, or when another process holds it (names its pid and host).
+  explicit RunDir(const std::string& path);
+  ~RunDir();
+  RunDir(const RunDir&) = delete;
+  RunDir& operator=(const RunDir&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+  /// Makes ckpt/step-<update, 8 digits>: `write(directory)` fills a temporary directory, every file in it is fsynced, it is renamed, and
+  /// ckpt/last is swapped to it. On any error the temporary directory is removed and nothing else has changed. An existing
+  /// checkpoint of the same update is replaced. Returns the directory's name ("step-00012000").
+  std::string save_checkpoint(int64_t update, const std::function<void(const std::string& directory)>& write);
+  /// Points ckpt/best (or another link) to a checkpoint, atomically.
+  void link(const std::string& name, const std::string& checkpoint);
+  /// The checkpoint a link points to ("step-00012000"), or "" when there is none.
+  std::string linked(const std::string& name) const;
+  /// Names of all complete checkpoints, oldest first.
+  std::vector<std::string> checkpoints() const;
+  void remove_checkpoint(const std::string& name);
+  std::string checkpoint_path(const std::string& name) const { return path_ + "/ckpt/" + name; }
+
+ private:
+  std::string path_;
+  int lock_ = -1;
+};
+
+/// The files inference reads. `--model` accepts a model directory (model.safetensors, config.yaml, vocab.spm), a checkpoint (the
+/// run's config and vocabulary are found two levels up) or a run (its best, else its last checkpoint).
+struct ModelFiles {
+  std::string weights;    ///< .../model.safetensors
+  std::string config;     ///< .../config.yaml
+  std::string directory;  ///< where vocab.spm (or vocab.src.spm and vocab.tgt.spm) lies
+};
+ModelFiles find_model(const std::string& path);
+
+}  // namespace seqmill::io

@@ -1,0 +1,51 @@
+#pragma once
+// Weights on disk in the safetensors container of Hugging Face (format 0.x): 8 bytes little-endian header length, a JSON
+// header {name: {dtype, shape, data_offsets}, "__metadata__": {string: string}}, then the tensors' bytes without gaps. Readers check
+// everything against the file's size before they trust or allocate anything.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace seqmill::io {
+
+enum class DType { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool };
+
+int64_t size_of(DType dtype);
+const char* name_of(DType dtype);  ///< as in the file: "F32"
+
+struct TensorRecord {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  const void* data = nullptr;  ///< little-endian, row-major
+  int64_t bytes() const;       ///< size_of(dtype) times the product of the shape
+};
+
+/// Maps a file; `data` pointers live as long as this object.
+class SafetensorsFile {
+ public:
+  /// Throws Error naming the file, the tensor and the byte: too short, header length past the file's end or past 100 MB, not JSON,
+  /// unknown dtype, negative or overflowing shape, offsets that differ from shape x dtype, overlap, leave gaps or leave the file.
+  explicit SafetensorsFile(const std::string& path);
+  ~SafetensorsFile();
+  SafetensorsFile(SafetensorsFile&&) noexcept;
+  SafetensorsFile& operator=(SafetensorsFile&&) noexcept;
+
+  const std::vector<TensorRecord>& tensors() const;  ///< in file order
+  const TensorRecord* find(const std::string& name) const;
+  const std::map<std::string, std::string>& metadata() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Writes the file at `path` (checked, fsynced, not atomic: callers write into a temporary directory or name). Names must be unique.
+/// The header is padded with spaces so that the data starts at a multiple of 64 bytes.
+void write_safetensors(const std::string& path, const std::vector<TensorRecord>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace seqmill::io
