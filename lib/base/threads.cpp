@@ -61,7 +61,8 @@ void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t
     return;
   }
   Region region{count, parts, &work, {}, nullptr};
-  GOMP_parallel(run_part, &region, static_cast<unsigned>(parts), 0);
+  // 0 asks for the default team: libgomp rebuilds its pool whenever the size of a team changes.
+  GOMP_parallel(run_part, &region, 0, 0);
   if (region.error) std::rethrow_exception(region.error);
 }
 

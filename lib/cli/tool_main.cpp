@@ -1,0 +1,276 @@
+#include "cli/tool_main.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <map>
+#include <new>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "base/threads.h"
+#include "cli/help.h"
+#include "io/yaml.h"
+
+namespace seqmill::cli {
+namespace {
+
+struct CommonOptions {
+  std::vector<std::string> config;
+  bool dump_config = false;
+  int64_t seed = 1;
+  int64_t threads = 0;
+  bool quiet = false;
+  std::string log_level = "info";
+  std::string color = "auto";
+
+  void declare(Options& options) {
+    options.group("Common");
+    options.add("config", config, "Read options from this YAML file; later files and flags win; short: -c")
+        .placeholder("FILE")
+        .transient();
+    options.add("dump-config", dump_config, "Print the resolved configuration as YAML and stop").transient();
+    options.add("seed", seed, "Seed of the named random streams").range(0);
+    options.add("threads", threads, "Threads to use; 0: all cores this process may use").range(0, 4096);
+    options.add("quiet", quiet, "Show warnings and errors only").transient();
+    options.add("log-level", log_level, "Least severe message to show")
+        .one_of({"debug", "info", "warning", "error", "off"})
+        .transient();
+    options.add("color", color, "Colours on standard error; NO_COLOR wins over auto")
+        .one_of({"auto", "always", "never"})
+        .transient();
+  }
+};
+
+using ConfigEntries = std::vector<io::ConfigEntry>;
+
+/// The configuration files named on the command line, found before any option is known.
+std::vector<std::string> scan_config_files(const std::vector<std::string>& arguments) {
+  std::vector<std::string> files;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    if ((word == "-c" || word == "--config") && i + 1 < arguments.size()) {
+      files.push_back(arguments[++i]);
+    } else if (starts_with(word, "--config=")) {
+      files.push_back(word.substr(9));
+    }
+  }
+  return files;
+}
+
+/// Every "--key value" and configuration key as raw text, last one winning: enough to look up `model.type`.
+std::map<std::string, std::string> scan_previews(const std::vector<std::string>& arguments, const ConfigEntries& config) {
+  std::map<std::string, std::string> previews;
+  for (const io::ConfigEntry& entry : config) {
+    if (entry.values.size() == 1) previews[entry.key] = entry.values[0];
+  }
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (!starts_with(arguments[i], "--")) continue;
+    const std::string word = arguments[i].substr(2);
+    const size_t equals = word.find('=');
+    if (equals != std::string::npos) {
+      previews[word.substr(0, equals)] = word.substr(equals + 1);
+    } else if (i + 1 < arguments.size()) {
+      previews[word] = arguments[i + 1];
+    }
+  }
+  return previews;
+}
+
+void apply_config(const ConfigEntries& entries, Options& options) {
+  for (const io::ConfigEntry& entry : entries) {
+    Option* option = options.find(entry.key);
+    if (!option || entry.key == "config") {
+      std::vector<std::string> keys;
+      for (const auto& known : options.all()) keys.push_back(known->key());
+      const std::string guess = nearest(entry.key, keys);
+      fail_usage("{}:{}: unknown key '{}'{}", entry.file, entry.line, entry.key,
+                 guess.empty() ? "" : fmt::format("; did you mean '{}'?", guess));
+    }
+    if (entry.is_list && !option->is_list()) {
+      fail_usage("{}:{}: {}: expected one value, found a list", entry.file, entry.line, entry.key);
+    }
+    const std::string wrong = option->set(entry.values);
+    if (!wrong.empty()) fail_usage("{}:{}: {}: {}", entry.file, entry.line, entry.key, wrong);
+  }
+}
+
+struct ParsedFlags {
+  std::map<std::string, std::vector<std::string>> values;
+  std::map<std::string, std::vector<bool>> switches;
+  bool help = false, version = false;
+};
+
+[[noreturn]] void fail_unknown(const std::string& word, const Options& options) {
+  if (!starts_with(word, "-") || word == "-") {
+    fail_usage("unexpected argument '{}': input and output are given by flags or through standard input and output", word);
+  }
+  std::vector<std::string> flags{"--help", "--version"};
+  for (const auto& option : options.all()) flags.push_back("--" + option->key());
+  const std::string guess = nearest(word.substr(0, word.find('=')), flags);
+  fail_usage("unknown option '{}'{}", word, guess.empty() ? "; see --help" : fmt::format("; did you mean '{}'?", guess));
+}
+
+ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& options) {
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  ParsedFlags parsed;
+  app.add_flag("-h,--help", parsed.help);
+  app.add_flag("--version", parsed.version);
+  for (const auto& option : options.all()) {
+    const std::string& key = option->key();
+    if (option->is_flag()) {
+      auto& states = parsed.switches[key];
+      app.add_flag_callback("--" + key, [&states] { states.push_back(true); })->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+      app.add_flag_callback("--no-" + key, [&states] { states.push_back(false); })->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    } else {
+      const std::string names = (key == "config" ? "-c,--" : "--") + key;
+      CLI::Option* added = app.add_option(names, parsed.values[key])->allow_extra_args(false);
+      if (!option->is_list()) added->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    }
+  }
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them last first
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    fail_usage("{}", error.what());
+  }
+  if (parsed.help || parsed.version) return parsed;
+  const std::vector<std::string> extras = app.remaining();
+  if (!extras.empty()) fail_unknown(extras.front(), options);
+  return parsed;
+}
+
+void apply_flags(const ParsedFlags& parsed, Options& options) {
+  for (const auto& option : options.all()) {
+    std::vector<std::string> values;
+    if (const auto found = parsed.values.find(option->key()); found != parsed.values.end()) values = found->second;
+    if (const auto found = parsed.switches.find(option->key()); found != parsed.switches.end() && !found->second.empty()) {
+      values = {found->second.back() ? "true" : "false"};
+    }
+    if (values.empty()) continue;
+    const std::string wrong = option->set(values);
+    if (!wrong.empty()) fail_usage("--{}: {}", option->key(), wrong);
+  }
+}
+
+void check_required(const Options& options) {
+  std::vector<std::string> missing;
+  for (const auto& option : options.all()) {
+    if (option->is_required() && !option->is_given()) missing.push_back("--" + option->key());
+  }
+  if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
+}
+
+std::string resolved_yaml(const Options& options) {
+  std::vector<io::ConfigEntry> entries;
+  for (const auto& option : options.all()) {
+    if (option->is_transient()) continue;
+    io::ConfigEntry entry;
+    entry.key = option->key();
+    entry.values = option->values();
+    entry.is_list = option->is_list();
+    entries.push_back(entry);
+  }
+  return io::emit_yaml(entries);
+}
+
+void set_up_logging(const CommonOptions& common) {
+  log::Level level = log::Level::kInfo;
+  log::parse_level(common.log_level, level);
+  if (common.quiet) level = std::max(level, log::Level::kWarning);
+  log::set_level(level);
+  const char* no_color = std::getenv("NO_COLOR");
+  const bool plain = no_color && *no_color;
+  log::set_color(common.color == "always" || (common.color == "auto" && !plain && isatty(STDERR_FILENO)));
+}
+
+Invocation make_invocation(int argc, char** argv, const CommonOptions& common, const Options& options) {
+  Invocation call;
+  call.seed = static_cast<uint64_t>(common.seed);
+  set_threads(static_cast<int>(common.threads));
+  call.threads = threads();
+  call.quiet = common.quiet;
+  call.progress = isatty(STDERR_FILENO) && !common.quiet;
+  std::vector<std::string> words;
+  for (int i = 0; i < argc; ++i) words.push_back(quote_shell(argv[i]));
+  call.command_line = join(words, " ");
+  call.config_yaml = resolved_yaml(options);
+  const std::time_t now = std::time(nullptr);
+  char text[64] = "";
+  std::tm parts{};
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &parts));
+  call.started = text;
+  if (gethostname(text, sizeof text - 1) == 0) call.host = text;
+  return call;
+}
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void flush_stdout() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail_errno("cannot write to standard output");
+}
+
+void run_tool(int argc, char** argv, const Tool& tool) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool wants_text = std::any_of(arguments.begin(), arguments.end(), [](const std::string& word) {
+    return word == "-h" || word == "--help" || word == "--version";
+  });
+  ConfigEntries config;
+  if (!wants_text) {
+    for (const std::string& file : scan_config_files(arguments)) {
+      const ConfigEntries entries = io::read_yaml(file);
+      config.insert(config.end(), entries.begin(), entries.end());
+    }
+  }
+  Options options;
+  options.set_previews(scan_previews(arguments, config));
+  CommonOptions common;
+  tool.declare(options);
+  common.declare(options);
+  const ParsedFlags parsed = parse_flags(arguments, options);
+  if (parsed.help || parsed.version) {
+    print(parsed.help ? help_text(tool, options) : version_text(tool));
+    return flush_stdout();
+  }
+  apply_config(config, options);
+  apply_flags(parsed, options);
+  set_up_logging(common);
+  if (common.dump_config) {
+    print(resolved_yaml(options));
+    return flush_stdout();
+  }
+  check_required(options);
+  tool.run(make_invocation(argc, argv, common, options));
+  flush_stdout();
+}
+
+}  // namespace
+
+int tool_main(int argc, char** argv, const Tool& tool) {
+  const auto report = [&tool](const std::string& message, int code) {
+    log::status_line("");
+    log::error("{}: {}", tool.name, message);
+    return code;
+  };
+  try {
+    run_tool(argc, argv, tool);
+    return kExitDone;
+  } catch (const Error& error) {
+    return report(error.what(), error.exit_code());
+  } catch (const std::bad_alloc&) {
+    return report("out of memory; a smaller --batch-tokens or model needs less", kExitFailure);
+  } catch (const std::exception& error) {
+    return report(error.what(), kExitFailure);
+  }
+}
+
+}  // namespace seqmill::cli
