@@ -17,6 +17,8 @@ class ByteReader {
   ByteReader& operator=(ByteReader&&) noexcept;
   /// Up to `size` bytes; 0 at the end. Blocks only until something is there. Read errors, a truncated or damaged .gz throw Error.
   size_t read(char* buffer, size_t size);
+  /// False when a read would have to wait for more input.
+  bool ready() const;
   const std::string& name() const;  ///< the path, or "standard input"
 
  private:
@@ -26,7 +28,8 @@ class ByteReader {
 
 struct LineLimits {
   int64_t max_bytes = 1 << 18;    ///< a longer line is an error: it is nearly always a file with the wrong line ends
-  bool allow_carriage_return = false;  ///< a CR before the line end is an error (a file from Windows) unless set
+  /// A CR before the line end (a file from Windows) is an error unless this is set; then it is dropped with the LF.
+  bool allow_carriage_return = false;
 };
 
 class LineReader {

@@ -20,7 +20,7 @@ struct TensorRecord {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
-  const void* data = nullptr;  ///< little-endian, row-major
+  const void* data = nullptr;  ///< little-endian, row-major; in a file of others perhaps not aligned to the element size
   int64_t bytes() const;       ///< size_of(dtype) times the product of the shape
 };
 
@@ -44,7 +44,8 @@ class SafetensorsFile {
 };
 
 /// Writes the file at `path` (checked, fsynced, not atomic: callers write into a temporary directory or name). Names must be unique.
-/// The header is padded with spaces so that the data starts at a multiple of 64 bytes.
+/// The header is padded with spaces so that the data starts at a multiple of 64 bytes; tensors of wider elements come first,
+/// otherwise in the order given, so that each is aligned to its element size.
 void write_safetensors(const std::string& path, const std::vector<TensorRecord>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
