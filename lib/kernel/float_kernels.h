@@ -1,0 +1,68 @@
+#pragma once
+// float32 kernels on raw pointers. Each works on the part it is given, in one thread; callers share the work out. The same source
+// is compiled once per instruction set and the best one that this CPU has is chosen when the program starts.
+
+#include <cstdint>
+
+namespace seqmill::kernel {
+
+/// A dropout mask that is never stored: element i is kept when hash(key, i) falls under keep_probability.
+struct DropoutMask {
+  uint64_t key = 0;
+  float probability = 0;  ///< of dropping, in [0, 1); kept values are divided by 1 - probability
+};
+
+/// One head of scaled dot-product attention (Vaswani et al., 2017, eq. 1) over one sequence. Strides are in floats between rows.
+struct AttentionHead {
+  const float* q;       ///< [q_length, dim]
+  const float* k;       ///< [k_length, dim]
+  const float* v;       ///< [k_length, dim]
+  int64_t q_stride, k_stride, v_stride;
+  int64_t q_length, k_length, dim;
+  bool causal;          ///< query i sees keys 0 .. i + (k_length - q_length)
+  float scale;          ///< usually 1 / sqrt(dim)
+  DropoutMask dropout;  ///< on the attention weights; element index = mask_offset + i * k_length + j
+  int64_t mask_offset;
+};
+
+struct FloatKernels {
+  const char* instruction_set;
+
+  /// out[i] = (residual ? residual[i] : 0) + x[i] * mask(first + i) / (1 - p). In place is allowed.
+  void (*dropout)(const float* x, const float* residual, float* out, int64_t first, int64_t count, DropoutMask mask);
+
+  /// `weights` [q_length, k_length] receives the softmax before dropout (for the backward pass); `out` [q_length, dim] is
+  /// overwritten. A query that sees no key gives zeros.
+  void (*attention_forward)(const AttentionHead& head, float* weights, float* out, int64_t out_stride);
+  /// Writes the gradients of q, k and v (rows with the strides of q, k, v in their gradient arrays, which are overwritten).
+  void (*attention_backward)(const AttentionHead& head, const float* weights, const float* grad_out,
+                             int64_t grad_out_stride, float* grad_q, float* grad_k, float* grad_v);
+
+  /// Label-smoothed cross-entropy of one row (Szegedy et al., 2016, section 7): the target distribution is 1 - smoothing on `target`
+  /// plus smoothing / size everywhere. Returns the loss; *nll = -log p(target). With `gradient`, `logits` is overwritten by
+  /// d loss / d logits.
+  float (*cross_entropy)(float* logits, int64_t size, int64_t target, float smoothing, bool gradient, float* nll);
+
+  /// logits -> log-probabilities, in place.
+  void (*log_softmax)(float* logits, int64_t size);
+
+  /// One step of Adam (Kingma & Ba, 2015) with decoupled weight decay (Loshchilov & Hutter, 2019) when `decoupled`, else L2:
+  /// gradient * gradient_scale is the gradient; `step_size` and `root_correction` carry the bias corrections:
+  /// p -= step_size * m / (sqrt(v) * root_correction + epsilon).
+  void (*adam)(float* parameter, const float* gradient, float* m, float* v, int64_t count, float gradient_scale,
+               float step_size, float root_correction, float beta1, float beta2, float epsilon, float weight_decay,
+               float learning_rate, bool decoupled);
+
+  /// Sum of squares in double.
+  double (*sum_of_squares)(const float* x, int64_t count);
+  /// average = decay * average + (1 - decay) * x
+  void (*moving_average)(float* average, const float* x, int64_t count, float decay);
+  /// Every row of out [rows, columns] = bias.
+  void (*fill_rows)(const float* bias, float* out, int64_t rows, int64_t columns);
+  /// sum[j] += over rows of x [rows, columns].
+  void (*add_column_sums)(const float* x, float* sum, int64_t rows, int64_t columns);
+};
+
+const FloatKernels& float_kernels();
+
+}  // namespace seqmill::kernel

@@ -1,0 +1,17 @@
+#pragma once
+// Dense float32 products through oneDNN's sgemm, row-major. They use the process's thread pool.
+
+#include <cstdint>
+
+namespace seqmill::kernel {
+
+/// c [m, n] = op(a) op(b) + beta c, where op transposes when asked: a is [m, k] (transposed: [k, m]), b is [k, n] (transposed:
+/// [n, k]). Leading dimensions are the row lengths. m, n or k may be 0.
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+          int64_t ldb, float beta, float* c, int64_t ldc);
+
+/// Rows are computed alike, bit for bit, whatever the number of other rows, when m is a multiple of this: below it, and in the
+/// remainder, the library uses kernels that add in another order.
+constexpr int64_t kInvariantRows = 24;
+
+}  // namespace seqmill::kernel

@@ -1,0 +1,228 @@
+#include "tensor/attention.h"
+
+#include <numeric>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "tensor/runtime.h"
+
+namespace seqmill::tensor {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Where queries, keys and values lie: columns of two matrices (of one matrix in self-attention).
+struct Layout {
+  int64_t dim = 0;  ///< model dimension D
+  int64_t q_column = 0, k_column = 0, v_column = 0;
+  bool shared = false;  ///< queries, keys and values in one matrix
+};
+
+struct Plan : torch::CustomClassHolder {
+  Layout layout;
+  Spans q, k;
+  int64_t heads = 1;
+  bool causal = false;
+  kernel::DropoutMask mask;
+  std::vector<int64_t> weights_offset;  ///< per sequence, into the array of all attention weights; one more at the end
+};
+
+std::vector<int64_t> weight_offsets(const Spans& q, const Spans& k, int64_t heads) {
+  std::vector<int64_t> offsets{0};
+  for (size_t s = 0; s < q.length.size(); ++s) offsets.push_back(offsets.back() + heads * q.length[s] * k.length[s]);
+  return offsets;
+}
+
+kernel::AttentionHead head_of(const Plan& plan, const float* q_matrix, const float* kv_matrix, int64_t q_width,
+                              int64_t kv_width, int64_t sequence, int64_t head) {
+  const auto s = static_cast<size_t>(sequence);
+  const int64_t head_dim = plan.layout.dim / plan.heads;
+  kernel::AttentionHead out{};
+  out.q = q_matrix + plan.q.begin[s] * q_width + plan.layout.q_column + head * head_dim;
+  out.k = kv_matrix + plan.k.begin[s] * kv_width + plan.layout.k_column + head * head_dim;
+  out.v = kv_matrix + plan.k.begin[s] * kv_width + plan.layout.v_column + head * head_dim;
+  out.q_stride = q_width;
+  out.k_stride = out.v_stride = kv_width;
+  out.q_length = plan.q.length[s];
+  out.k_length = plan.k.length[s];
+  out.dim = head_dim;
+  out.causal = plan.causal;
+  out.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  out.dropout = plan.mask;
+  out.mask_offset = plan.weights_offset[s] + head * out.q_length * out.k_length;
+  return out;
+}
+
+/// Calls work(sequence, head) for all of them, shared out among the threads.
+template <typename Work>
+void for_each_head(const Plan& plan, Work work) {
+  const int64_t tasks = plan.q.count() * plan.heads;
+  const int64_t weight = plan.weights_offset.back() * plan.layout.dim / plan.heads;  // multiply-adds of one product
+  const int64_t grain = weight < (1 << 16) ? tasks : std::max<int64_t>(1, tasks * (1 << 15) / std::max<int64_t>(1, weight));
+  parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) work(task / plan.heads, task % plan.heads);
+  });
+}
+
+at::Tensor forward_fast(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, at::Tensor& weights) {
+  weights = at::empty({plan.weights_offset.back()}, q_matrix.options());
+  at::Tensor out = at::empty({q_matrix.size(0), plan.layout.dim}, q_matrix.options());
+  const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>();
+  float *weight = weights.data_ptr<float>(), *target = out.data_ptr<float>();
+  const int64_t dim = plan.layout.dim;
+  for_each_head(plan, [&](int64_t s, int64_t h) {
+    const kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
+    kernel::float_kernels().attention_forward(
+        head, weight + head.mask_offset, target + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim);
+  });
+  return out;
+}
+
+struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q_matrix, const at::Tensor& kv_matrix,
+                            const c10::intrusive_ptr<Plan>& plan) {
+    at::Tensor weights;
+    at::Tensor out = forward_fast(q_matrix, kv_matrix, *plan, weights);
+    context->save_for_backward({q_matrix, kv_matrix, weights});
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &q_matrix = saved[0], &kv_matrix = saved[1], &weights = saved[2];
+    const auto capsule = context->saved_data["plan"].toCapsule();
+    const Plan& plan = *static_cast<const Plan*>(capsule.get());
+    const at::Tensor upper = grads[0].contiguous();
+    at::Tensor grad_q = at::empty_like(q_matrix);
+    at::Tensor grad_kv = plan.layout.shared ? grad_q : at::empty_like(kv_matrix);
+    const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>(), *weight = weights.data_ptr<float>(),
+                *from = upper.data_ptr<float>();
+    const int64_t dim = plan.layout.dim;
+    for_each_head(plan, [&](int64_t s, int64_t h) {
+      const kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
+      float* q_base = grad_q.data_ptr<float>() + (head.q - q);
+      float* kv_base = grad_kv.data_ptr<float>();
+      kernel::float_kernels().attention_backward(
+          head, weight + head.mask_offset, from + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim, q_base,
+          kv_base + (head.k - kv), kv_base + (head.v - kv));
+    });
+    return {grad_q, plan.layout.shared ? at::Tensor() : grad_kv, {}};
+  }
+};
+
+/// Row numbers of the padded matrix [sequences, longest], 0 where there is padding, and where that is.
+struct Padding {
+  at::Tensor rows;     ///< [B * T] int64
+  at::Tensor present;  ///< [B, T] bool
+  int64_t longest = 0;
+};
+
+Padding pad(const Spans& spans, at::Device device) {
+  Padding padding;
+  for (const int64_t length : spans.length) padding.longest = std::max(padding.longest, length);
+  padding.rows = at::zeros({spans.count(), padding.longest}, at::kLong);
+  padding.present = at::zeros({spans.count(), padding.longest}, at::kBool);
+  auto* rows = padding.rows.data_ptr<int64_t>();
+  auto* present = padding.present.data_ptr<bool>();
+  for (int64_t s = 0; s < spans.count(); ++s) {
+    for (int64_t t = 0; t < spans.length[static_cast<size_t>(s)]; ++t) {
+      rows[s * padding.longest + t] = spans.begin[static_cast<size_t>(s)] + t;
+      present[s * padding.longest + t] = true;
+    }
+  }
+  padding.rows = padding.rows.view({-1}).to(device);
+  padding.present = padding.present.to(device);
+  return padding;
+}
+
+/// The same function by LibTorch's operators, for other devices and types: pads, multiplies, unpads. Queries must be packed.
+at::Tensor attention_general(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, double dropout_rate,
+                             bool drops) {
+  const Padding q_padding = pad(plan.q, q_matrix.device()), k_padding = pad(plan.k, q_matrix.device());
+  const int64_t sequences = plan.q.count(), dim = plan.layout.dim, head_dim = dim / plan.heads;
+  const auto heads_of = [&](const at::Tensor& matrix, int64_t column, const Padding& padding) {
+    return matrix.narrow(1, column, dim)
+        .index_select(0, padding.rows)
+        .view({sequences, padding.longest, plan.heads, head_dim})
+        .transpose(1, 2);
+  };
+  const at::Tensor q = heads_of(q_matrix, plan.layout.q_column, q_padding);
+  const at::Tensor k = heads_of(kv_matrix, plan.layout.k_column, k_padding);
+  const at::Tensor v = heads_of(kv_matrix, plan.layout.v_column, k_padding);
+  at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
+  at::Tensor hidden = k_padding.present.logical_not().view({sequences, 1, 1, k_padding.longest});
+  if (plan.causal) {
+    const at::Tensor future = at::ones({q_padding.longest, k_padding.longest}, hidden.options()).triu(1);
+    hidden = hidden.logical_or(future.view({1, 1, q_padding.longest, k_padding.longest}));
+  }
+  at::Tensor weights = at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1);
+  if (drops) weights = at::dropout(weights, dropout_rate, true);
+  const at::Tensor padded = at::matmul(weights, v).transpose(1, 2).reshape({-1, dim});
+  return padded.index_select(0, at::nonzero(q_padding.present.view({-1})).view({-1}));
+}
+
+at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Tensor& kv_matrix, const Spans& kv_spans,
+                  const Layout& layout, const AttentionSettings& settings) {
+  auto plan = c10::make_intrusive<Plan>();
+  plan->layout = layout;
+  plan->q = q_spans;
+  plan->k = kv_spans;
+  plan->heads = settings.heads;
+  plan->causal = settings.causal;
+  const bool drops = settings.stream && settings.dropout > 0;
+  if (drops) plan->mask = settings.stream->next(settings.dropout);
+  plan->weights_offset = weight_offsets(q_spans, kv_spans, settings.heads);
+  if (!is_fast(q_matrix) || !is_fast(kv_matrix)) {
+    return attention_general(q_matrix, kv_matrix, *plan, settings.dropout, drops);
+  }
+  if (plan->weights_offset.back() > (int64_t{1} << 32)) fail("a batch needs more than 2^32 attention weights; lower --batch-tokens");
+  if (at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad())) {
+    return AttentionFunction::apply(q_matrix, kv_matrix, plan);
+  }
+  at::Tensor weights;
+  return forward_fast(q_matrix, kv_matrix, *plan, weights);
+}
+
+}  // namespace
+
+int64_t Spans::rows() const { return std::accumulate(length.begin(), length.end(), int64_t{0}); }
+
+Spans Spans::packed(std::vector<int64_t> lengths) {
+  Spans spans;
+  int64_t row = 0;
+  for (const int64_t length : lengths) {
+    spans.begin.push_back(row);
+    row += length;
+  }
+  spans.length = std::move(lengths);
+  return spans;
+}
+
+at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const AttentionSettings& settings) {
+  const int64_t dim = qkv.size(1) / 3;
+  return attend(qkv, spans, qkv, spans, {dim, 0, dim, 2 * dim, true}, settings);
+}
+
+at::Tensor cross_attention(const at::Tensor& q, const Spans& q_spans, const at::Tensor& kv, const Spans& kv_spans,
+                           const AttentionSettings& settings) {
+  const int64_t dim = q.size(1);
+  return attend(q, q_spans, kv, kv_spans, {dim, 0, 0, dim, false}, settings);
+}
+
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, int64_t dim, int64_t heads, int64_t parts) {
+  const int64_t rows = x.size(0), half = dim / heads / 2;
+  const at::Tensor index = at::arange(half, x.options());
+  const at::Tensor frequency = at::exp(index * (-std::log(10000.0) / static_cast<double>(half)));
+  const at::Tensor angle = positions.to(x.scalar_type()).unsqueeze(1) * frequency;
+  const at::Tensor cosine = at::cos(angle).view({rows, 1, half}), sine = at::sin(angle).view({rows, 1, half});
+  const at::Tensor turned = x.narrow(1, 0, parts * dim).reshape({rows, parts * heads, 2 * half});
+  const at::Tensor first = turned.narrow(2, 0, half), second = turned.narrow(2, half, half);
+  const at::Tensor result =
+      at::cat({first * cosine - second * sine, second * cosine + first * sine}, 2).view({rows, parts * dim});
+  if (parts * dim == x.size(1)) return result;
+  return at::cat({result, x.narrow(1, parts * dim, x.size(1) - parts * dim)}, 1);
+}
+
+}  // namespace seqmill::tensor

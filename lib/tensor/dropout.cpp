@@ -1,0 +1,53 @@
+#include "tensor/dropout.h"
+
+#include "base/threads.h"
+#include "tensor/runtime.h"
+
+namespace seqmill::tensor {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kGrain = 1 << 15;
+
+at::Tensor apply(const at::Tensor& x, const at::Tensor& residual, kernel::DropoutMask mask) {
+  at::Tensor out = at::empty_like(x);
+  const float* from = x.data_ptr<float>();
+  const float* base = residual.defined() ? residual.data_ptr<float>() : nullptr;
+  float* to = out.data_ptr<float>();
+  parallel_for(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    kernel::float_kernels().dropout(from + begin, base ? base + begin : nullptr, to + begin, begin, end - begin, mask);
+  });
+  return out;
+}
+
+struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& residual, int64_t key,
+                            double probability) {
+    context->saved_data["key"] = key;
+    context->saved_data["probability"] = probability;
+    return apply(x, residual, {static_cast<uint64_t>(key), static_cast<float>(probability)});
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const kernel::DropoutMask mask{static_cast<uint64_t>(context->saved_data["key"].toInt()),
+                                   static_cast<float>(context->saved_data["probability"].toDouble())};
+    const at::Tensor upper = grads[0].contiguous();
+    return {apply(upper, {}, mask), context->needs_input_grad(1) ? upper : at::Tensor(), {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual) {
+  if (!stream || probability <= 0) return residual.defined() ? residual + x : x;
+  const kernel::DropoutMask mask = stream->next(probability);
+  if (!is_fast(x) || (residual.defined() && !is_fast(residual))) {
+    const at::Tensor dropped = at::dropout(x, probability, true);
+    return residual.defined() ? residual + dropped : dropped;
+  }
+  return DropoutFunction::apply(x, residual, static_cast<int64_t>(mask.key), static_cast<double>(mask.probability));
+}
+
+}  // namespace seqmill::tensor

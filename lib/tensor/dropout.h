@@ -1,0 +1,27 @@
+#pragma once
+// Dropout from counter-based random numbers: masks are functions of (seed, update, call, element), so they need no storage and no
+// state in a checkpoint, and a resumed run draws the same ones.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "base/rng.h"
+#include "kernel/float_kernels.h"
+
+namespace seqmill::tensor {
+
+/// Hands out one mask after another for one update (or one micro-batch of it).
+class DropoutStream {
+ public:
+  DropoutStream(uint64_t seed, uint64_t update, uint64_t micro_batch = 0) : rng_(seed, "dropout", (update << 20) + micro_batch) {}
+  kernel::DropoutMask next(double probability) { return {rng_.next(), static_cast<float>(probability)}; }
+
+ private:
+  Rng rng_;
+};
+
+/// x with dropout, plus `residual` when it is defined; both of one shape. `stream` null (evaluation) or probability 0: no dropout.
+at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual = {});
+
+}  // namespace seqmill::tensor

@@ -1,0 +1,32 @@
+#include "tensor/runtime.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <malloc.h>
+#include <torch/version.h>
+
+#include "base/threads.h"
+#include "base/version.h"
+
+namespace seqmill::tensor {
+namespace {
+
+const bool version_line = (add_version_line("LibTorch", TORCH_VERSION), true);
+
+}  // namespace
+
+void set_up_runtime(int threads) {
+  // glibc serves blocks above 128 KiB by mmap and returns them at once: each step would fault its memory in again.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 2047 << 20);
+  mallopt(M_TOP_PAD, 64 << 20);
+  set_threads(threads);
+  at::set_num_threads(threads);
+  at::globalContext().setDeterministicAlgorithms(true, true);
+}
+
+bool is_fast(const at::Tensor& tensor) {
+  return tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_contiguous();
+}
+
+}  // namespace seqmill::tensor
