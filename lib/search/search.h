@@ -11,43 +11,72 @@
 namespace seqmill::search {
 
 struct SearchOptions {
-  int64_t beam = 5;                      ///< 1: greedy
-  int64_t n_best = 1;
-  std::string length_penalty = "average";  ///< none, average: logprob / length^alpha, gnmt: logprob / ((5 + length) / 6)^alpha (Wu et al., 2016, eq. 14)
-  double alpha = 1.0;
-  int64_t min_length = 0;                ///< target tokens before the end symbol is allowed
-  int64_t max_length = 256;              ///< hard limit of target tokens
-  double max_ratio = 2.0;                ///< and max_ratio * source tokens + max_extra
+  int64_t beam = 5;    ///< 1: greedy
+  int64_t n_best = 1;  ///< hypotheses per sentence; with `sample`: independent samples, else at most `beam`
+  /// none: logprob; average: logprob / length^alpha; gnmt: logprob / ((5 + length) / 6)^alpha (Wu et al., 2016,
+  /// eq. 14). `length` counts the end symbol when it was reached, and is at least 1.
+  std::string length_penalty = "average";
+  double alpha = 1.0;          ///< >= 0
+  int64_t min_length = 0;      ///< target tokens before the end symbol is allowed, within the limit below
+  int64_t max_length = 256;    ///< hard limit of target tokens, the end symbol not counted
+  double max_ratio = 2.0;      ///< and floor(max_ratio * source tokens) + max_extra
   int64_t max_extra = 20;
-  bool sample = false;
-  double temperature = 1.0;
-  int64_t top_k = 0;                     ///< 0: all
-  double top_p = 1.0;
-  int64_t diverse_groups = 1;            ///< diverse beam search (Vijayakumar et al., 2018): groups of beam/groups
-  double diverse_strength = 0.5;
+  bool early_stop = false;     ///< end a sentence once `beam` hypotheses are finished, as fairseq does
+  bool sample = false;         ///< draw tokens; `beam` is then without meaning
+  double temperature = 1.0;    ///< >= 0.001; log-probabilities are divided by it before top_k and top_p
+  int64_t top_k = 0;           ///< draw among the k most probable tokens; 0: all
+  double top_p = 1.0;          ///< in (0, 1]: and among the fewest whose share is >= top_p (Holtzman et al., 2020)
+  int64_t diverse_groups = 1;  ///< diverse beam search (Vijayakumar et al., 2018): groups of beam / diverse_groups
+  double diverse_strength = 0.5;  ///< its lambda, >= 0; diversity is Hamming's
 
   void declare(Options& options);
-  /// Throws a usage error for combinations that make no sense (n-best above the beam, groups that do not divide the beam, ...).
+  /// Throws a usage error for combinations that make no sense (n-best above the beam, groups that do not divide
+  /// the beam, --top-k without --sample, ...).
   void check() const;
 };
 
 struct Hypothesis {
   std::vector<int32_t> tokens;  ///< without begin and end symbols; a forced prefix is included
-  double logprob = 0;           ///< natural log of the model's probability, end symbol included when it was reached
+  double logprob = 0;           ///< natural log of the model's probability, with the end symbol's if reached
   double score = 0;             ///< logprob after the length penalty: what hypotheses are ranked by
   bool finished = true;         ///< false: cut off at the length limit
 };
 
 /// What differs between the sentences of a batch.
 struct SentenceInput {
-  int64_t source_length = 0;        ///< tokens, for the length limit
-  std::vector<int32_t> prefix;      ///< forced first tokens
-  uint64_t line = 0;                ///< number of the line in the whole input: the sampling stream is (seed, "sample", line)
+  int64_t source_length = 0;    ///< tokens, for the length limit
+  std::vector<int32_t> prefix;  ///< forced first tokens, no end symbol; the limit is never below their number
+  uint64_t line = 0;            ///< number of the line in the whole input, from 0; it selects the sampling stream
 };
 
-/// Per sentence up to n_best hypotheses, best first. The result for a sentence does not depend on the others of the batch (beyond the
-/// rounding of the decoder). Finished sentences and rows leave the batch at once. Ties are broken by the smaller token id.
-std::vector<std::vector<Hypothesis>> search(StepDecoder& decoder, const std::vector<SentenceInput>& inputs, int32_t bos,
-                                            int32_t eos, const SearchOptions& options, uint64_t seed);
+/// Per sentence 1 to n_best hypotheses. The result for a sentence does not depend on the others of the batch
+/// (beyond the rounding of the decoder). Ties are broken by the smaller token id, then by the better-ranked row of
+/// the beam. Rows that can no longer change the result leave the batch at once.
+///
+/// Beam: per step the 2 * beam best continuations of a sentence's rows are ranked by logprob; an end symbol among
+/// the first `beam` of them finishes a hypothesis, the first `beam` other ones live on. A row is dropped when the
+/// n_best places are taken and its best attainable score is no better than the worst of them. Log-probabilities
+/// only fall, but for `average` and `gnmt` a score can rise with the length, so the best attainable score is the
+/// present logprob at the maximum length: the result is that of going on to the limit. `early_stop` ends a
+/// sentence after the step in which `beam` hypotheses have finished instead: fewer steps, and now and then a lower
+/// score.
+///
+/// At the limit a hypothesis may still take the end symbol by the rule above; rows that do not are cut off
+/// (finished = false) and compete with the finished ones by score. So are rows from which every continuation has
+/// probability 0.
+///
+/// Diverse beam: group g ranks its continuations by logprob - strength * (number of times groups 1..g-1 took the
+/// token in this step); the penalty is not accumulated and does not enter logprob or score. A group ends by the
+/// rule above, with its beam / groups best hypotheses in place of n_best. The result is the best n_best distinct
+/// ones of all groups.
+///
+/// Sampling: sample s of a line draws from the stream Rng(seed, "sample", line) for s = 0, else from Rng(<that
+/// stream's key>, "sample", s), one uniform number per token. Samples are returned in this order, others best
+/// first. logprob is that of the model, without temperature and truncation.
+///
+/// Throws Error when the decoder gives a log-probability that is NaN or plus infinity, when `inputs` do not match
+/// the decoder's sentences, or when a prefix holds the end symbol or an id outside the vocabulary.
+std::vector<std::vector<Hypothesis>> search(StepDecoder& decoder, const std::vector<SentenceInput>& inputs,
+                                            int32_t bos, int32_t eos, const SearchOptions& options, uint64_t seed);
 
 }  // namespace seqmill::search

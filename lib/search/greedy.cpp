@@ -1,0 +1,16 @@
+#include "search/strategy.h"
+#include "search/top_k.h"
+
+namespace seqmill::search {
+
+Results greedy_search(const Task& task) {
+  TopK best;
+  const int64_t vocabulary = task.decoder.vocabulary_size();
+  return independent_search(task, 1, [&](int64_t, int64_t, const float* logprobs) {
+    best.reset(1);
+    if (!best.add_row(logprobs, vocabulary, 0.0, 0)) return kNotFinite;
+    return best.sorted().empty() ? kImpossible : best.sorted().front().token;
+  });
+}
+
+}  // namespace seqmill::search

@@ -1,0 +1,38 @@
+#pragma once
+// The strategies behind `search`, and what they share. All take checked inputs; the contract is that of `search`.
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "search/search.h"
+
+namespace seqmill::search {
+
+/// One call of `search`.
+struct Task {
+  StepDecoder& decoder;
+  const std::vector<SentenceInput>& inputs;
+  int32_t bos;
+  int32_t eos;
+  const SearchOptions& options;
+  uint64_t seed;
+};
+
+using Results = std::vector<std::vector<Hypothesis>>;
+
+Results greedy_search(const Task& task);
+Results beam_search(const Task& task);
+Results sampling_search(const Task& task);
+
+/// Stops the search: the model's output is no distribution.
+[[noreturn]] void fail_not_finite(const SentenceInput& input, int64_t step);
+
+/// Hypotheses that do not compete: `copies` per sentence, one row each until its end. `choose(sentence, copy,
+/// logprobs)` names the next token, kImpossible when there is none, or kNotFinite; it leaves the row as it is.
+constexpr int32_t kImpossible = -1;
+constexpr int32_t kNotFinite = -2;
+using Choose = std::function<int32_t(int64_t sentence, int64_t copy, const float* logprobs)>;
+Results independent_search(const Task& task, int64_t copies, const Choose& choose);
+
+}  // namespace seqmill::search
