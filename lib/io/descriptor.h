@@ -30,7 +30,8 @@ class Descriptor {
 
 /// Opens an existing file for reading. Throws Error when it cannot be opened or is a directory.
 Descriptor open_for_reading(const std::string& path);
-/// At most `size` bytes, 0 at the end; interrupted and not-ready calls are repeated. `name` opens the message of an Error.
+/// At most `size` bytes, 0 at the end; interrupted and not-ready calls are repeated. `name` opens the message of
+/// an Error.
 size_t read_some(int descriptor, char* buffer, size_t size, const std::string& name);
 /// All of `bytes`, or an Error "cannot write <name>: <reason>".
 void write_all(int descriptor, std::string_view bytes, const std::string& name);

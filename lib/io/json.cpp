@@ -27,8 +27,8 @@ std::string excerpt(const std::string& text, size_t size) {
   return text.substr(0, size) + "...";
 }
 
-// nlohmann's parser calls this for each token and keeps no stack of its own that hostile nesting could exhaust. Building
-// our own values keeps the order of keys, tells integers from other numbers, and sees duplicate keys.
+// nlohmann's parser calls this for each token and keeps no stack of its own that hostile nesting could exhaust.
+// Building our own values keeps the order of keys, tells integers from other numbers, and sees duplicate keys.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit Builder(const std::string& where) : where_(where) {}
@@ -85,7 +85,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   static bool add_name(Level& level, const std::string& name) {
     const JsonObject& members = level.value->as_object();
     if (members.size() < kFewKeys) {
-      return std::none_of(members.begin(), members.end(), [&](const auto& member) { return member.first == name; });
+      return std::none_of(members.begin(), members.end(),
+                          [&](const auto& member) { return member.first == name; });
     }
     if (level.names.empty()) {
       for (const auto& member : members) level.names.insert(member.first);
@@ -305,7 +306,8 @@ void Json::push_back(Json value) {
 }
 
 const char* Json::type_name() const {
-  static constexpr const char* kNames[] = {"null", "true or false", "an integer", "a number", "a string", "an array", "an object"};
+  static constexpr const char* kNames[] = {"null",     "true or false", "an integer", "a number",
+                                           "a string", "an array",      "an object"};
   return kNames[value_.index()];
 }
 

@@ -15,7 +15,8 @@ namespace seqmill::io {
 namespace {
 
 constexpr size_t kBlockBytes = size_t{1} << 16;
-constexpr int64_t kCountBytes = int64_t{1} << 28;  // how far the length of an over-long line is followed for the message
+constexpr int64_t kCountBytes = int64_t{1}
+                                << 28;  // how far the length of an over-long line is followed for the message
 
 bool has_input(int descriptor) {
   pollfd wanted{descriptor, POLLIN, 0};
@@ -28,8 +29,8 @@ struct ByteReader::State {
   std::string name;
   Descriptor opened;  // not for standard input, which is not ours to close
   int descriptor = STDIN_FILENO;
-  std::string block;  // bytes from the file
-  size_t begin = 0;   // of those not yet used
+  std::string block;   // bytes from the file
+  size_t begin = 0;    // of those not yet used
   int64_t offset = 0;  // in the file, of the end of `block`
   bool ended = false;  // the file has no more bytes
   bool gzip = false;
@@ -60,8 +61,8 @@ struct ByteReader::State {
     ended = count == 0;
   }
 
-  // A file is gzip when it opens with the two magic bytes. They are awaited only if the first byte is right, so that one
-  // byte of plain text from a pipe is not held back.
+  // A file is gzip when it opens with the two magic bytes. They are awaited only if the first byte is right, so
+  // that one byte of plain text from a pipe is not held back.
   void recognise() {
     while (!ended && (available() == 0 || (available() == 1 && block[begin] == '\x1f'))) fill();
     if (available() < 2 && ends_with(name, ".gz")) fail_truncated();
@@ -71,7 +72,8 @@ struct ByteReader::State {
   }
 
   [[noreturn]] void fail_truncated() const {
-    fail("{}: byte {}: the gzip data ends too early; the file is truncated, copy or create it again", name, offset);
+    fail("{}: byte {}: the gzip data ends too early; the file is truncated, copy or create it again", name,
+         offset);
   }
 
   size_t read_plain(char* buffer, size_t size) {
@@ -89,9 +91,11 @@ struct ByteReader::State {
     while (!ended && available() < 2) fill();
     if (available() == 0) return false;
     if (available() < 2 || block[begin] != '\x1f' || block[begin + 1] != '\x8b') {
-      fail("{}: byte {}: found {} after the end of the gzip data, expected the end of the file; unpack it with gzip -dc to see "
-           "what is there",
-           name, position(), ended ? fmt::format("{} more bytes", available()) : "more bytes");
+      fail(
+          "{}: byte {}: found {} after the end of the gzip data, expected the end of the file; unpack it with "
+          "gzip -dc to see "
+          "what is there",
+          name, position(), ended ? fmt::format("{} more bytes", available()) : "more bytes");
     }
     inflateReset(&stream);
     between_members = false;
@@ -183,21 +187,27 @@ struct LineReader::State {
 
   void check(const std::string& line) const {
     if (const size_t nul = line.find('\0'); nul != std::string::npos) {
-      fail("{}: byte {} of the line is NUL, expected text; if the file is UTF-16, convert it with: iconv -f UTF-16 -t UTF-8",
-           place(), nul + 1);
+      fail(
+          "{}: byte {} of the line is NUL, expected text; if the file is UTF-16, convert it with: iconv -f UTF-16 "
+          "-t UTF-8",
+          place(), nul + 1);
     }
     if (const size_t bad = find_invalid_utf8(line); bad != std::string::npos) {
-      fail("{}: byte {} of the line (0x{:02X}) is not valid UTF-8; find the file's encoding and convert it, for example with: iconv -f "
-           "ISO-8859-1 -t UTF-8",
-           place(), bad + 1, static_cast<unsigned char>(line[bad]));
+      fail(
+          "{}: byte {} of the line (0x{:02X}) is not valid UTF-8; find the file's encoding and convert it, for "
+          "example with: iconv -f "
+          "ISO-8859-1 -t UTF-8",
+          place(), bad + 1, static_cast<unsigned char>(line[bad]));
     }
   }
 
   void check_end(std::string& line) const {
     if (line.empty() || line.back() != '\r') return;
     if (!limits.allow_carriage_return) {
-      fail("{}: the line ends in a carriage return (CR, a file from Windows), expected LF alone; convert it with: sed 's/\\r$//'",
-           place());
+      fail(
+          "{}: the line ends in a carriage return (CR, a file from Windows), expected LF alone; convert it with: "
+          "sed 's/\\r$//'",
+          place());
     }
     line.pop_back();
   }
@@ -217,12 +227,15 @@ struct LineReader::State {
   }
 
   [[noreturn]] void fail_length(int64_t size, bool complete) const {
-    fail("{}: the line has {}{} bytes, at most {} are accepted; expected text with one sentence or record a line and LF line ends",
-         place(), complete ? "" : "more than ", size, limits.max_bytes);
+    fail(
+        "{}: the line has {}{} bytes, at most {} are accepted; expected text with one sentence or record a line "
+        "and LF line ends",
+        place(), complete ? "" : "more than ", size, limits.max_bytes);
   }
 };
 
-LineReader::LineReader(const std::string& path, LineLimits limits) : state_(std::make_unique<State>(path, limits)) {}
+LineReader::LineReader(const std::string& path, LineLimits limits)
+    : state_(std::make_unique<State>(path, limits)) {}
 LineReader::~LineReader() = default;
 LineReader::LineReader(LineReader&&) noexcept = default;
 LineReader& LineReader::operator=(LineReader&&) noexcept = default;

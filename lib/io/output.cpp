@@ -20,15 +20,16 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 16;
 
-// The descriptor that names such as /dev/stdout stand for, or -1. Opening these names again would start a redirected file
-// over from its first byte; a duplicate goes on where the shell left it.
+// The descriptor that names such as /dev/stdout stand for, or -1. Opening these names again would start a
+// redirected file over from its first byte; a duplicate goes on where the shell left it.
 int inherited_descriptor(const std::string& path) {
   if (path == "/dev/stdout") return STDOUT_FILENO;
   if (path == "/dev/stderr") return STDERR_FILENO;
   for (const char* prefix : {"/dev/fd/", "/proc/self/fd/"}) {
     int64_t number = -1;
-    if (starts_with(path, prefix) && parse_int(std::string_view(path).substr(std::string_view(prefix).size()), number) &&
-        number >= 0 && number < (1 << 20)) {
+    if (starts_with(path, prefix) &&
+        parse_int(std::string_view(path).substr(std::string_view(prefix).size()), number) && number >= 0 &&
+        number < (1 << 20)) {
       return static_cast<int>(number);
     }
   }
@@ -52,16 +53,16 @@ std::string temporary_name(const std::string& path) {
   static std::atomic<int> counter{0};
   constexpr size_t kLongestName = 200;  // leaves room for our suffix below NAME_MAX
   const std::filesystem::path target(path);
-  return (target.parent_path() / fmt::format(".{}.tmp-{}-{}", target.filename().string().substr(0, kLongestName),
-                                             ::getpid(), counter++))
+  return (target.parent_path() /
+          fmt::format(".{}.tmp-{}-{}", target.filename().string().substr(0, kLongestName), ::getpid(), counter++))
       .string();
 }
 
 }  // namespace
 
 struct Output::State {
-  std::string name;       // for messages
-  std::string target;     // the file a temporary one is renamed to; empty when written directly
+  std::string name;    // for messages
+  std::string target;  // the file a temporary one is renamed to; empty when written directly
   std::string temporary;
   Descriptor descriptor;
   std::string buffer;

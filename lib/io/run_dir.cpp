@@ -123,7 +123,8 @@ std::string read_link(const std::string& path) {
 void set_link(const std::string& directory, const std::string& name, const std::string& target) {
   const std::string temporary = fmt::format("{}/{}{}-link-{}", directory, kTemporary, ::getpid(), name);
   ::unlink(temporary.c_str());
-  if (::symlink(target.c_str(), temporary.c_str()) != 0) fail_errno(fmt::format("cannot make the link {}/{}", directory, name));
+  if (::symlink(target.c_str(), temporary.c_str()) != 0)
+    fail_errno(fmt::format("cannot make the link {}/{}", directory, name));
   try {
     rename_checked(temporary, directory + "/" + name);
   } catch (...) {
@@ -146,8 +147,8 @@ std::vector<std::string> complete_checkpoints(const std::string& directory) {
   return names;
 }
 
-// Finishes or undoes what a killed process was at. Every name says by itself what it is, and the lock is ours, so that
-// nothing here belongs to anyone else.
+// Finishes or undoes what a killed process was at. Every name says by itself what it is, and the lock is ours, so
+// that nothing here belongs to anyone else.
 void recover_leftovers(const std::string& directory) {
   for (const std::string& name : names_in(directory)) {
     const std::string path = directory + "/" + name;
@@ -171,7 +172,8 @@ void recover_links(const std::string& directory) {
     if (::unlink(path.c_str()) != 0) fail_errno("cannot remove " + path);
   }
   const std::vector<std::string> checkpoints = complete_checkpoints(directory);
-  if (!checkpoints.empty() && read_link(directory + "/" + kLast).empty()) set_link(directory, kLast, checkpoints.back());
+  if (!checkpoints.empty() && read_link(directory + "/" + kLast).empty())
+    set_link(directory, kLast, checkpoints.back());
 }
 
 }  // namespace
@@ -188,7 +190,8 @@ RunDir::RunDir(const std::string& path) : path_(path) {
 
 RunDir::~RunDir() { ::close(lock_); }
 
-std::string RunDir::save_checkpoint(int64_t update, const std::function<void(const std::string& directory)>& write) {
+std::string RunDir::save_checkpoint(int64_t update,
+                                    const std::function<void(const std::string& directory)>& write) {
   if (update < 0) fail("cannot save a checkpoint of update {}", update);
   const std::string directory = path_ + "/ckpt";
   const std::string name = step_name(update);
@@ -216,10 +219,13 @@ std::string RunDir::save_checkpoint(int64_t update, const std::function<void(con
     if (set_aside) fs::rename(old, target, ignored);
     fs::remove_all(temporary, ignored);
     const auto* known = dynamic_cast<const Error*>(&error);
-    throw Error(fmt::format("checkpoint {} was not saved: {}; earlier checkpoints are intact", target, error.what()),
-                known ? known->exit_code() : kExitFailure);
+    throw Error(
+        fmt::format("checkpoint {} was not saved: {}; earlier checkpoints are intact", target, error.what()),
+        known ? known->exit_code() : kExitFailure);
   }
-  if (set_aside) remove_tree(old);
+  std::error_code code;
+  if (set_aside) fs::remove_all(old, code);
+  if (code) log::warn("cannot remove {}: {}", old, code.message());
   return name;
 }
 
@@ -238,7 +244,8 @@ std::string RunDir::linked(const std::string& name) const {
 std::vector<std::string> RunDir::checkpoints() const { return complete_checkpoints(path_ + "/ckpt"); }
 
 void RunDir::remove_checkpoint(const std::string& name) {
-  if (update_of(name) < 0 || !is_directory(checkpoint_path(name))) fail("no checkpoint {} to remove", checkpoint_path(name));
+  if (update_of(name) < 0 || !is_directory(checkpoint_path(name)))
+    fail("no checkpoint {} to remove", checkpoint_path(name));
   // Renamed first: a crash half-way through must not leave something that looks complete.
   const std::string doomed = fmt::format("{}/ckpt/{}{}-removed-{}", path_, kTemporary, ::getpid(), name);
   rename_checked(checkpoint_path(name), doomed);
@@ -250,7 +257,8 @@ ModelFiles find_model(const std::string& path) {
     return ModelFiles{weights + "/" + kWeights, home + "/" + kConfig, home};
   };
   std::error_code code;
-  if (!fs::exists(path, code)) fail("cannot open the model {}: {}", path, code ? code.message() : "No such file or directory");
+  if (!fs::exists(path, code))
+    fail("cannot open the model {}: {}", path, code ? code.message() : "No such file or directory");
   if (is_file(path + "/" + kWeights)) {
     if (is_file(path + "/" + kConfig)) return files_of(path, path);
     const std::string run = fs::canonical(path, code).parent_path().parent_path().string();
@@ -263,8 +271,10 @@ ModelFiles find_model(const std::string& path) {
     if (!is_file(path + "/" + kConfig)) fail("the run {} has no {}", path, kConfig);
     return files_of(checkpoint, path);
   }
-  if (is_directory(path + "/ckpt")) fail("the run {} has no checkpoint yet: neither ckpt/best nor ckpt/last holds a {}", path, kWeights);
-  fail("{} is no model: expected a model directory or a checkpoint (with {}), or a run (with ckpt/)", path, kWeights);
+  if (is_directory(path + "/ckpt"))
+    fail("the run {} has no checkpoint yet: neither ckpt/best nor ckpt/last holds a {}", path, kWeights);
+  fail("{} is no model: expected a model directory or a checkpoint (with {}), or a run (with ckpt/)", path,
+       kWeights);
 }
 
 }  // namespace seqmill::io

@@ -29,8 +29,9 @@ struct DTypeInfo {
 };
 
 constexpr DTypeInfo kDTypes[] = {
-    {DType::kF64, "F64", 8}, {DType::kF32, "F32", 4}, {DType::kF16, "F16", 2}, {DType::kBF16, "BF16", 2}, {DType::kI64, "I64", 8},
-    {DType::kI32, "I32", 4}, {DType::kI16, "I16", 2}, {DType::kI8, "I8", 1},   {DType::kU8, "U8", 1},     {DType::kBool, "BOOL", 1},
+    {DType::kF64, "F64", 8}, {DType::kF32, "F32", 4},   {DType::kF16, "F16", 2}, {DType::kBF16, "BF16", 2},
+    {DType::kI64, "I64", 8}, {DType::kI32, "I32", 4},   {DType::kI16, "I16", 2}, {DType::kI8, "I8", 1},
+    {DType::kU8, "U8", 1},   {DType::kBool, "BOOL", 1},
 };
 
 const DTypeInfo& info_of(DType dtype) {
@@ -89,12 +90,14 @@ class HeaderReader {
 
  private:
   template <typename... Args>
-  [[noreturn]] void fail_tensor(const std::string& name, fmt::format_string<Args...> format, Args&&... args) const {
+  [[noreturn]] void fail_tensor(const std::string& name, fmt::format_string<Args...> format,
+                                Args&&... args) const {
     fail("{}: tensor \"{}\": {}", path_, name.substr(0, 200), fmt::format(format, std::forward<Args>(args)...));
   }
 
   void read_metadata(const Json& value) {
-    if (!value.is_object()) fail("{}: {} is {}, expected an object of strings", path_, kMetadata, value.type_name());
+    if (!value.is_object())
+      fail("{}: {} is {}, expected an object of strings", path_, kMetadata, value.type_name());
     for (const auto& [key, text] : value.as_object()) {
       if (!text.is_string()) {
         fail("{}: {}: \"{}\" is {}, expected a string", path_, kMetadata, key.substr(0, 200), text.type_name());
@@ -148,18 +151,23 @@ class HeaderReader {
 
   void check_entry(const Entry& entry) const {
     const std::string& name = entry.record.name;
-    if (entry.begin > entry.end) fail_tensor(name, "its data end at byte {}, before their begin at {}", entry.end, entry.begin);
+    if (entry.begin > entry.end)
+      fail_tensor(name, "its data end at byte {}, before their begin at {}", entry.end, entry.begin);
     if (entry.end > data_bytes_) {
-      fail_tensor(name, "its data reach to byte {}, but the file holds {} bytes of data; it may be truncated", entry.end, data_bytes_);
+      fail_tensor(name, "its data reach to byte {}, but the file holds {} bytes of data; it may be truncated",
+                  entry.end, data_bytes_);
     }
     int64_t bytes = 0;
-    if (!count_bytes(entry.record.dtype, entry.record.shape, bytes)) fail_tensor(name, "its shape overflows 64 bits");
+    if (!count_bytes(entry.record.dtype, entry.record.shape, bytes))
+      fail_tensor(name, "its shape overflows 64 bits");
     if (bytes != entry.end - entry.begin) {
-      fail_tensor(name, "its data take {} bytes, expected {} for its dtype and shape", entry.end - entry.begin, bytes);
+      fail_tensor(name, "its data take {} bytes, expected {} for its dtype and shape", entry.end - entry.begin,
+                  bytes);
     }
   }
 
-  // In the order of their data, tensors must follow each other without overlap or gap, from the first data byte to the last.
+  // In the order of their data, tensors must follow each other without overlap or gap, from the first data byte to
+  // the last.
   void check_layout() {
     std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
       return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
@@ -167,7 +175,8 @@ class HeaderReader {
     int64_t expected = 0;
     for (const Entry& entry : entries) {
       if (entry.begin < expected) {
-        fail_tensor(entry.record.name, "its data begin at byte {} and overlap the tensor before, which ends at {}", entry.begin, expected);
+        fail_tensor(entry.record.name, "its data begin at byte {} and overlap the tensor before, which ends at {}",
+                    entry.begin, expected);
       }
       if (entry.begin > expected) {
         fail_tensor(entry.record.name, "its data begin at byte {} and leave a gap from {}", entry.begin, expected);
@@ -175,7 +184,8 @@ class HeaderReader {
       expected = entry.end;
     }
     if (expected != data_bytes_) {
-      fail("{}: the tensors end at byte {} of the data, but the file holds {} bytes of data", path_, expected, data_bytes_);
+      fail("{}: the tensors end at byte {} of the data, but the file holds {} bytes of data", path_, expected,
+           data_bytes_);
     }
   }
 
@@ -192,7 +202,8 @@ class Mapping {
     if (!S_ISREG(status.st_mode)) fail("cannot map {}: it is no regular file", path);
     size_ = static_cast<uint64_t>(status.st_size);
     if (size_ < kLengthBytes) {
-      fail("{}: has {} bytes, expected a safetensors file, which begins with the 8 bytes of its header's length", path, size_);
+      fail("{}: has {} bytes, expected a safetensors file, which begins with the 8 bytes of its header's length",
+           path, size_);
     }
     void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
     if (mapped == MAP_FAILED) fail_errno("cannot map " + path);
@@ -214,17 +225,21 @@ uint64_t header_length(const Mapping& mapping, const std::string& path) {
   const uint64_t length = load_little_endian(mapping.bytes());
   const uint64_t rest = mapping.size() - kLengthBytes;
   if (length > rest) {
-    fail("{}: the first 8 bytes give a header of {} bytes, but only {} follow; the file is truncated or no safetensors file", path,
-         length, rest);
+    fail(
+        "{}: the first 8 bytes give a header of {} bytes, but only {} follow; the file is truncated or no "
+        "safetensors file",
+        path, length, rest);
   }
-  if (length > kMaxHeaderBytes) fail("{}: the header has {} bytes, at most {} are accepted", path, length, kMaxHeaderBytes);
+  if (length > kMaxHeaderBytes)
+    fail("{}: the header has {} bytes, at most {} are accepted", path, length, kMaxHeaderBytes);
   if (length == 0 || mapping.bytes()[kLengthBytes] != '{') {
     fail("{}: byte 8 is not '{{', expected the JSON header of a safetensors file", path);
   }
   return length;
 }
 
-std::string build_header(const std::vector<const TensorRecord*>& tensors, const std::map<std::string, std::string>& metadata) {
+std::string build_header(const std::vector<const TensorRecord*>& tensors,
+                         const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
   if (!metadata.empty()) {
     Json texts = Json::object();
@@ -305,10 +320,12 @@ void write_safetensors(const std::string& path, const std::vector<TensorRecord>&
   // Wide elements first keeps each tensor aligned to its own element size, whatever their counts.
   std::vector<const TensorRecord*> order;
   for (const TensorRecord& tensor : tensors) order.push_back(&tensor);
-  std::stable_sort(order.begin(), order.end(),
-                   [](const TensorRecord* a, const TensorRecord* b) { return size_of(a->dtype) > size_of(b->dtype); });
+  std::stable_sort(order.begin(), order.end(), [](const TensorRecord* a, const TensorRecord* b) {
+    return size_of(a->dtype) > size_of(b->dtype);
+  });
   const std::string header = build_header(order, metadata);
-  if (header.size() > kMaxHeaderBytes) fail("cannot write {}: its header of {} bytes is too long", path, header.size());
+  if (header.size() > kMaxHeaderBytes)
+    fail("cannot write {}: its header of {} bytes is too long", path, header.size());
 
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!file.is_open()) fail_errno("cannot write " + path);

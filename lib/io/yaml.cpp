@@ -20,7 +20,8 @@ constexpr size_t kMaxDepth = 16;
 constexpr int64_t kMaxBytes = int64_t{1} << 24;
 
 bool is_key_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+         c == '.';
 }
 
 bool is_key(const std::string& key) {
@@ -28,8 +29,8 @@ bool is_key(const std::string& key) {
          std::all_of(key.begin(), key.end(), is_key_character);
 }
 
-// Receives yaml-cpp's events. Its Node interface is no use here: it keeps the first of duplicate keys without a word and
-// loses the places of most things.
+// Receives yaml-cpp's events. Its Node interface is no use here: it keeps the first of duplicate keys without a
+// word and loses the places of most things.
 class Collector : public YAML::EventHandler {
  public:
   Collector(const std::string& file, std::vector<ConfigEntry>& entries) : file_(file), entries_(entries) {}
@@ -51,7 +52,8 @@ class Collector : public YAML::EventHandler {
     fail_at(mark, "found an alias (*), expected the value itself");
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     check_node(mark, tag, anchor);
     if (levels_.empty()) fail_at(mark, "found a lone value, expected lines of 'key: value'");
     if (expects_key()) {
@@ -64,7 +66,8 @@ class Collector : public YAML::EventHandler {
     }
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     check_node(mark, tag, anchor);
     if (levels_.empty()) fail_at(mark, "found a list, expected lines of 'key: value'");
     if (expects_key()) fail_at(mark, "found a list, expected a key");
@@ -78,7 +81,8 @@ class Collector : public YAML::EventHandler {
     close_key();
   }
 
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     check_node(mark, tag, anchor);
     if (levels_.size() == kMaxDepth) fail_at(mark, "nested deeper than {} levels", kMaxDepth);
     if (!levels_.empty() && levels_.back().is_list) {
@@ -96,8 +100,8 @@ class Collector : public YAML::EventHandler {
  private:
   struct Level {
     bool is_list;
-    bool has_key;       // a key was read and its value is next
-    size_t path_size;   // of path_ where this mapping began
+    bool has_key;      // a key was read and its value is next
+    size_t path_size;  // of path_ where this mapping began
   };
 
   template <typename... Args>
@@ -115,11 +119,13 @@ class Collector : public YAML::EventHandler {
   }
 
   void open_key(const YAML::Mark& mark, const std::string& key) {
-    if (!is_key(key)) fail_at(mark, "'{}' is no key; keys are made of letters, digits, '-', '_' and '.'", key.substr(0, 100));
+    if (!is_key(key))
+      fail_at(mark, "'{}' is no key; keys are made of letters, digits, '-', '_' and '.'", key.substr(0, 100));
     path_.push_back(key);
     const auto [earlier, inserted] = lines_.emplace(place(), mark.line + 1);
     if (!inserted) {
-      fail_at(mark, "the key '{}' stands in line {} already; remove one of the two", earlier->first, earlier->second);
+      fail_at(mark, "the key '{}' stands in line {} already; remove one of the two", earlier->first,
+              earlier->second);
     }
     levels_.back().has_key = true;
     key_line_ = mark.line + 1;
@@ -229,7 +235,9 @@ std::vector<ConfigEntry> parse_yaml(const std::string& text, const std::string& 
   return entries;
 }
 
-std::vector<ConfigEntry> read_yaml(const std::string& path) { return parse_yaml(read_file(path, kMaxBytes), path); }
+std::vector<ConfigEntry> read_yaml(const std::string& path) {
+  return parse_yaml(read_file(path, kMaxBytes), path);
+}
 
 std::string emit_yaml(const std::vector<ConfigEntry>& entries) {
   Section root;

@@ -25,7 +25,8 @@ class Vocabulary {
 
   /// Ids without bos and eos. Any byte sequence gives ids (unk, or byte pieces when the model has byte fallback). Thread-safe.
   std::vector<int32_t> encode(std::string_view text) const;
-  /// Text of the ids; control symbols are dropped. A line feed can never come out. Thread-safe.
+  /// Text of the ids; control symbols are dropped. One line: a line feed, carriage return or NUL spelt by byte pieces
+  /// comes out as a space. An id outside 0..size()-1 throws Error. Thread-safe.
   std::string decode(const std::vector<int32_t>& ids) const;
   std::string piece(int32_t id) const;
 
@@ -43,8 +44,9 @@ struct VocabularyTraining {
   int64_t threads = 1;
 };
 
-/// Trains on every line of `inputs` (plain or .gz) and writes `<path>` atomically; ids: unk 0, bos 1, eos 2, pad 3. Deterministic. Throws
-/// Error when the corpus is empty or too small for the size asked for, saying which size would do.
+/// Trains on every line of `inputs` (plain or .gz; read several times) and writes `<path>` atomically; ids: unk 0, bos 1,
+/// eos 2, pad 3. Text is normalised as SentencePiece's nmt_nfkc does. Deterministic at equal `threads`. Throws Error when
+/// the corpus holds no text, or when the size asked for is too large or too small for it, saying which size would do.
 void train_vocabulary(const std::vector<std::string>& inputs, const VocabularyTraining& options, const std::string& path);
 
 }  // namespace seqmill::text
