@@ -11,7 +11,7 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kGrain = 1 << 15;
 
-at::Tensor apply(const at::Tensor& x, const at::Tensor& residual, kernel::DropoutMask mask) {
+at::Tensor masked(const at::Tensor& x, const at::Tensor& residual, kernel::DropoutMask mask) {
   at::Tensor out = at::empty_like(x);
   const float* from = x.data_ptr<float>();
   const float* base = residual.defined() ? residual.data_ptr<float>() : nullptr;
@@ -27,14 +27,14 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
                             double probability) {
     context->saved_data["key"] = key;
     context->saved_data["probability"] = probability;
-    return apply(x, residual, {static_cast<uint64_t>(key), static_cast<float>(probability)});
+    return masked(x, residual, {static_cast<uint64_t>(key), static_cast<float>(probability)});
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const kernel::DropoutMask mask{static_cast<uint64_t>(context->saved_data["key"].toInt()),
                                    static_cast<float>(context->saved_data["probability"].toDouble())};
     const at::Tensor upper = grads[0].contiguous();
-    return {apply(upper, {}, mask), context->needs_input_grad(1) ? upper : at::Tensor(), {}, {}};
+    return {masked(upper, {}, mask), context->needs_input_grad(1) ? upper : at::Tensor(), {}, {}};
   }
 };
 

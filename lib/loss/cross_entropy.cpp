@@ -1,0 +1,114 @@
+#include "loss/cross_entropy.h"
+
+#include "base/threads.h"
+#include "kernel/float_kernels.h"
+#include "kernel/gemm.h"
+#include "tensor/linear.h"
+#include "tensor/runtime.h"
+
+namespace seqmill::loss {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kSliceRows = 16 * kernel::kInvariantRows;
+
+struct Slices {
+  double loss = 0, nll = 0;
+  at::Tensor grad_hidden, grad_weight, grad_bias;
+};
+
+/// Runs over the tokens in slices: logits, loss and, when asked, all gradients of the summed loss.
+Slices run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target,
+           double smoothing, bool gradient) {
+  const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
+  Slices out;
+  if (gradient) {
+    out.grad_hidden = at::empty_like(hidden);
+    out.grad_weight = at::empty_like(weight);
+    if (bias.defined()) out.grad_bias = at::zeros_like(bias);
+  }
+  at::Tensor slice = at::empty({std::min(tokens, kSliceRows), vocabulary}, hidden.options());
+  std::vector<float> losses(static_cast<size_t>(kSliceRows)), nlls(static_cast<size_t>(kSliceRows));
+  const float *x = hidden.data_ptr<float>(), *w = weight.data_ptr<float>();
+  const int64_t* wanted = target.data_ptr<int64_t>();
+  float* logits = slice.data_ptr<float>();
+  for (int64_t first = 0; first < tokens; first += kSliceRows) {
+    const int64_t rows = std::min(kSliceRows, tokens - first);
+    if (bias.defined()) kernel::float_kernels().fill_rows(bias.data_ptr<float>(), logits, rows, vocabulary);
+    kernel::gemm(false, true, rows, vocabulary, dim, x + first * dim, dim, w, dim, bias.defined() ? 1.0f : 0.0f, logits, vocabulary);
+    parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const auto at = static_cast<size_t>(r);
+        losses[at] = kernel::float_kernels().cross_entropy(logits + r * vocabulary, vocabulary, wanted[first + r],
+                                                           static_cast<float>(smoothing), gradient, &nlls[at]);
+      }
+    });
+    for (int64_t r = 0; r < rows; ++r) {
+      out.loss += losses[static_cast<size_t>(r)];
+      out.nll += nlls[static_cast<size_t>(r)];
+    }
+    if (!gradient) continue;
+    kernel::gemm(false, false, rows, dim, vocabulary, logits, vocabulary, w, dim, 0, out.grad_hidden.data_ptr<float>() + first * dim, dim);
+    kernel::gemm(true, false, vocabulary, dim, rows, logits, vocabulary, x + first * dim, dim, first ? 1.0f : 0.0f,
+                 out.grad_weight.data_ptr<float>(), dim);
+    if (bias.defined()) {
+      kernel::float_kernels().add_column_sums(logits, out.grad_bias.data_ptr<float>(), rows, vocabulary);
+    }
+  }
+  return out;
+}
+
+struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias,
+                            const at::Tensor& target, double smoothing, double* nll) {
+    const Slices slices = run(hidden, weight, bias, target, smoothing, true);
+    context->save_for_backward({slices.grad_hidden, slices.grad_weight, slices.grad_bias});
+    *nll = slices.nll;
+    return at::scalar_tensor(slices.loss, at::kDouble).to(at::kFloat);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    auto saved = context->get_saved_variables();
+    const double scale = grads[0].item<double>();
+    // The saved gradients belong to this node alone and the graph is used once: scaled in place.
+    for (at::Tensor& gradient : saved) {
+      if (gradient.defined() && scale != 1) gradient.mul_(scale);
+    }
+    return {saved[0], saved[1], saved[2], {}, {}, {}};
+  }
+};
+
+bool is_fast(const at::Tensor& hidden, const at::Tensor& weight) {
+  return tensor::is_fast(hidden) && tensor::is_fast(weight) && hidden.size(0) > 0;
+}
+
+TokenLoss general(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target,
+                  double smoothing) {
+  const at::Tensor log_probs = at::log_softmax(tensor::linear(hidden, weight, bias), -1);
+  const at::Tensor nll = -log_probs.gather(1, target.unsqueeze(1)).sum();
+  return {nll * (1 - smoothing) - log_probs.mean(1).sum() * smoothing, nll.item<double>()};
+}
+
+}  // namespace
+
+TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias,
+                                       const at::Tensor& target, double smoothing) {
+  if (!is_fast(hidden, weight)) return general(hidden, weight, bias, target, smoothing);
+  TokenLoss out;
+  if (at::GradMode::is_enabled()) {
+    out.sum = CrossEntropyFunction::apply(hidden, weight, bias, target, smoothing, &out.nll_sum);
+    return out;
+  }
+  const Slices slices = run(hidden, weight, bias, target, smoothing, false);
+  return {at::scalar_tensor(slices.loss, at::kDouble), slices.nll};
+}
+
+at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target) {
+  at::NoGradGuard no_grad;
+  const at::Tensor log_probs = at::log_softmax(tensor::linear(hidden, weight, bias), -1);
+  return -log_probs.gather(1, target.unsqueeze(1)).squeeze(1);
+}
+
+}  // namespace seqmill::loss

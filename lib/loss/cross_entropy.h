@@ -1,0 +1,22 @@
+#pragma once
+// Token losses over a large vocabulary, fused with the output layer: the matrix of [tokens, vocabulary] logits exists only in
+// slices, in which its gradient is made at once.
+
+#include <ATen/core/Tensor.h>
+
+namespace seqmill::loss {
+
+struct TokenLoss {
+  at::Tensor sum;      ///< scalar, differentiable: label-smoothed cross-entropy summed over the tokens, in nats
+  double nll_sum = 0;  ///< -log p(target) summed over the tokens, in nats
+};
+
+/// hidden [M, D], weight [V, D], bias [V] or undefined, target [M] int64. Label smoothing as in Szegedy et al., 2016, section 7:
+/// the target distribution is 1 - smoothing on the target plus smoothing / V on every token.
+TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias,
+                                       const at::Tensor& target, double smoothing);
+
+/// -log p(target) per token [M], without gradient.
+at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target);
+
+}  // namespace seqmill::loss

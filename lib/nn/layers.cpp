@@ -1,0 +1,60 @@
+#include "nn/layers.h"
+
+#include "base/error.h"
+#include "tensor/linear.h"
+
+namespace seqmill::nn {
+
+Linear::Linear(const Scope& scope, int64_t inputs, int64_t outputs, bool with_bias)
+    : weight(scope.matrix("weight", outputs, inputs)) {
+  if (with_bias) bias = scope.parameter("bias", {outputs}, Init::constant(0));
+}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const { return tensor::linear(x, weight, bias); }
+
+LayerNorm::LayerNorm(const Scope& scope, int64_t dim)
+    : weight(scope.parameter("weight", {dim}, Init::constant(1))), bias(scope.parameter("bias", {dim}, Init::constant(0))) {}
+
+at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
+  return at::layer_norm(x, weight.sizes(), weight, bias, 1e-5);
+}
+
+Embedding::Embedding(const Scope& scope, int64_t size, int64_t dim)
+    : weight(scope.parameter("weight", {size, dim}, Init::normal(1.0 / std::sqrt(static_cast<double>(dim))))) {}
+
+at::Tensor Embedding::operator()(const at::Tensor& tokens) const {
+  return at::embedding(weight, tokens) * std::sqrt(static_cast<double>(weight.size(1)));
+}
+
+Positions::Positions(const Scope& scope, const std::string& kind, int64_t dim, int64_t max_length)
+    : kind_(kind), dim_(dim), max_length_(max_length) {
+  if (kind == "learned") table_ = scope.parameter("weight", {max_length, dim}, Init::normal(0.02));
+}
+
+at::Tensor Positions::add_to(const at::Tensor& x, const at::Tensor& positions) const {
+  if (kind_ == "rotary") return x;
+  if (kind_ == "learned") {
+    if (positions.numel() > 0 && positions.max().item<int64_t>() >= max_length_) {
+      fail("a sequence is longer than the {} learned positions of the model (model.max-positions)", max_length_);
+    }
+    return x + at::embedding(table_, positions);
+  }
+  const int64_t half = dim_ / 2;
+  const at::TensorOptions options = x.options().requires_grad(false);
+  const at::Tensor frequency = at::exp(at::arange(half, options) * (-std::log(10000.0) / static_cast<double>(half)));
+  const at::Tensor angle = positions.to(x.scalar_type()).unsqueeze(1) * frequency;
+  return x + at::cat({at::sin(angle), at::cos(angle)}, 1);
+}
+
+FeedForward::FeedForward(const Scope& scope, int64_t dim, int64_t hidden, std::string activation)
+    : up(scope / "up", dim, hidden), down(scope / "down", hidden, dim), activation(std::move(activation)) {}
+
+at::Tensor FeedForward::operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream) const {
+  const at::Tensor hidden = activation == "gelu" ? at::gelu(up(x)) : at::relu(up(x));
+  return down(tensor::dropout(hidden, dropout, stream));
+}
+
+Residual::Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout)
+    : norm(scope / "norm", dim), pre_norm(pre_norm), dropout(dropout) {}
+
+}  // namespace seqmill::nn

@@ -1,0 +1,71 @@
+#pragma once
+// The layers that most architectures are made of. All of them take and give packed rows: x [N, D] holds the tokens of all
+// sequences one after another, without padding.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "nn/parameters.h"
+#include "tensor/attention.h"
+#include "tensor/dropout.h"
+
+namespace seqmill::nn {
+
+struct Linear {
+  Linear(const Scope& scope, int64_t inputs, int64_t outputs, bool with_bias = true);
+  at::Tensor operator()(const at::Tensor& x) const;  ///< [N, in] -> [N, out]
+  at::Tensor weight, bias;                           ///< [out, in], [out]
+};
+
+/// Ba, Kiros & Hinton, 2016.
+struct LayerNorm {
+  LayerNorm(const Scope& scope, int64_t dim);
+  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor weight, bias;
+};
+
+/// Token embeddings times sqrt(D), as in Vaswani et al., 2017, section 3.4.
+struct Embedding {
+  Embedding(const Scope& scope, int64_t size, int64_t dim);
+  at::Tensor operator()(const at::Tensor& tokens) const;  ///< [N] int64 -> [N, D]
+  at::Tensor weight;                                      ///< [size, D]
+};
+
+/// Absolute positions added to the embeddings: fixed sines (Vaswani et al., 2017, section 3.5) or a learned table.
+class Positions {
+ public:
+  /// kind: "sinusoidal", "learned", or "rotary" (nothing is added; attention turns queries and keys instead).
+  Positions(const Scope& scope, const std::string& kind, int64_t dim, int64_t max_length);
+  at::Tensor add_to(const at::Tensor& x, const at::Tensor& positions) const;  ///< x [N, D], positions [N] int64
+  bool rotary() const { return kind_ == "rotary"; }
+
+ private:
+  std::string kind_;
+  int64_t dim_, max_length_;
+  at::Tensor table_;
+};
+
+/// D -> hidden -> D with ReLU or GELU between.
+struct FeedForward {
+  FeedForward(const Scope& scope, int64_t dim, int64_t hidden, std::string activation);
+  at::Tensor operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream) const;
+  Linear up, down;
+  std::string activation;  ///< "relu" or "gelu"
+};
+
+/// A sub-layer f inside its residual connection: x + dropout(f(norm(x))) ("pre") or norm(x + dropout(f(x))) ("post").
+struct Residual {
+  Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout);
+  template <typename Function>
+  at::Tensor operator()(const at::Tensor& x, tensor::DropoutStream* stream, Function function) const {
+    if (pre_norm) return tensor::dropout(function(norm(x)), dropout, stream, x);
+    return norm(tensor::dropout(function(x), dropout, stream, x));
+  }
+  LayerNorm norm;
+  bool pre_norm;
+  double dropout;
+};
+
+}  // namespace seqmill::nn

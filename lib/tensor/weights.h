@@ -1,0 +1,33 @@
+#pragma once
+// Named tensors to and from safetensors files.
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace seqmill::tensor {
+
+using NamedTensor = std::pair<std::string, at::Tensor>;
+
+/// Writes the tensors (any device; stored as they are typed, row-major).
+void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                  const std::map<std::string, std::string>& metadata = {});
+
+/// All tensors of a file, copied, on the CPU, in file order.
+std::vector<NamedTensor> load_tensors(const std::string& path);
+
+/// Copies the file's tensors into `targets` by name. Every name must be there with the same shape and nothing may be left over: else
+/// Error listing what is missing, unexpected or of another shape. Floating types are converted.
+void load_into(const std::string& path, const std::vector<NamedTensor>& targets);
+
+struct PartialLoad {
+  std::vector<std::string> taken;
+  std::vector<std::string> not_taken;  ///< "name: reason"
+};
+/// As load_into, but takes what fits and reports the rest.
+PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor>& targets);
+
+}  // namespace seqmill::tensor
