@@ -1,0 +1,52 @@
+#include "data/batch.h"
+
+#include "base/error.h"
+
+namespace seqmill::data {
+
+void PackedTokens::to(at::Device device) {
+  tokens = tokens.to(device);
+  positions = positions.to(device);
+}
+
+void Batch::to(at::Device device) {
+  source.to(device);
+  target_input.to(device);
+  target_output = target_output.to(device);
+}
+
+PackedTokens pack(const std::vector<Tokens>& sequences, int32_t first, int32_t last) {
+  const int64_t extra = (first >= 0 ? 1 : 0) + (last >= 0 ? 1 : 0);
+  std::vector<int64_t> lengths;
+  for (const Tokens& sequence : sequences) lengths.push_back(static_cast<int64_t>(sequence.size()) + extra);
+  PackedTokens packed;
+  packed.spans = tensor::Spans::packed(std::move(lengths));
+  const int64_t rows = packed.spans.rows();
+  packed.tokens = at::empty({rows}, at::kLong);
+  packed.positions = at::empty({rows}, at::kLong);
+  auto* token = packed.tokens.data_ptr<int64_t>();
+  auto* position = packed.positions.data_ptr<int64_t>();
+  for (const Tokens& sequence : sequences) {
+    int64_t t = 0;
+    const auto put = [&](int32_t id) {
+      *token++ = id;
+      *position++ = t++;
+    };
+    if (first >= 0) put(first);
+    for (const int32_t id : sequence) put(id);
+    if (last >= 0) put(last);
+  }
+  return packed;
+}
+
+Batch make_batch(const std::vector<Tokens>& sources, const std::vector<Tokens>& targets, int32_t source_eos, int32_t bos,
+                 int32_t eos) {
+  if (sources.size() != targets.size()) fail("a batch of {} sources and {} targets", sources.size(), targets.size());
+  Batch batch;
+  batch.source = pack(sources, -1, source_eos);
+  batch.target_input = pack(targets, bos, -1);
+  batch.target_output = pack(targets, -1, eos).tokens;
+  return batch;
+}
+
+}  // namespace seqmill::data

@@ -1,0 +1,55 @@
+#pragma once
+// A parallel corpus in token ids. The text is read and tokenised once into a file that is then mapped, so that a corpus larger than
+// memory costs address space only; the file is reused while its inputs, vocabularies and limits stay the same.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "text/vocabulary.h"
+
+namespace seqmill::data {
+
+struct CorpusLimits {
+  int64_t max_length = 256;  ///< pairs with a side of more tokens than this are left out
+  double max_ratio = 0;      ///< and pairs one side of which is longer by this factor; 0: no limit
+};
+
+/// What became of the lines.
+struct CorpusCounts {
+  int64_t lines = 0, kept = 0, empty = 0, too_long = 0, ratio = 0;
+  int64_t source_tokens = 0, target_tokens = 0;  ///< of the pairs kept, without begin and end symbols
+};
+
+class ParallelCorpus {
+ public:
+  /// Reads `target` too, or `source` as TSV when `target` is empty. `cache` names the file to write or reuse. Throws Error for bad text (file and
+  /// line) and when no pair is left.
+  ParallelCorpus(const std::string& source, const std::string& target, const text::Vocabulary& source_vocabulary,
+                 const text::Vocabulary& target_vocabulary, const CorpusLimits& limits, const std::string& cache);
+  ~ParallelCorpus();
+  ParallelCorpus(const ParallelCorpus&) = delete;
+  ParallelCorpus& operator=(const ParallelCorpus&) = delete;
+
+  int64_t size() const { return counts_.kept; }
+  const CorpusCounts& counts() const { return counts_; }
+  int64_t source_length(int64_t pair) const;
+  int64_t target_length(int64_t pair) const;
+  Tokens source(int64_t pair) const;
+  Tokens target(int64_t pair) const;
+
+ private:
+  bool open(const std::string& cache, uint64_t fingerprint);
+  /// index_[2i] and index_[2i+1]: where the source and the target of pair i start in tokens_; one more at the end.
+  Tokens slice(int64_t entry) const;
+
+  CorpusCounts counts_;
+  void* mapping_ = nullptr;
+  size_t mapped_bytes_ = 0;
+  const int64_t* index_ = nullptr;
+  const int32_t* tokens_ = nullptr;
+};
+
+}  // namespace seqmill::data

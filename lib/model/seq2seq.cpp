@@ -1,0 +1,33 @@
+#include "model/seq2seq.h"
+
+namespace seqmill::model {
+
+loss::TokenLoss Seq2Seq::loss(const data::Batch& batch, double label_smoothing, tensor::DropoutStream* stream) const {
+  const OutputLayer output = output_layer();
+  return loss::label_smoothed_cross_entropy(features(batch, stream), output.weight, output.bias, batch.target_output,
+                                            label_smoothing);
+}
+
+at::Tensor Seq2Seq::target_logprobs(const data::Batch& batch) const {
+  at::NoGradGuard no_grad;
+  const OutputLayer output = output_layer();
+  return -loss::token_nll(features(batch, nullptr), output.weight, output.bias, batch.target_output);
+}
+
+std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type) {
+  options.group("Model");
+  const auto& registry = Registry<Seq2SeqType>::instance();
+  options.add("model.type", type, "Architecture; the options below are those of the type chosen").one_of(registry.names());
+  auto config = registry.get(options.preview("model.type", type)).config();
+  config->declare(options);
+  return config;
+}
+
+std::string list_seq2seq_models() {
+  std::string lines;
+  const auto& registry = Registry<Seq2SeqType>::instance();
+  for (const std::string& name : registry.names()) lines += fmt::format("{:<16}{}\n", name, registry.get(name).paper);
+  return lines;
+}
+
+}  // namespace seqmill::model

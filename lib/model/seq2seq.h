@@ -1,0 +1,71 @@
+#pragma once
+// Models that read one sequence and write another. Consumers know this interface; each architecture is one file beside it.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/options.h"
+#include "base/registry.h"
+#include "data/batch.h"
+#include "loss/cross_entropy.h"
+#include "nn/parameters.h"
+#include "search/step_decoder.h"
+
+namespace seqmill::model {
+
+/// The output layer: logits = hidden weight^T + bias.
+struct OutputLayer {
+  at::Tensor weight;  ///< [V, D]
+  at::Tensor bias;    ///< [V] or undefined
+};
+
+class Seq2Seq {
+ public:
+  virtual ~Seq2Seq() = default;
+
+  virtual nn::Parameters& parameters() = 0;
+  virtual OutputLayer output_layer() const = 0;
+
+  /// Hidden states [M, D] of the last decoder layer at every row of batch.target_input. `stream` null: evaluation.
+  virtual at::Tensor features(const data::Batch& batch, tensor::DropoutStream* stream) const = 0;
+
+  /// Incremental decoding of these sources, in evaluation mode, on the CPU side of the interface. The model must outlive it.
+  virtual std::unique_ptr<search::StepDecoder> start(const data::PackedTokens& source) const = 0;
+
+  loss::TokenLoss loss(const data::Batch& batch, double label_smoothing, tensor::DropoutStream* stream) const;
+  /// log p of every target token [M], without gradient.
+  at::Tensor target_logprobs(const data::Batch& batch) const;
+};
+
+struct VocabularySizes {
+  int64_t source = 0, target = 0;
+  bool shared = false;  ///< one vocabulary for both sides
+};
+
+/// The options of one architecture; what they describe can be built.
+class Seq2SeqConfig {
+ public:
+  virtual ~Seq2SeqConfig() = default;
+  virtual void declare(Options& options) = 0;  ///< keys "model.<name>"
+  /// Throws a usage error for options that do not go together.
+  virtual std::unique_ptr<Seq2Seq> build(const VocabularySizes& vocabulary, uint64_t seed) const = 0;
+};
+
+/// An entry of the registry of architectures.
+struct Seq2SeqType {
+  static const char* kind() { return "model type"; }
+  std::string paper;
+  std::function<std::unique_ptr<Seq2SeqConfig>()> config;
+};
+
+/// Declares "model.type" and the options of the type the user chose.
+std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type);
+
+/// "name  paper" lines for --list-models.
+std::string list_seq2seq_models();
+
+}  // namespace seqmill::model
