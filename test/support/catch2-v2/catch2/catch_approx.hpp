@@ -1,0 +1,6 @@
+#pragma once
+#include <catch2/catch.hpp>
+
+namespace Catch {
+using Detail::Approx;
+}
