@@ -28,14 +28,20 @@ struct SeqEval {
     options.add("paired", paired, "paired tests on two tab-separated columns of scores: baseline, system");
     options.add("kappa", kappa, "Cohen's kappa of two tab-separated columns of labels");
     options.add("weights", weights, "how kappa weighs disagreement").one_of({"none", "linear", "quadratic"});
-    options.add("pass-at-k", pass_at_k, "unbiased pass@k from JSON lines {\"n\":..,\"c\":..} or {\"results\":[..]}").placeholder("K,K..");
+    options.add("pass-at-k", pass_at_k, "unbiased pass@k from JSON lines {\"n\":..,\"c\":..} or {\"results\":[..]}")
+        .placeholder("K,K..");
     options.add("input", input, "where the columns come from; '-' is standard input").placeholder("FILE");
   }
 
   std::string report(uint64_t seed) const {
     const int modes = correlate + paired + kappa + print_tokens + !pass_at_k.empty();
     if (modes > 1) fail_usage("--correlate, --paired, --kappa, --pass-at-k and --print-tokens exclude each other");
-    if (modes == 1 && !score.references.empty()) fail_usage("--ref goes with scores only");
+    const bool columns = modes == 1 && !print_tokens;
+    if (modes == 1 && !(score.references.empty() && score.systems.empty())) fail_usage("--ref and --system go with scores only");
+    if (columns && score.hypotheses != "-") fail_usage("--hyp goes with scores; columns are read from --input");
+    if (!columns && input != "-") fail_usage("--input goes with columns; hypotheses are read from --hyp");
+    if (score.by_sentence && (modes == 1 && pass_at_k.empty())) fail_usage("--sentence goes with scores and --pass-at-k only");
+    if (weights != "none" && !kappa) fail_usage("--weights goes with --kappa only");
     if (correlate) return metric::correlation_report(input, json);
     if (paired) return metric::paired_report(input, resample, seed, json);
     if (kappa) return metric::kappa_report(input, weights, json);

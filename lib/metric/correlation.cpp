@@ -52,7 +52,7 @@ double product_moment(const Column& x, const Column& y) {
     const double u = a[i] / scale_a, v = b[i] / scale_b;
     aa += u * u, bb += v * v, ab += u * v;
   }
-  return std::clamp(ab / (std::sqrt(aa) * std::sqrt(bb)), -1.0, 1.0);
+  return std::clamp(ab / std::sqrt(aa * bb), -1.0, 1.0);
 }
 
 std::vector<size_t> sorted_order(const Column& x) {

@@ -1,7 +1,8 @@
 #pragma once
 // Resampling of lines: confidence intervals and tests whether two systems differ.
-//   paired bootstrap               Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation"
-//   paired approximate randomisation  Riezler & Maxwell (2005), "On Some Pitfalls in Automatic Evaluation and Significance Testing"
+//   paired bootstrap: Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation"
+//   paired approximate randomisation: Riezler & Maxwell (2005), "On Some Pitfalls in Automatic Evaluation and Significance
+//   Testing for MT"
 // Resample i draws from its own random stream (seed, i): the result depends neither on threads nor on what else is computed,
 // and all systems and metrics see the same lines.
 

@@ -111,17 +111,19 @@ class RougeNCounter : public RougeCounter {
   std::vector<int64_t> matches_;
 };
 
+Prf compare_lines(const Document& hypothesis, const Document& reference) {
+  const Words& candidate = hypothesis.sentences[0];
+  const Words& target = reference.sentences[0];
+  return from_hits(static_cast<double>(lcs_length(target, candidate)), static_cast<double>(candidate.size()),
+                   static_cast<double>(target.size()));
+}
+
 class RougeLCounter : public RougeCounter {
  public:
   explicit RougeLCounter(const RougeOptions& options) : RougeCounter(options, false) {}
 
  protected:
-  Prf compare(const Document& hypothesis, const Document& reference) override {
-    const Words& candidate = hypothesis.sentences[0];
-    const Words& target = reference.sentences[0];
-    return from_hits(static_cast<double>(lcs_length(target, candidate)), static_cast<double>(candidate.size()),
-                     static_cast<double>(target.size()));
-  }
+  Prf compare(const Document& hypothesis, const Document& reference) override { return compare_lines(hypothesis, reference); }
 };
 
 class RougeLsumCounter : public RougeCounter {
@@ -130,8 +132,9 @@ class RougeLsumCounter : public RougeCounter {
 
  protected:
   // A reference word is hit when the longest common subsequence with any hypothesis sentence holds it; a hit uses up one
-  // occurrence of the word on both sides.
+  // occurrence of the word on both sides. Between single sentences that is ROUGE-L.
   Prf compare(const Document& hypothesis, const Document& reference) override {
+    if (hypothesis.sentences.size() == 1 && reference.sentences.size() == 1) return compare_lines(hypothesis, reference);
     std::unordered_map<uint32_t, int> in_hypothesis, in_reference;
     for (const Words& sentence : hypothesis.sentences) for (const uint32_t word : sentence) ++in_hypothesis[word];
     for (const Words& sentence : reference.sentences) for (const uint32_t word : sentence) ++in_reference[word];

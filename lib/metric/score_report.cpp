@@ -1,6 +1,6 @@
 #include "metric/score_report.h"
 
-#include <optional>
+#include <algorithm>
 
 #include "base/strings.h"
 #include "io/line_reader.h"
@@ -40,8 +40,8 @@ Lines read_aligned(const std::string& path, const Lines& hypotheses, const std::
   const size_t common = std::min(lines.size(), hypotheses.size());
   if (lines.size() != hypotheses.size()) {
     const bool shorter = lines.size() < hypotheses.size();
-    fail("{}:{}: {} {} has {} lines, {} has {}", readable(shorter ? hypothesis_path : path), common + 1,
-         "this line has no counterpart:", readable(path), lines.size(), readable(hypothesis_path), hypotheses.size());
+    fail("{}:{}: this line has no counterpart: {} has {} lines, {} has {}", readable(shorter ? hypothesis_path : path),
+         common + 1, readable(path), lines.size(), readable(hypothesis_path), hypotheses.size());
   }
   return lines;
 }
@@ -63,7 +63,8 @@ Texts read_texts(const ScoreOptions& options) {
   return texts;
 }
 
-System evaluate(const std::string& name, const Metrics& metrics, const Lines& hypotheses, const std::vector<Lines>& references) {
+System evaluate(const std::string& name, const Metrics& metrics, const Lines& hypotheses,
+                const std::vector<Lines>& references) {
   System system{name, {}};
   for (const auto& metric : metrics) {
     Result result{count_lines(*metric, hypotheses, references), {}, {}};
@@ -193,13 +194,15 @@ Metrics make_metrics(const MetricSet& set, const ScoreOptions& options) {
 
 void ResampleOptions::declare(Options& options) {
   options.group("Resampling");
-  options.add("bootstrap", bootstrap, "resamples for intervals and paired tests; 0: none (with --system alone: 1000)").range(0, 1e8);
+  options.add("bootstrap", bootstrap, "resamples for intervals and paired tests; 0: none (with --system alone: 1000)")
+      .range(0, 1e8);
   options.add("randomise", randomise, "trials of the paired approximate randomisation test; 0: none").range(0, 1e8);
 }
 
 void ScoreOptions::declare(Options& options) {
   options.group("Scores");
-  options.add("metric", metrics, "bleu, chrf, ter, rouge1..rouge9, rougeL, rougeLsum; separated by commas").placeholder("NAMES");
+  options.add("metric", metrics, "bleu, chrf, ter, rouge1..rouge9, rougeL, rougeLsum; separated by commas")
+      .placeholder("NAMES");
   options.add("hyp", hypotheses, "hypotheses, one per line; '-' is standard input").placeholder("FILE");
   options.add("ref", references, "references, aligned with the hypotheses; repeat for several").placeholder("FILE");
   options.add("system", systems, "another system's output, tested against the hypotheses; repeatable").placeholder("FILE");
@@ -211,7 +214,9 @@ std::string score_report(const MetricSet& set, const ScoreOptions& options, cons
   const Metrics metrics = make_metrics(set, options);
   ResampleOptions resample = resample_options;
   const bool tests = resample.bootstrap > 0 || resample.randomise > 0;
-  if (options.by_sentence && (tests || !options.systems.empty())) fail_usage("--sentence goes with neither --system nor resampling");
+  if (options.by_sentence && (tests || !options.systems.empty())) {
+    fail_usage("--sentence goes with neither --system nor resampling");
+  }
   if (options.systems.empty() && resample.randomise > 0) fail_usage("--randomise needs a --system to compare with");
   if (!options.systems.empty() && !tests) resample.bootstrap = 1000;
 

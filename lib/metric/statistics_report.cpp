@@ -45,7 +45,9 @@ std::string correlation_json(const GroupedCorrelation& result, bool grouped) {
     json.set("spearman-p", or_null(set.spearman.p_value));
     json.set("kendall-p", or_null(set.kendall.p_value));
     io::Json interval;
-    if (set.pearson_interval) interval = io::Json::list(std::vector<double>{set.pearson_interval->low, set.pearson_interval->high});
+    if (set.pearson_interval) {
+      interval = io::Json::list(std::vector<double>{set.pearson_interval->low, set.pearson_interval->high});
+    }
     json.set("pearson-ci95", std::move(interval));
   }
   return json.dump() + '\n';
@@ -65,7 +67,10 @@ std::string correlation_text(const GroupedCorrelation& result, bool grouped) {
   add("Spearman", set.spearman);
   add("Kendall tau-b", set.kendall);
   std::string text = format_table(rows) + fmt::format("n = {}", set.n);
-  if (grouped) text += fmt::format("; mean over {} of {} groups, undefined in {}", result.groups - result.undefined, result.groups, result.undefined);
+  if (grouped) {
+    text += fmt::format("; mean over {} of {} groups, undefined in {}", result.groups - result.undefined, result.groups,
+                        result.undefined);
+  }
   if (!set.undefined_reason.empty()) text += "; " + set.undefined_reason;
   return text + '\n';
 }
@@ -99,7 +104,7 @@ std::string pass_json(const std::vector<PassRecord>& records, const std::vector<
     json.set(fmt::format("pass@{}", k), or_null(value));
     undefined |= !value;
   }
-  if (records.size() > 1 || !undefined) json.set("problems", static_cast<int64_t>(records.size()));
+  json.set("problems", static_cast<int64_t>(records.size()));
   if (undefined) json.set("undefined-reason", "k exceeds n of some problem");
   return json.dump() + '\n';
 }
@@ -141,8 +146,8 @@ std::string kappa_report(const std::string& path, const std::string& weights, bo
   const Kappa kappa = cohen_kappa(columns.a, columns.b, weights);
   constexpr const char* kReason = "expected agreement is 1: both raters use one and the same label";
   if (!json) {
-    return fmt::format("kappa {}\nweights {}; observed agreement {:.6f}; n = {}, {} labels{}\n", or_undefined(kappa.value), weights,
-                       kappa.observed_agreement, kappa.n, kappa.labels, kappa.value ? "" : std::string("; ") + kReason);
+    return fmt::format("kappa {}\nweights {}; observed agreement {:.6f}; n = {}, {} labels{}\n",
+                       or_undefined(kappa.value), weights, kappa.observed_agreement, kappa.n, kappa.labels, kappa.value ? "" : std::string("; ") + kReason);
   }
   io::Json object;
   object.set("kappa", or_null(kappa.value));

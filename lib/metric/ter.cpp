@@ -10,14 +10,6 @@
 namespace seqmill::metric {
 namespace {
 
-constexpr std::string_view kEntities[][2] = {{"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
-
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t i = text.find(from); i != std::string::npos; i = text.find(from, i + to.size())) {
-    text.replace(i, from.size(), to);
-  }
-}
-
 // Ideographs, radicals, strokes, compatibility and enclosed forms: each a token of its own. The last range ends at U+3F22, as
 // the reference's does, where the block of enclosed letters ends at U+32FF. Kana is not split.
 bool is_split_by_tercom(char32_t c) {
@@ -61,7 +53,7 @@ void split_asian(std::string& text, std::string& scratch) {
 }
 
 void normalize(std::string& text, std::string& scratch) {
-  for (const auto& [entity, character] : kEntities) replace_all(text, entity, character);
+  unescape_entities(text);
   text.insert(0, 1, ' ');
   text.push_back(' ');
   pad_western_punctuation(text, scratch);

@@ -25,12 +25,6 @@ constexpr std::array<bool, 256> western_punctuation() {
 }
 constexpr std::array<bool, 256> kWesternPunctuation = western_punctuation();
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t i = text.find(from); i != std::string::npos; i = text.find(from, i + to.size())) {
-    text.replace(i, from.size(), to);
-  }
-}
-
 // One substitution pass over `in`: where `matches(i)` holds for the pair at i, both characters are consumed and `emit(i)`
 // writes them. Like a regular expression's, the pairs do not overlap: "1.,2" holds one pair, not two.
 template <typename Text, typename Matches, typename Emit>
@@ -69,13 +63,8 @@ class Tokenizer13a : public Tokenizer {
     line_.assign(1, ' ');
     line_.append(text::trim_right(line));
     line_.push_back(' ');
-    if (line_.find('<') != std::string::npos) replace_all(line_, "<skipped>", "");
-    if (line_.find('&') != std::string::npos) {
-      replace_all(line_, "&quot;", "\"");
-      replace_all(line_, "&amp;", "&");
-      replace_all(line_, "&lt;", "<");
-      replace_all(line_, "&gt;", ">");
-    }
+    replace_all(line_, "<skipped>", "");
+    unescape_entities(line_);
     pad_western_punctuation(line_, padded_);
     split_periods_and_dashes(padded_, line_);
     text::split_words(padded_, tokens);
@@ -146,6 +135,27 @@ class IntlTokenizer : public Tokenizer {
 };
 
 }  // namespace
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  size_t found = text.find(from);
+  if (found == std::string::npos) return;
+  std::string out;
+  size_t begin = 0;
+  for (; found != std::string::npos; found = text.find(from, begin)) {
+    out.append(text, begin, found - begin).append(to);
+    begin = found + from.size();
+  }
+  out.append(text, begin);
+  text.swap(out);
+}
+
+void unescape_entities(std::string& text) {
+  if (text.find('&') == std::string::npos) return;
+  replace_all(text, "&quot;", "\"");
+  replace_all(text, "&amp;", "&");
+  replace_all(text, "&lt;", "<");
+  replace_all(text, "&gt;", ">");
+}
 
 void pad_western_punctuation(std::string_view text, std::string& out) {
   out.clear();

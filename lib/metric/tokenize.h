@@ -26,10 +26,13 @@ std::vector<std::string> tokenizer_names();
 /// A tokeniser holds scratch memory: one per thread. Unknown names are usage errors.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name);
 
+/// Replaces every `from`, from left to right without overlap.
+void replace_all(std::string& text, std::string_view from, std::string_view to);
+/// Undoes &quot; &amp; &lt; &gt;, in this order: "&amp;lt;" becomes "<".
+void unescape_entities(std::string& text);
 /// Copies `text` into `out` with spaces around the ASCII punctuation that 13a and tercom split off: all but ' , - .
 void pad_western_punctuation(std::string_view text, std::string& out);
-/// `text` with '.' and ',' split off unless a digit stands before and after, and '-' split off behind a digit. `scratch` holds
-/// anything afterwards.
+/// Splits '.' and ',' off unless a digit stands before and after, and '-' off behind a digit. `scratch` is left with anything.
 void split_periods_and_dashes(std::string& text, std::string& scratch);
 
 }  // namespace seqmill::metric
