@@ -1,10 +1,12 @@
-#include <catch2/catch.hpp>
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cmath>
 
 #include "metric/bleu.h"
 
 using namespace seqmill;
 using namespace seqmill::metric;
+using Catch::Approx;
 
 namespace {
 

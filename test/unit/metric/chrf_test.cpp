@@ -1,5 +1,7 @@
-#include <catch2/catch.hpp>
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
 #include <map>
 #include <random>
 
@@ -8,6 +10,7 @@
 
 using namespace seqmill;
 using namespace seqmill::metric;
+using Catch::Approx;
 
 // "abc" against "cab": 1-grams 3 of 3, 2-grams 1 of 2 ("ab"), 3-grams 0 of 1; orders 4 to 6 are absent on both sides. So
 // precision and recall are (1 + 1/2 + 0) / 3.

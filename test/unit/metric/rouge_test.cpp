@@ -1,5 +1,7 @@
-#include <catch2/catch.hpp>
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
 #include <random>
 
 #include "metric/lcs.h"
@@ -8,6 +10,7 @@
 
 using namespace seqmill;
 using namespace seqmill::metric;
+using Catch::Approx;
 
 namespace {
 

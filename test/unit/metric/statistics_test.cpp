@@ -1,4 +1,5 @@
-#include <catch2/catch.hpp>
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
 
 #include <cmath>
 
@@ -12,6 +13,7 @@
 
 using namespace seqmill;
 using namespace seqmill::metric;
+using Catch::Approx;
 
 using Column = std::vector<double>;
 

@@ -1,5 +1,8 @@
-#include <catch2/catch.hpp>
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
+#include <cstdlib>
 #include <random>
 
 #include "metric/ter.h"
@@ -7,6 +10,7 @@
 
 using namespace seqmill;
 using namespace seqmill::metric;
+using Catch::Approx;
 
 namespace {
 
