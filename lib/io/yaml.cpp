@@ -223,14 +223,18 @@ struct Section {
 std::vector<ConfigEntry> parse_yaml(const std::string& text, const std::string& name) {
   check_text(text, name);
   std::vector<ConfigEntry> entries;
-  std::istringstream stream(text);
+  // yaml-cpp takes the end of the file for a closing quote, but only right after a line end: so something follows
+  // it.
+  std::istringstream stream(text + "\n#");
   try {
     YAML::Parser parser(stream);
     Collector collector(name, entries);
     while (parser.HandleNextDocument(collector)) {
     }
   } catch (const YAML::Exception& error) {
-    fail_usage("{}:{}: not valid YAML: {}", name, std::max(0, error.mark.line) + 1, error.msg);
+    const int line = std::clamp(error.mark.line + 1, 1, std::max(1, line_of(text, text.size()) - 1));
+    const bool open = error.msg == YAML::ErrorMsg::EOF_IN_SCALAR;
+    fail_usage("{}:{}: not valid YAML: {}", name, line, open ? "a quoted text is not closed" : error.msg);
   }
   return entries;
 }
