@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Multi30k: trains, translates test_2016_flickr, scores. See usage() and README.md.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+Usage: [DATA=DIR] run.sh SOURCE TARGET [--seed N] [--stage N] [--smoke] [--run DIR] [--threads N] [-- NMT-TRAIN-OPTION...]
+
+Trains a Transformer on Multi30k, translates test_2016_flickr and scores it. SOURCE and TARGET are two of en, de, fr, cs; there
+must be a conf/SOURCE-TARGET.yaml.
+
+  DATA         folder that holds mt-multi30k/ (default: ../shared/data); relative to where you are, else to the repository
+  --seed N     seed of the training (default: 1)
+  --stage N    begin with this stage (default: 0)
+                 0 check the data   1 train   2 translate   3 score
+  --smoke      a few hundred lines and a tiny model: shows within a minute that everything works
+  --run DIR    where the results go (default: runs/SOURCE-TARGET-seedN beside this script)
+  --threads N  threads (default: all cores)
+  --           what follows goes to nmt-train and overrides the configuration
+
+The tools are taken from build/bin of this repository, or from the folder in SEQMILL_BIN.
+An interrupted training goes on from its last checkpoint when the same command is given again.
+END
+}
+
+called_from=$PWD
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+
+die() { echo "run.sh: $*" >&2; exit "${code:-1}"; }
+
+seed=1 stage=0 smoke=false run="" threads=$(nproc)
+languages=() extra=()
+while (($#)); do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --smoke) smoke=true; shift ;;
+    --seed | --stage | --run | --threads)
+      (($# >= 2)) || code=2 die "$1 needs a value"
+      declare "${1#--}=$2"
+      shift 2
+      ;;
+    --) shift; extra=("$@"); break ;;
+    -*) usage >&2; code=2 die "unknown option '$1'" ;;
+    *) languages+=("$1"); shift ;;
+  esac
+done
+((${#languages[@]} == 2)) || { usage >&2; code=2 die "expected a source and a target language, found ${#languages[@]}"; }
+for number in seed stage threads; do
+  [[ ${!number} =~ ^[0-9]+$ ]] || code=2 die "--$number: '${!number}' is not a number"
+done
+source=${languages[0]} target=${languages[1]} pair=${languages[0]}-${languages[1]}
+conf=$here/conf/$pair.yaml
+[[ -e $conf ]] || code=2 die "no configuration $conf; there are: $(cd "$here/conf" && echo ??-??.yaml)"
+
+data=${DATA:-$root/../shared/data}
+if [[ $data != /* && -d $called_from/$data/mt-multi30k ]]; then
+  data=$called_from/$data
+elif [[ $data != /* ]]; then
+  data=$root/$data
+fi
+data=$data/mt-multi30k
+name=$pair-seed$seed
+if $smoke; then name=$pair-smoke; fi
+run=${run:-$here/runs/$name}
+[[ $run == /* ]] || run=$called_from/$run
+bin=${SEQMILL_BIN:-$root/build/bin}
+for tool in nmt-train nmt-translate seq-eval; do
+  [[ -x $bin/$tool ]] || die "no $tool in $bin: build first (scripts/test.sh, or cmake --preset release && cmake --build --preset release)"
+done
+mkdir -p "$run"
+
+# A mark of how far we are, with the time, as the jobs of a cluster leave it in their logs.
+begin_stage() { echo "== stage $1: $2 ($(date '+%F %T'))" >&2; }
+
+train_lines=29000 valid_lines=1014 test_lines=1000
+train=$data/train valid=$data/val test=$data/test_2016_flickr
+configs=(-c "$conf")
+
+if ((stage <= 0)); then
+  begin_stage 0 "check the data in $data"
+  [[ -d $data ]] || die "no folder $data; set DATA to the folder that holds mt-multi30k/"
+  for part in train:$train_lines val:$valid_lines test_2016_flickr:$test_lines; do
+    for language in "$source" "$target"; do
+      file=$data/${part%:*}.$language.gz
+      [[ -e $file ]] || die "$file: no such file"
+      gzip -t "$file" || die "$file: damaged"
+      lines=$(gzip -dc "$file" | wc -l)
+      ((lines == ${part#*:})) || die "$file: $lines lines, expected ${part#*:}"
+    done
+  done
+fi
+
+if $smoke; then
+  configs+=("$here/conf/smoke.yaml")
+  mkdir -p "$run/data"
+  for language in "$source" "$target"; do
+    # `sed -n 1,Np` and not `head`, which would leave gzip a broken pipe.
+    gzip -dc "$train.$language.gz" | sed -n 1,400p >"$run/data/train.$language"
+    gzip -dc "$valid.$language.gz" | sed -n 1,50p >"$run/data/val.$language"
+    gzip -dc "$test.$language.gz" | sed -n 1,50p >"$run/data/test.$language"
+    gzip -nf "$run/data/"{train,val,test}".$language"
+  done
+  train=$run/data/train valid=$run/data/val test=$run/data/test
+fi
+
+if ((stage <= 1)); then
+  begin_stage 1 "train in $run"
+  "$bin/nmt-train" "${configs[@]}" --run "$run" \
+    --train-src "$train.$source.gz" --train-tgt "$train.$target.gz" \
+    --valid-src "$valid.$source.gz" --valid-tgt "$valid.$target.gz" \
+    --seed "$seed" --threads "$threads" ${extra[@]+"${extra[@]}"}
+fi
+
+# The mean of the last checkpoints when the configuration asks for one, else the best checkpoint.
+model=$run
+if [[ -e $run/average/model.safetensors ]]; then model=$run/average; fi
+
+if ((stage <= 2)); then
+  begin_stage 2 "translate the test set with $model"
+  [[ -e $run/config.yaml ]] || die "no trained model in $run: begin with --stage 1"
+  before=$(date +%s.%N)
+  gzip -dc "$test.$source.gz" | "$bin/nmt-translate" --model "$model" --beam 5 --threads "$threads" >"$run/test.$target"
+  awk -v a="$before" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f\n", b - a }' >"$run/translate.seconds"
+fi
+
+if ((stage <= 3)); then
+  begin_stage 3 "score"
+  [[ -e $run/test.$target ]] || die "no translation in $run: begin with --stage 2"
+  score=("$bin/seq-eval" --metric "bleu,chrf,ter" --ref "$test.$target.gz")
+  "${score[@]}" --json <"$run/test.$target" >"$run/scores.json"
+  python3 - "$run" "$pair" "$seed" "$threads" "$smoke" "$model" "$("$bin/nmt-train" --version | head -n 1)" \
+    "${conf#"$here/"}" ${extra[@]+"${extra[@]}"} <<'END'
+import datetime, json, os, re, sys
+
+run, pair, seed, threads, smoke, model, version, conf, *extra = sys.argv[1:]
+with open(os.path.join(run, "scores.json")) as file:
+    scores = json.load(file)
+with open(os.path.join(run, "ckpt/last/state.json")) as file:
+    state = json.load(file)
+with open(os.path.join(run, "translate.seconds")) as file:
+    translate_seconds = float(file.read())
+processor = "unknown"
+if os.path.exists("/proc/cpuinfo"):
+    with open("/proc/cpuinfo") as file:
+        found = re.search(r"^model name\s*:\s*(.*)$", file.read(), re.M)
+        processor = found.group(1) if found else processor
+record = {
+    "date": datetime.datetime.now().isoformat(timespec="seconds"), "pair": pair, "test": "test_2016_flickr",
+    "smoke": smoke == "true", "seed": int(seed), "config": conf, "options": extra, "model": os.path.relpath(model, run),
+    "updates": state.get("update"), "train-seconds": state.get("seconds"), "translate-seconds": translate_seconds,
+    "threads": int(threads), "processor": processor, "version": version,
+    "scores": {name: {"score": value["score"], "signature": value["signature"]} for name, value in scores.items()},
+}
+with open(os.path.join(run, "results.jsonl"), "a") as file:
+    file.write(json.dumps(record) + "\n")
+minutes = (state.get("seconds") or 0) / 60
+print(f"{pair}, test_2016_flickr, seed {seed}: {state.get('update')} updates, {minutes:.1f} minutes of training,"
+      f" {translate_seconds:.1f} s of translation, {threads} threads")
+END
+  "${score[@]}" <"$run/test.$target"
+  echo "one line of results was added to $run/results.jsonl" >&2
+fi
