@@ -74,6 +74,7 @@ std::string help_text(const Tool& tool, const Options& options) {
     }
   }
   out += "\nHelp:\n" + line("-h, --help", "This text.") + line("--version", "Versions of seqmill, compiler and libraries.");
+  for (const Action& action : tool.actions) out += line("--" + action.name, action.help);
   out += "\nExamples:\n";
   for (const std::string& example : tool.examples) out += "  " + example + '\n';
   out += "\nExit status: 0 done; 1 data, input/output or runtime error; 2 usage or configuration; 3 diverged or a\n"

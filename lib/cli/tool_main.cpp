@@ -104,6 +104,7 @@ struct ParsedFlags {
   std::map<std::string, std::vector<std::string>> values;
   std::map<std::string, std::vector<bool>> switches;
   bool help = false, version = false;
+  std::map<std::string, bool> actions;
 };
 
 [[noreturn]] void fail_unknown(const std::string& word, const Options& options) {
@@ -116,13 +117,14 @@ struct ParsedFlags {
   fail_usage("unknown option '{}'{}", word, guess.empty() ? "; see --help" : fmt::format("; did you mean '{}'?", guess));
 }
 
-ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& options) {
+ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& options, const Tool& tool) {
   CLI::App app;
   app.set_help_flag();
   app.allow_extras();
   ParsedFlags parsed;
   app.add_flag("-h,--help", parsed.help);
   app.add_flag("--version", parsed.version);
+  for (const Action& action : tool.actions) app.add_flag("--" + action.name, parsed.actions[action.name]);
   for (const auto& option : options.all()) {
     const std::string& key = option->key();
     if (option->is_flag()) {
@@ -236,10 +238,16 @@ void run_tool(int argc, char** argv, const Tool& tool) {
   CommonOptions common;
   tool.declare(options);
   common.declare(options);
-  const ParsedFlags parsed = parse_flags(arguments, options);
+  const ParsedFlags parsed = parse_flags(arguments, options, tool);
   if (parsed.help || parsed.version) {
     print(parsed.help ? help_text(tool, options) : version_text(tool));
     return flush_stdout();
+  }
+  for (const Action& action : tool.actions) {
+    if (parsed.actions.at(action.name)) {
+      print(action.text());
+      return flush_stdout();
+    }
   }
   apply_config(config, options);
   apply_flags(parsed, options);

@@ -23,12 +23,20 @@ struct Invocation {
   std::string host;
 };
 
+/// A switch that prints something and ends, as --version does.
+struct Action {
+  std::string name;  ///< without the dashes
+  std::string help;
+  std::function<std::string()> text;
+};
+
 struct Tool {
   std::string name;
   std::string summary;                ///< one or two sentences
   std::vector<std::string> examples;  ///< two or more runnable lines
   std::function<void(Options&)> declare;
   std::function<void(const Invocation&)> run;
+  std::vector<Action> actions;
 };
 
 /// Parses, runs, maps errors to exit codes, flushes and checks standard output. Call it as `return tool_main(argc, argv, tool);`.

@@ -21,7 +21,7 @@ struct SearchOptions {
   int64_t max_length = 256;    ///< hard limit of target tokens, the end symbol not counted
   double max_ratio = 2.0;      ///< and floor(max_ratio * source tokens) + max_extra
   int64_t max_extra = 20;
-  bool early_stop = false;     ///< end a sentence once `beam` hypotheses are finished, as fairseq does
+  bool early_stop = true;      ///< end a sentence once `beam` hypotheses are finished, as fairseq does
   bool sample = false;         ///< draw tokens; `beam` is then without meaning
   double temperature = 1.0;    ///< >= 0.001; log-probabilities are divided by it before top_k and top_p
   int64_t top_k = 0;           ///< draw among the k most probable tokens; 0: all

@@ -1,0 +1,31 @@
+#pragma once
+// Trained models from disk.
+
+#include <memory>
+#include <string>
+
+#include "model/seq2seq.h"
+#include "text/vocabulary.h"
+
+namespace seqmill::model {
+
+/// The vocabularies of a translation model: vocab.spm for both sides, or vocab.src.spm and vocab.tgt.spm.
+struct Vocabularies {
+  std::shared_ptr<const text::Vocabulary> source, target;  ///< one object when shared
+  bool shared() const { return source == target; }
+  VocabularySizes sizes() const;
+};
+Vocabularies load_vocabularies(const std::string& directory);
+
+struct LoadedSeq2Seq {
+  std::unique_ptr<Seq2Seq> model;
+  Vocabularies vocabularies;
+};
+
+/// `path`: model directory, checkpoint or run. `average` > 0: the mean of that many newest checkpoints of a run instead of one.
+LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average = 0);
+
+/// The untrained model that a config.yaml describes.
+std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const VocabularySizes& sizes);
+
+}  // namespace seqmill::model

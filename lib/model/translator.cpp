@@ -1,0 +1,165 @@
+#include "model/translator.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "search/ensemble.h"
+
+namespace seqmill::model {
+
+Translator::Translator(const std::vector<const Seq2Seq*>& models, const Vocabularies& vocabularies,
+                       const search::SearchOptions& search, const TranslatorOptions& options, int threads, uint64_t seed)
+    : models_(models), vocabularies_(vocabularies), search_(search), options_(options), threads_(threads), seed_(seed) {}
+
+data::Tokens Translator::encode_source(const std::string& line) {
+  data::Tokens tokens = vocabularies_.source->encode(line);
+  ++counts_.lines;
+  if (tokens.empty()) ++counts_.empty;
+  if (static_cast<int64_t>(tokens.size()) > options_.max_source) {
+    tokens.resize(static_cast<size_t>(options_.max_source));
+    ++counts_.cut;
+  }
+  counts_.source_tokens += static_cast<int64_t>(tokens.size());
+  return tokens;
+}
+
+data::PackedTokens Translator::pack_sources(const std::vector<data::Tokens>& sources) const {
+  data::PackedTokens packed = data::pack(sources, -1, vocabularies_.source->eos());
+  packed.to(models_[0]->output_layer().weight.device());
+  return packed;
+}
+
+/// Longest first, so that the last batches to be taken are short ones and the workers end together.
+std::vector<std::vector<size_t>> Translator::plan(const std::vector<data::Tokens>& sources, bool with_empty) const {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (with_empty || !sources[i].empty()) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
+  // Enough batches for every worker to have a share, even of a short input.
+  size_t total = 0;
+  for (const size_t i : order) total += sources[i].size() + 1;
+  const size_t share = total / static_cast<size_t>(std::max(1, threads_)) + 1;
+  const size_t limit = std::min(static_cast<size_t>(options_.batch_tokens), std::max<size_t>(share, 64));
+  std::vector<std::vector<size_t>> batches;
+  size_t tokens = 0;
+  for (const size_t i : order) {
+    if (batches.empty() || tokens + sources[i].size() + 1 > limit) {
+      batches.emplace_back();
+      tokens = 0;
+    }
+    tokens += sources[i].size() + 1;
+    batches.back().push_back(i);
+  }
+  return batches;
+}
+
+void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
+                                const std::function<void(const std::vector<size_t>&)>& work) const {
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr error;
+  const auto worker = [&] {
+    at::NoGradGuard no_grad;
+    try {
+      for (size_t batch = next++; batch < batches.size(); batch = next++) work(batches[batch]);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (!error) error = std::current_exception();
+      next = batches.size();
+    }
+  };
+  const size_t count = std::min(static_cast<size_t>(std::max(1, threads_)), batches.size());
+  // One core per batch beats several cores on one batch: each worker computes in its own thread only.
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < count; ++i) {
+    threads.emplace_back([&] {
+      set_threads(1);
+      worker();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (error) std::rethrow_exception(error);
+}
+
+std::vector<std::vector<Translation>> Translator::translate(const std::vector<std::string>& lines,
+                                                            const std::vector<std::string>& prefixes, int64_t first_line) {
+  std::vector<data::Tokens> sources;
+  for (const std::string& line : lines) sources.push_back(encode_source(line));
+  std::vector<std::vector<Translation>> results(lines.size());
+  std::mutex counts;
+  for_each_batch(plan(sources, false), [&](const std::vector<size_t>& batch) {
+    std::vector<data::Tokens> members;
+    std::vector<search::SentenceInput> inputs;
+    for (const size_t i : batch) {
+      members.push_back(sources[i]);
+      search::SentenceInput input;
+      input.source_length = static_cast<int64_t>(sources[i].size());
+      if (!prefixes.empty()) input.prefix = vocabularies_.target->encode(prefixes[i]);
+      input.line = static_cast<uint64_t>(first_line) + i;
+      inputs.push_back(std::move(input));
+    }
+    const data::PackedTokens packed = pack_sources(members);
+    std::vector<std::unique_ptr<search::StepDecoder>> decoders;
+    for (const Seq2Seq* model : models_) decoders.push_back(model->start(packed));
+    std::unique_ptr<search::StepDecoder> decoder =
+        decoders.size() == 1 ? std::move(decoders[0]) : std::make_unique<search::Ensemble>(std::move(decoders));
+    const auto found = search::search(*decoder, inputs, vocabularies_.target->bos(), vocabularies_.target->eos(), search_, seed_);
+    for (size_t b = 0; b < batch.size(); ++b) {
+      for (const search::Hypothesis& hypothesis : found[b]) {
+        results[batch[b]].push_back({vocabularies_.target->decode(hypothesis.tokens), hypothesis.logprob, hypothesis.score,
+                                     static_cast<int64_t>(hypothesis.tokens.size()), hypothesis.finished});
+      }
+    }
+    const std::lock_guard<std::mutex> lock(counts);
+    for (size_t b = 0; b < batch.size(); ++b) {
+      if (found[b].empty()) continue;
+      counts_.target_tokens += static_cast<int64_t>(found[b][0].tokens.size());
+      counts_.unfinished += found[b][0].finished ? 0 : 1;
+    }
+  });
+  return results;
+}
+
+std::vector<Translation> Translator::score(const std::vector<std::string>& lines, const std::vector<std::string>& targets) {
+  std::vector<data::Tokens> sources, outputs;
+  for (const std::string& line : lines) sources.push_back(encode_source(line));
+  for (const std::string& target : targets) outputs.push_back(vocabularies_.target->encode(target));
+  std::vector<Translation> results(lines.size());
+  for_each_batch(plan(sources, true), [&](const std::vector<size_t>& chosen) {
+    std::vector<data::Tokens> batch_sources, batch_targets;
+    for (const size_t i : chosen) {
+      batch_sources.push_back(sources[i]);
+      batch_targets.push_back(outputs[i]);
+    }
+    data::Batch batch = data::make_batch(batch_sources, batch_targets, vocabularies_.source->eos(),
+                                               vocabularies_.target->bos(), vocabularies_.target->eos());
+    batch.to(models_[0]->output_layer().weight.device());
+    // An ensemble's probability of a token is the mean of its members'.
+    at::Tensor mixed;
+    for (const Seq2Seq* model : models_) {
+      const at::Tensor logprobs = model->target_logprobs(batch).to(at::kDouble).to(at::kCPU);
+      mixed = mixed.defined() ? at::logaddexp(mixed, logprobs) : logprobs;
+    }
+    mixed = (mixed - std::log(static_cast<double>(models_.size()))).contiguous();
+    const auto* values = mixed.data_ptr<double>();
+    for (size_t b = 0; b < chosen.size(); ++b) {
+      Translation& result = results[chosen[b]];
+      const auto steps = static_cast<int64_t>(batch_targets[b].size()) + 1;
+      result.text = targets[chosen[b]];
+      result.length = steps - 1;
+      result.logprob = std::accumulate(values, values + steps, 0.0);
+      result.score = result.logprob / static_cast<double>(steps);
+      values += steps;
+    }
+  });
+  return results;
+}
+
+}  // namespace seqmill::model

@@ -1,0 +1,61 @@
+#include "train/run_record.h"
+
+#include <ctime>
+#include <filesystem>
+#include <map>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "base/version.h"
+#include "io/output.h"
+#include "io/yaml.h"
+
+namespace seqmill::train {
+namespace {
+
+std::map<std::string, std::string> by_key(const std::vector<io::ConfigEntry>& entries) {
+  std::map<std::string, std::string> values;
+  for (const io::ConfigEntry& entry : entries) values[entry.key] = join(entry.values, ", ");
+  return values;
+}
+
+void report_changes(const std::string& path, const std::string& config_yaml) {
+  if (!std::filesystem::exists(path)) return;
+  const auto before = by_key(io::read_yaml(path)), now = by_key(io::parse_yaml(config_yaml, "the new configuration"));
+  for (const auto& [key, value] : now) {
+    const auto old = before.find(key);
+    if (old == before.end()) {
+      log::warn("new since the last session of this run: {} = {}", key, value);
+    } else if (old->second != value) {
+      log::warn("changed since the last session of this run: {} from '{}' to '{}'", key, old->second, value);
+    }
+  }
+}
+
+std::string local_time() {
+  const std::time_t now = std::time(nullptr);
+  char text[64] = "";
+  std::tm parts{};
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &parts));
+  return text;
+}
+
+}  // namespace
+
+RunRecord::RunRecord(const io::RunDir& run, const std::string& config_yaml, const std::string& command_line,
+                     const std::string& host, const std::string& started)
+    : command_file_(run.file("command.txt")) {
+  log::open_copy(run.file("log"));
+  report_changes(run.file("config.yaml"), config_yaml);
+  io::write_file(run.file("config.yaml"), config_yaml);
+  std::string entry = fmt::format("command: {}\nhost: {}\nseqmill: {}\n", command_line, host, version());
+  for (const auto& [name, value] : version_lines()) entry += fmt::format("{}: {}\n", name, value);
+  io::append_file(command_file_, entry + fmt::format("start: {}\n", started));
+}
+
+void RunRecord::finish(int exit_code) {
+  io::append_file(command_file_, fmt::format("end: {}, exit code {}\n", local_time(), exit_code));
+}
+
+}  // namespace seqmill::train

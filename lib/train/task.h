@@ -1,0 +1,43 @@
+#pragma once
+// What the training loop needs of the thing that is trained.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/json.h"
+#include "nn/parameters.h"
+#include "tensor/dropout.h"
+
+namespace seqmill::train {
+
+/// The loss of one micro-batch.
+struct StepLoss {
+  at::Tensor sum;             ///< scalar with graph, summed over tokens
+  double nll_sum = 0;         ///< cross-entropy without smoothing, in nats
+  int64_t tokens = 0;         ///< what the loss is averaged over
+  int64_t source_tokens = 0;  ///< for the log only
+};
+
+/// Results of a validation, in the order to show them; the first is "loss". "bleu" and the like are better when larger.
+using Scores = std::vector<std::pair<std::string, double>>;
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual nn::Parameters& parameters() = 0;
+  /// Takes the next micro-batch and computes its loss in training mode.
+  virtual StepLoss next(tensor::DropoutStream& dropout) = 0;
+  /// Complete passes over the data so far, and how far the present one is (0..1).
+  virtual int64_t epoch() const = 0;
+  virtual double epoch_progress() const = 0;
+  virtual Scores validate() = 0;
+  /// The position in the data, for a checkpoint.
+  virtual io::Json cursor() const = 0;
+  virtual void set_cursor(const io::Json& cursor) = 0;
+};
+
+}  // namespace seqmill::train

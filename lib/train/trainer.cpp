@@ -1,0 +1,383 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "base/strings.h"
+#include "base/threads.h"
+#include "io/line_reader.h"
+#include "io/output.h"
+#include "kernel/float_kernels.h"
+#include "tensor/average.h"
+#include "tensor/runtime.h"
+
+namespace seqmill::train {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Sums over the updates since the last line of the log.
+struct Window {
+  double loss = 0, nll = 0, norm = 0, seconds = 0;
+  int64_t tokens = 0, source_tokens = 0, updates = 0;
+};
+
+class Trainer {
+ public:
+  Trainer(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line)
+      : task_(task), run_(run), options_(options), seed_(seed), progress_line_(progress_line), parameters_(task.parameters()),
+        optimizer_((parameters_.flatten(), parameters_), options.optimizer), time_limit_(parse_duration(options.max_time)) {
+    if (options.ema > 0) average_ = parameters_.flat_values().clone();
+  }
+
+  void run() {
+    if (will_resume(run_, options_.resume)) restore();
+    catch_stop_signals();
+    started_ = now() - progress_.seconds;
+    std::string reason;
+    while (reason = limit_reached(), reason.empty()) {
+      const int64_t epoch = task_.epoch();
+      update();
+      const bool epoch_ends = task_.epoch() != epoch;
+      log_if_due();
+      if (validation_due(epoch_ends)) {
+        validate();
+      } else if (options_.save_every > 0 && progress_.update % options_.save_every == 0) {
+        save();
+      }
+      stop_if_asked();
+    }
+    log_window();
+    if (saved_update_ != progress_.update) save();
+    log::info("training ends: {}; {} updates, {} skipped, {} of training", reason, progress_.update, progress_.skipped,
+              format_duration(progress_.seconds));
+    if (options_.average > 0) write_average();
+  }
+
+ private:
+  std::string limit_reached() const {
+    if (options_.max_updates > 0 && progress_.update >= options_.max_updates) return "--max-updates is reached";
+    if (options_.max_epochs > 0 && task_.epoch() >= options_.max_epochs) return "--max-epochs is reached";
+    if (time_limit_ > 0 && progress_.seconds >= time_limit_) return "--max-time is reached";
+    if (options_.early_stopping > 0 && progress_.validations_without_gain >= options_.early_stopping) {
+      return fmt::format("{} validations without gain", progress_.validations_without_gain);
+    }
+    return "";
+  }
+
+  void update() {
+    const double begin = now();
+    parameters_.flat_gradients().zero_();
+    const int64_t number = progress_.update + 1;
+    double loss = 0, nll = 0;
+    int64_t tokens = 0, source_tokens = 0;
+    for (int64_t k = 0; k < options_.accumulate; ++k) {
+      tensor::DropoutStream dropout(seed_, static_cast<uint64_t>(number), static_cast<uint64_t>(k));
+      const StepLoss step = task_.next(dropout);
+      loss += step.sum.item<double>();
+      nll += step.nll_sum;
+      tokens += step.tokens;
+      source_tokens += step.source_tokens;
+      if (std::isfinite(loss)) step.sum.backward();
+    }
+    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, tokens));
+    const double norm = std::isfinite(loss) ? gradient_norm(parameters_) * scale : loss;
+    progress_.update = number;
+    progress_.target_tokens += tokens;
+    if (std::isfinite(norm)) {
+      const double clipped = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1.0;
+      optimizer_.step(scale * clipped, options_.schedule.at(number, options_.max_updates));
+      skipped_in_a_row_ = 0;
+      if (average_.defined()) update_average();
+      window_.loss += loss;
+      window_.nll += nll;
+      window_.norm += norm;
+      window_.tokens += tokens;
+      window_.source_tokens += source_tokens;
+      ++window_.updates;
+    } else {
+      skip(loss, norm);
+    }
+    window_.seconds += now() - begin;
+    progress_.seconds = now() - started_;
+    progress_.optimizer_steps = optimizer_.steps();
+    show_progress();
+  }
+
+  void skip(double loss, double norm) {
+    ++progress_.skipped;
+    ++skipped_in_a_row_;
+    log::warn("update {} skipped: loss {}, gradient norm {}", progress_.update, loss, norm);
+    if (skipped_in_a_row_ > options_.max_skipped) {
+      throw Error(fmt::format("{} updates in a row had a loss or gradient that is not finite; the last good checkpoint is {}. "
+                              "A lower --learning-rate, a longer --warmup or a smaller --clip may help",
+                              skipped_in_a_row_, run_.linked("last").empty() ? "none" : run_.linked("last")),
+                  kExitDiverged);
+    }
+  }
+
+  void update_average() {
+    const at::Tensor values = parameters_.flat_values();
+    // Early on the average follows quickly, so that the random start is forgotten.
+    const double steps = static_cast<double>(optimizer_.steps());
+    const double decay = std::min(options_.ema, (1 + steps) / (10 + steps));
+    if (!tensor::is_fast(values)) {
+      average_.mul_(decay).add_(values, 1 - decay);
+      return;
+    }
+    float* average = average_.data_ptr<float>();
+    const float* value = values.data_ptr<float>();
+    parallel_for(values.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
+      kernel::float_kernels().moving_average(average + begin, value + begin, end - begin, static_cast<float>(decay));
+    });
+  }
+
+  /// Calls `work` while the parameters hold what inference uses.
+  template <typename Work>
+  auto with_inference_weights(Work work) {
+    if (!average_.defined()) return work();
+    at::NoGradGuard no_grad;
+    const at::Tensor values = parameters_.flat_values();
+    struct Swap {
+      at::Tensor values, kept;
+      ~Swap() { values.copy_(kept); }
+    } swap{values, values.clone()};
+    values.copy_(average_);
+    return work();
+  }
+
+  bool validation_due(bool epoch_ends) const {
+    return options_.validate_every > 0 ? progress_.update % options_.validate_every == 0 : epoch_ends;
+  }
+
+  void validate() {
+    const double begin = now();
+    const Scores scores = with_inference_weights([this] { return task_.validate(); });
+    io::Json event = new_event("valid");
+    std::string text;
+    double score = 0;
+    for (const auto& [name, value] : scores) {
+      event.set(name, value);
+      text += fmt::format("{}{} {:.4g}", text.empty() ? "" : ", ", name, value);
+      if (name == options_.stop_on) score = name == "loss" ? -value : value;
+    }
+    event.set("seconds", now() - begin);
+    write_event(event);
+    const bool gain = progress_.best.empty() || score > progress_.best.front().score;
+    progress_.validations_without_gain = gain ? 0 : progress_.validations_without_gain + 1;
+    log::info("update {} valid: {}{}", progress_.update, text, gain ? " (best)" : "");
+    progress_.best.push_back({checkpoint_name(progress_.update), score});
+    std::stable_sort(progress_.best.begin(), progress_.best.end(),
+                     [](const Progress::Best& a, const Progress::Best& b) { return a.score > b.score; });
+    if (static_cast<int64_t>(progress_.best.size()) > std::max<int64_t>(1, options_.keep_best)) {
+      progress_.best.resize(static_cast<size_t>(std::max<int64_t>(1, options_.keep_best)));
+    }
+    save();
+  }
+
+  static std::string checkpoint_name(int64_t update) { return fmt::format("step-{:08}", update); }
+
+  void save() {
+    progress_.cursor = task_.cursor();
+    progress_.seconds = now() - started_;
+    run_.save_checkpoint(progress_.update, [this](const std::string& directory) {
+      std::vector<tensor::NamedTensor> weights, rest = optimizer_.state();
+      for (const nn::Parameter& parameter : parameters_.all()) weights.emplace_back(parameter.name, parameter.value);
+      if (average_.defined()) {
+        for (const auto& [name, value] : weights) rest.emplace_back(name + ".raw", value);
+      }
+      with_inference_weights([&] { tensor::save_tensors(directory + "/model.safetensors", weights, {{"format", "pt"}}); });
+      tensor::save_tensors(directory + "/optim.safetensors", rest);
+      io::write_file(directory + "/state.json", progress_.to_json().dump_pretty() + "\n");
+    });
+    saved_update_ = progress_.update;
+    if (!progress_.best.empty()) run_.link("best", progress_.best.front().checkpoint);
+    remove_old();
+  }
+
+  void remove_old() {
+    const std::vector<std::string> all = run_.checkpoints();
+    const auto keep_from = static_cast<int64_t>(all.size()) - options_.keep_last;
+    for (int64_t i = 0; i < keep_from; ++i) {
+      const std::string& name = all[static_cast<size_t>(i)];
+      const bool is_best = std::any_of(progress_.best.begin(), progress_.best.end(),
+                                       [&](const Progress::Best& entry) { return entry.checkpoint == name; });
+      if (!is_best) run_.remove_checkpoint(name);
+    }
+  }
+
+  void restore() {
+    const std::string name = run_.linked("last");
+    const std::string directory = run_.checkpoint_path(name);
+    progress_ = Progress::from_json(io::read_json(directory + "/state.json"), directory + "/state.json");
+    std::vector<tensor::NamedTensor> weights, rest = optimizer_.state();
+    for (const nn::Parameter& parameter : parameters_.all()) weights.emplace_back(parameter.name, parameter.value);
+    tensor::load_into(directory + "/model.safetensors", weights);
+    if (average_.defined()) {
+      at::NoGradGuard no_grad;
+      average_.copy_(parameters_.flat_values());
+      for (const auto& [parameter, value] : weights) rest.emplace_back(parameter + ".raw", value);
+    }
+    tensor::load_into(directory + "/optim.safetensors", rest);
+    optimizer_.set_steps(progress_.optimizer_steps);
+    task_.set_cursor(progress_.cursor);
+    saved_update_ = progress_.update;
+    drop_later_events();
+    log::info("resumed from {} (update {}, {} of training)", directory, progress_.update, format_duration(progress_.seconds));
+  }
+
+  /// What a killed session logged past its last checkpoint will happen again.
+  void drop_later_events() {
+    const std::string path = run_.file("metrics.jsonl");
+    std::string kept;
+    try {
+      for (const std::string& line : io::read_lines(path)) {
+        const io::Json event = io::parse_json(line, path);
+        if (event.at("step").as_int() <= progress_.update) kept += line + "\n";
+      }
+    } catch (const Error& error) {
+      // A line half written when the run was killed ends the part that can be read.
+      log::debug("metrics.jsonl: {}", error.what());
+    }
+    io::write_file(path, kept);
+  }
+
+  void stop_if_asked() {
+    const int signal = stop_signal();
+    if (signal == 0) return;
+    if (saved_update_ != progress_.update) save();
+    throw Error(fmt::format("stopped by signal {} after update {}; {} is saved, the same command goes on from there", signal,
+                            progress_.update, run_.linked("last")),
+                kExitSignalBase + signal);
+  }
+
+  io::Json new_event(const char* split) const {
+    io::Json event = io::Json::object();
+    event.set("step", progress_.update);
+    event.set("wall", progress_.seconds);
+    event.set("epoch", static_cast<double>(task_.epoch()) + task_.epoch_progress());
+    event.set("split", split);
+    return event;
+  }
+
+  void write_event(const io::Json& event) const { io::append_file(run_.file("metrics.jsonl"), event.dump() + "\n"); }
+
+  void log_if_due() {
+    if (progress_.update % options_.log_every == 0) log_window();
+  }
+
+  void log_window() {
+    if (window_.updates == 0) return;
+    const auto tokens = static_cast<double>(window_.tokens);
+    const double loss = window_.loss / tokens, nll = window_.nll / tokens, rate = tokens / window_.seconds;
+    const double learning_rate = options_.schedule.at(progress_.update, options_.max_updates);
+    const double norm = window_.norm / static_cast<double>(window_.updates);
+    io::Json event = new_event("train");
+    event.set("loss", loss);
+    event.set("nll", nll);
+    event.set("ppl", std::exp(nll));
+    event.set("learning-rate", learning_rate);
+    event.set("gradient-norm", norm);
+    event.set("target-tokens-per-second", rate);
+    event.set("source-tokens-per-second", static_cast<double>(window_.source_tokens) / window_.seconds);
+    event.set("skipped", progress_.skipped);
+    write_event(event);
+    log::info("update {} epoch {:.2f}: loss {:.4f}, ppl {:.2f}, lr {:.3g}, gradient norm {:.2f}, {:.0f} tokens/s{}",
+              progress_.update, static_cast<double>(task_.epoch()) + task_.epoch_progress(), loss, std::exp(nll),
+              learning_rate, norm, rate, time_left());
+    window_ = Window();
+  }
+
+  std::string time_left() const {
+    double share = 0;  // of the limit that will be reached first
+    if (options_.max_updates > 0) {
+      share = static_cast<double>(progress_.update) / static_cast<double>(options_.max_updates);
+    }
+    if (options_.max_epochs > 0) {
+      share = std::max(share, (static_cast<double>(task_.epoch()) + task_.epoch_progress()) /
+                                  static_cast<double>(options_.max_epochs));
+    }
+    if (time_limit_ > 0) share = std::max(share, progress_.seconds / time_limit_);
+    if (share <= 0 || share > 1) return "";
+    return fmt::format(", {} left", format_duration(progress_.seconds * (1 - share) / share));
+  }
+
+  void show_progress() {
+    if (!progress_line_ || now() - shown_ < 0.5) return;
+    shown_ = now();
+    const double rate = window_.seconds > 0 ? static_cast<double>(window_.tokens) / window_.seconds : 0;
+    log::status_line(fmt::format("update {} epoch {:.2f}, {:.0f} tokens/s{}", progress_.update,
+                                 static_cast<double>(task_.epoch()) + task_.epoch_progress(), rate, time_left()));
+  }
+
+  void write_average() {
+    std::vector<std::string> files;
+    const std::vector<std::string> all = run_.checkpoints();
+    const int64_t count = std::min<int64_t>(options_.average, static_cast<int64_t>(all.size()));
+    for (size_t i = all.size() - static_cast<size_t>(count); i < all.size(); ++i) {
+      files.push_back(run_.checkpoint_path(all[i]) + "/model.safetensors");
+    }
+    const std::vector<tensor::NamedTensor> mean = tensor::average_weights(files);
+    write_model_directory(run_, mean);
+    at::NoGradGuard no_grad;
+    for (size_t i = 0; i < mean.size(); ++i) parameters_.all()[i].value.detach().copy_(mean[i].second);
+    std::string text;
+    io::Json event = new_event("average");
+    for (const auto& [name, value] : task_.validate()) {
+      event.set(name, value);
+      text += fmt::format(", {} {:.4g}", name, value);
+    }
+    write_event(event);
+    log::info("mean of {} checkpoints in {}{}", count, run_.file("average"), text);
+  }
+
+  static void write_model_directory(const io::RunDir& run, const std::vector<tensor::NamedTensor>& weights);
+
+  Task& task_;
+  io::RunDir& run_;
+  TrainerOptions options_;
+  uint64_t seed_;
+  bool progress_line_;
+  nn::Parameters& parameters_;
+  Optimizer optimizer_;
+  double time_limit_;
+  at::Tensor average_;  ///< moving average of the flat values, when asked for
+  Progress progress_;
+  Window window_;
+  int64_t saved_update_ = -1;
+  int64_t skipped_in_a_row_ = 0;
+  double started_ = 0, shown_ = 0;
+};
+
+void Trainer::write_model_directory(const io::RunDir& run, const std::vector<tensor::NamedTensor>& weights) {
+  const std::string directory = run.file("average");
+  std::filesystem::create_directories(directory);
+  tensor::save_tensors(directory + "/.model.safetensors.tmp", weights, {{"format", "pt"}});
+  std::filesystem::rename(directory + "/.model.safetensors.tmp", directory + "/model.safetensors");
+  for (const char* name : {"config.yaml", "vocab.spm", "vocab.src.spm", "vocab.tgt.spm"}) {
+    if (std::filesystem::exists(run.file(name))) io::write_file(directory + "/" + std::string(name), io::read_file(run.file(name)));
+  }
+}
+
+}  // namespace
+
+bool will_resume(const io::RunDir& run, const std::string& resume) {
+  const bool has_checkpoint = !run.linked("last").empty();
+  if (resume == "must" && !has_checkpoint) fail("--resume must: {} holds no checkpoint", run.path());
+  if (resume == "never" && has_checkpoint) {
+    fail("--resume never: {} already holds checkpoints; give another --run or remove it", run.path());
+  }
+  return has_checkpoint;
+}
+
+void train(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line) {
+  Trainer(task, run, options, seed, progress_line).run();
+}
+
+}  // namespace seqmill::train

@@ -1,0 +1,177 @@
+#include "train/translation_task.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "text/parallel_reader.h"
+
+namespace seqmill::train {
+namespace {
+
+void report(const std::string& what, const data::CorpusCounts& counts) {
+  log::info("{}: {} of {} pairs, {} source and {} target tokens; left out: {} empty, {} too long, {} by length ratio", what,
+            counts.kept, counts.lines, counts.source_tokens, counts.target_tokens, counts.empty, counts.too_long, counts.ratio);
+}
+
+class TranslationTask final : public Task {
+ public:
+  TranslationTask(model::Seq2Seq& model, const model::Vocabularies& vocabularies, const TranslationTaskOptions& options,
+                  const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer)
+      : model_(model), vocabularies_(vocabularies), options_(options), threads_(threads), seed_(seed), scorer_(std::move(scorer)) {
+    std::filesystem::create_directories(cache);
+    train_ = load(options.train_source, options.train_target, options.max_length, options.max_ratio, cache + "/train.tokens");
+    report("training data", train_->counts());
+    // Validation sees every pair it can: only empty ones are left out.
+    valid_ = load(options.valid_source, options.valid_target, int64_t{1} << 30, 0, cache + "/valid.tokens");
+    report("validation data", valid_->counts());
+    plan();
+  }
+
+  nn::Parameters& parameters() override { return model_.parameters(); }
+
+  StepLoss next(tensor::DropoutStream& dropout) override {
+    const data::Batch batch = make(*train_, plan_[static_cast<size_t>(cursor_.batch)]);
+    if (++cursor_.batch == static_cast<int64_t>(plan_.size())) {
+      ++cursor_.epoch;
+      cursor_.batch = 0;
+      plan();
+    }
+    const loss::TokenLoss loss = model_.loss(batch, options_.label_smoothing, &dropout);
+    return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
+  }
+
+  int64_t epoch() const override { return cursor_.epoch; }
+  double epoch_progress() const override {
+    return static_cast<double>(cursor_.batch) / static_cast<double>(plan_.size());
+  }
+
+  Scores validate() override {
+    at::NoGradGuard no_grad;
+    double nll = 0;
+    int64_t tokens = 0;
+    data::BatchOrder order;
+    order.batch_tokens = options_.batch_tokens;
+    order.shuffle = false;
+    for (const auto& pairs : data::plan_batches(valid_->size(), lengths_of(*valid_), order, 0)) {
+      const data::Batch batch = make(*valid_, pairs);
+      nll += model_.loss(batch, 0, nullptr).nll_sum;
+      tokens += batch.target_tokens();
+    }
+    const double loss = nll / static_cast<double>(tokens);
+    Scores scores{{"loss", loss}, {"ppl", std::exp(loss)}};
+    if (options_.valid_bleu) scores.emplace_back("bleu", bleu());
+    return scores;
+  }
+
+  io::Json cursor() const override {
+    io::Json json = io::Json::object();
+    json.set("epoch", cursor_.epoch);
+    json.set("batch", cursor_.batch);
+    json.set("pairs", train_->size());
+    return json;
+  }
+
+  void set_cursor(const io::Json& json) override {
+    const int64_t pairs = json.at("pairs").as_int();
+    if (pairs != train_->size()) {
+      fail("the checkpoint was made with {} training pairs, now there are {}; give the same data or another --run", pairs,
+           train_->size());
+    }
+    cursor_.epoch = json.at("epoch").as_int();
+    cursor_.batch = json.at("batch").as_int();
+    plan();
+    if (cursor_.batch >= static_cast<int64_t>(plan_.size())) {
+      log::warn("the epoch has {} batches, the checkpoint was at {} (another --batch-tokens?): the epoch starts anew",
+                plan_.size(), cursor_.batch);
+      cursor_.batch = 0;
+    }
+  }
+
+ private:
+  std::unique_ptr<data::ParallelCorpus> load(const std::string& source, const std::string& target, int64_t max_length,
+                                             double max_ratio, const std::string& cache) const {
+    return std::make_unique<data::ParallelCorpus>(source, target, *vocabularies_.source, *vocabularies_.target,
+                                                  data::CorpusLimits{max_length, max_ratio}, cache);
+  }
+
+  static std::function<std::pair<int64_t, int64_t>(int64_t)> lengths_of(const data::ParallelCorpus& corpus) {
+    return [&corpus](int64_t pair) { return std::make_pair(corpus.source_length(pair), corpus.target_length(pair)); };
+  }
+
+  void plan() {
+    data::BatchOrder order;
+    order.batch_tokens = options_.batch_tokens;
+    order.bucket_batches = options_.bucket_batches;
+    order.seed = seed_;
+    plan_ = data::plan_batches(train_->size(), lengths_of(*train_), order, cursor_.epoch);
+  }
+
+  data::Batch make(const data::ParallelCorpus& corpus, const std::vector<int64_t>& pairs) const {
+    std::vector<data::Tokens> sources, targets;
+    for (const int64_t pair : pairs) {
+      sources.push_back(corpus.source(pair));
+      targets.push_back(corpus.target(pair));
+    }
+    data::Batch batch = data::make_batch(sources, targets, vocabularies_.source->eos(), vocabularies_.target->bos(),
+                                         vocabularies_.target->eos());
+    batch.to(model_.output_layer().weight.device());
+    return batch;
+  }
+
+  double bleu() {
+    if (references_.empty()) {
+      text::ParallelReader reader(options_.valid_source, options_.valid_target);
+      std::string source, target;
+      while (reader.next(source, target)) {
+        sources_.push_back(source);
+        references_.push_back(target);
+      }
+    }
+    model::Translator translator({&model_}, vocabularies_, options_.valid_search, {}, threads_, seed_);
+    std::vector<std::string> hypotheses;
+    for (const auto& translations : translator.translate(sources_)) {
+      hypotheses.push_back(translations.empty() ? "" : translations[0].text);
+    }
+    return scorer_(hypotheses, references_);
+  }
+
+  model::Seq2Seq& model_;
+  const model::Vocabularies& vocabularies_;
+  TranslationTaskOptions options_;
+  int threads_;
+  uint64_t seed_;
+  CorpusScorer scorer_;
+  std::unique_ptr<data::ParallelCorpus> train_, valid_;
+  data::Cursor cursor_;
+  data::BatchPlan plan_;
+  std::vector<std::string> sources_, references_;
+};
+
+}  // namespace
+
+void TranslationTaskOptions::declare(Options& options) {
+  options.group("Data");
+  options.add("train-src", train_source, "Training source text, plain or .gz; a TSV of both sides without --train-tgt")
+      .placeholder("FILE")
+      .required();
+  options.add("train-tgt", train_target, "Training target text, line by line the translation").placeholder("FILE");
+  options.add("valid-src", valid_source, "Validation source text").placeholder("FILE").required();
+  options.add("valid-tgt", valid_target, "Validation target text").placeholder("FILE");
+  options.add("batch-tokens", batch_tokens, "Tokens per batch on its longer side, end symbols included").range(1);
+  options.add("bucket-batches", bucket_batches, "Pairs are sorted by length within windows of this many batches").range(1);
+  options.add("max-length", max_length, "Leave out training pairs with a side of more tokens").range(1);
+  options.add("max-length-ratio", max_ratio, "Leave out training pairs one side of which is longer by this factor; 0: keep")
+      .range(0);
+  options.add("label-smoothing", label_smoothing, "Probability spread evenly over the vocabulary").range(0, 0.99);
+  options.add("valid-bleu", valid_bleu, "Validate by BLEU of a beam search too");
+  options.add("valid-beam", valid_search.beam, "Beam of that search").range(1);
+}
+
+std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const model::Vocabularies& vocabularies,
+                                            const TranslationTaskOptions& options, const std::string& cache, int threads,
+                                            uint64_t seed, CorpusScorer scorer) {
+  return std::make_unique<TranslationTask>(model, vocabularies, options, cache, threads, seed, std::move(scorer));
+}
+
+}  // namespace seqmill::train

@@ -1,0 +1,38 @@
+#pragma once
+// Training a translation model on a parallel corpus.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batches.h"
+#include "data/corpus.h"
+#include "model/load.h"
+#include "model/translator.h"
+#include "train/task.h"
+
+namespace seqmill::train {
+
+struct TranslationTaskOptions {
+  std::string train_source, train_target, valid_source, valid_target;
+  int64_t batch_tokens = 4096;
+  int64_t bucket_batches = 64;
+  int64_t max_length = 256;
+  double max_ratio = 0;
+  double label_smoothing = 0.1;
+  bool valid_bleu = false;       ///< validate by beam search too
+  search::SearchOptions valid_search;
+
+  void declare(Options& options);
+};
+
+/// BLEU (or another score, larger is better) of translations against references. Given by the tool, as metrics are not known here.
+using CorpusScorer = std::function<double(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references)>;
+
+/// `cache` is a directory for tokenised corpora. `model` and `vocabularies` must outlive the task.
+std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const model::Vocabularies& vocabularies,
+                                            const TranslationTaskOptions& options, const std::string& cache, int threads,
+                                            uint64_t seed, CorpusScorer scorer);
+
+}  // namespace seqmill::train

@@ -1,0 +1,67 @@
+#include "train/vocabularies.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "io/line_reader.h"
+#include "io/output.h"
+
+namespace seqmill::train {
+namespace {
+
+void copy(const std::string& from, const std::string& to) {
+  const text::Vocabulary checked(from);
+  io::write_file(to, io::read_file(from));
+}
+
+}  // namespace
+
+void VocabularyOptions::declare(Options& options) {
+  options.group("Vocabulary");
+  options.add("vocab", joint, "SentencePiece model for both sides").placeholder("FILE");
+  options.add("vocab-src", source, "SentencePiece model of the source side; needs --vocab-tgt").placeholder("FILE");
+  options.add("vocab-tgt", target, "SentencePiece model of the target side").placeholder("FILE");
+  options.add("vocab-size", size, "Train a vocabulary of this size on the training text").range(0);
+  options.add("vocab-type", type, "Kind of vocabulary to train").one_of({"bpe", "unigram"});
+  options.add("vocab-separate", separate, "Train one vocabulary per side instead of a joint one");
+  options.add("vocab-coverage", character_coverage, "Share of characters that get a piece of their own").range(0.5, 1);
+  options.add("vocab-byte-fallback", byte_fallback, "Spell other characters in bytes instead of the unknown piece");
+}
+
+model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const std::string& train_source,
+                                         const std::string& train_target, const io::RunDir& run, int threads) {
+  const std::string both = run.file("vocab.spm"), source = run.file("vocab.src.spm"), target = run.file("vocab.tgt.spm");
+  const bool given = !options.joint.empty() || !options.source.empty() || !options.target.empty();
+  if (given && options.size > 0) fail_usage("give a vocabulary or --vocab-size, not both");
+  if (options.source.empty() != options.target.empty()) fail_usage("--vocab-src and --vocab-tgt go together");
+  if (!options.joint.empty() && !options.source.empty()) fail_usage("give --vocab, or --vocab-src and --vocab-tgt, not both");
+  if (std::filesystem::exists(both) || std::filesystem::exists(target)) return model::load_vocabularies(run.path());
+  if (!given && options.size == 0) fail_usage("give --vocab FILE, --vocab-src and --vocab-tgt, or --vocab-size N");
+  if (!options.joint.empty()) {
+    copy(options.joint, both);
+  } else if (given) {
+    copy(options.source, source);
+    copy(options.target, target);
+  } else {
+    text::VocabularyTraining training;
+    training.size = options.size;
+    training.type = options.type;
+    training.character_coverage = options.character_coverage;
+    training.byte_fallback = options.byte_fallback;
+    training.threads = threads;
+    log::info("training a {} vocabulary of {} pieces", options.type, options.size);
+    if (options.separate) {
+      if (train_target.empty()) fail_usage("--vocab-separate needs two files, not a TSV");
+      text::train_vocabulary({train_source}, training, source);
+      text::train_vocabulary({train_target}, training, target);
+    } else if (train_target.empty()) {
+      text::train_vocabulary({train_source}, training, both);
+    } else {
+      text::train_vocabulary({train_source, train_target}, training, both);
+    }
+  }
+  return model::load_vocabularies(run.path());
+}
+
+}  // namespace seqmill::train

@@ -1,0 +1,75 @@
+// nmt-translate: translates lines, or scores given translations.
+
+#include "base/error.h"
+#include "cli/tool_main.h"
+#include "model/load.h"
+#include "model/translate_stream.h"
+#include "tensor/runtime.h"
+
+using namespace seqmill;
+
+namespace {
+
+struct Settings {
+  std::vector<std::string> models;
+  int64_t average = 0;
+  model::TranslatorOptions translator;
+  model::StreamOptions stream;
+  search::SearchOptions search;
+
+  void declare(Options& options) {
+    options.group("Model");
+    options.add("model", models, "Model directory, checkpoint or run; several make an ensemble").placeholder("DIR").required();
+    options.add("average", average, "Use the mean of this many newest checkpoints of each run").range(0);
+    options.add("batch-tokens", translator.batch_tokens, "Source tokens per batch; changes speed and memory, not the result")
+        .range(1);
+    options.add("max-source", translator.max_source, "Cut longer sources to this many tokens").range(1);
+    stream.declare(options);
+    search.declare(options);
+  }
+};
+
+void check_ensemble(const std::vector<model::LoadedSeq2Seq>& members, const std::vector<std::string>& paths) {
+  const auto same = [](const text::Vocabulary& a, const text::Vocabulary& b) {
+    if (a.size() != b.size()) return false;
+    for (int32_t id = 0; id < a.size(); ++id) {
+      if (a.piece(id) != b.piece(id)) return false;
+    }
+    return true;
+  };
+  for (size_t i = 1; i < members.size(); ++i) {
+    if (!same(*members[0].vocabularies.source, *members[i].vocabularies.source) ||
+        !same(*members[0].vocabularies.target, *members[i].vocabularies.target)) {
+      fail("{} and {} have different vocabularies and cannot vote together", paths[0], paths[i]);
+    }
+  }
+}
+
+void translate(Settings& settings, const cli::Invocation& call) {
+  settings.search.check();
+  tensor::set_up_runtime(call.threads);
+  std::vector<model::LoadedSeq2Seq> members;
+  std::vector<const model::Seq2Seq*> models;
+  for (const std::string& path : settings.models) members.push_back(model::load_seq2seq(path, settings.average));
+  for (const model::LoadedSeq2Seq& member : members) models.push_back(member.model.get());
+  check_ensemble(members, settings.models);
+  settings.stream.n_best = settings.search.n_best;
+  settings.stream.origin = settings.models[0];
+  model::Translator translator(models, members[0].vocabularies, settings.search, settings.translator, call.threads, call.seed);
+  model::translate_stream(translator, settings.stream);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  cli::Tool tool;
+  tool.name = "nmt-translate";
+  tool.summary = "translates standard input to standard output, one line for one line, or scores given translations.";
+  tool.examples = {"nmt-translate --model runs/de-en < test.de > test.hyp",
+                   "nmt-translate --model runs/de-en --beam 8 --n-best 8 < test.de > test.jsonl",
+                   "nmt-translate --model runs/a --model runs/b --score test.en < test.de > logprobs"};
+  tool.declare = [&](Options& options) { settings.declare(options); };
+  tool.run = [&](const cli::Invocation& call) { translate(settings, call); };
+  return cli::tool_main(argc, argv, tool);
+}
