@@ -95,7 +95,8 @@ train() {
     --train-src "$data/train.de" --train-tgt "$data/train.en" \
     --valid-src "$data/valid.de" --valid-tgt "$data/valid.en" \
     --vocab-size 4000 --model.dim 256 --model.ffn 1024 --model.heads 4 --model.encoder-layers 3 --model.decoder-layers 3 \
-    --model.dropout 0.3 --max-time "$max_time" --seed "$seed" --threads "$threads"
+    --model.tie all --model.dropout 0.3 --batch-tokens 2048 --learning-rate 0.001 --warmup 400 --save-every 0 \
+    --max-time "$max_time" --seed "$seed" --threads "$threads"
 }
 
 translate() {

@@ -92,7 +92,7 @@ if ((stage <= 0)); then
 fi
 
 if $smoke; then
-  configs+=("$here/conf/smoke.yaml")
+  configs+=(-c "$here/conf/smoke.yaml")
   mkdir -p "$run/data"
   for language in "$source" "$target"; do
     # `sed -n 1,Np` and not `head`, which would leave gzip a broken pipe.
