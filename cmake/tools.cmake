@@ -2,7 +2,7 @@
 # libseqmill-base.so alone, so that it starts in milliseconds.
 file(GLOB tools CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/*.cpp)
 list(JOIN SEQMILL_TORCH_LAYERS "|" torch_pattern)
-set(installed seqmill-base)
+set(installed seqmill-base seqmill-sentencepiece)
 if(SEQMILL_TORCH)
   list(APPEND installed seqmill)
 endif()
@@ -18,6 +18,7 @@ foreach(source IN LISTS tools)
   else()
     target_link_libraries(${tool} PRIVATE seqmill-base)
   endif()
+  add_dependencies(${tool} seqmill-sentencepiece)
   list(APPEND installed ${tool})
 endforeach()
 install(TARGETS ${installed}

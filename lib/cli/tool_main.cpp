@@ -277,7 +277,9 @@ int tool_main(int argc, char** argv, const Tool& tool) {
   } catch (const std::bad_alloc&) {
     return report("out of memory; a smaller --batch-tokens or model needs less", kExitFailure);
   } catch (const std::exception& error) {
-    return report(error.what(), kExitFailure);
+    // LibTorch's messages go on with a stack trace, which tells a user nothing.
+    const std::string text = error.what();
+    return report(text.substr(0, text.find("\nException raised from")), kExitFailure);
   }
 }
 

@@ -122,7 +122,11 @@ class Collector : public YAML::EventHandler {
     if (!is_key(key))
       fail_at(mark, "'{}' is no key; keys are made of letters, digits, '-', '_' and '.'", key.substr(0, 100));
     path_.push_back(key);
-    const auto [earlier, inserted] = lines_.emplace(place(), mark.line + 1);
+    const std::string full = place();
+    if (std::count(full.begin(), full.end(), '.') >= static_cast<std::ptrdiff_t>(kMaxDepth)) {
+      fail_at(mark, "the key '{}' has more than {} parts", full.substr(0, 100), kMaxDepth);
+    }
+    const auto [earlier, inserted] = lines_.emplace(full, mark.line + 1);
     if (!inserted) {
       fail_at(mark, "the key '{}' stands in line {} already; remove one of the two", earlier->first,
               earlier->second);

@@ -61,9 +61,10 @@ Slices run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
 }
 
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias,
-                            const at::Tensor& target, double smoothing, double* nll) {
-    const Slices slices = run(hidden, weight, bias, target, smoothing, true);
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight,
+                            const c10::optional<at::Tensor>& bias, const at::Tensor& target, double smoothing,
+                            double* nll) {
+    const Slices slices = run(hidden, weight, bias.value_or(at::Tensor()), target, smoothing, true);
     context->save_for_backward({slices.grad_hidden, slices.grad_weight, slices.grad_bias});
     *nll = slices.nll;
     return at::scalar_tensor(slices.loss, at::kDouble).to(at::kFloat);
@@ -98,7 +99,8 @@ TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tenso
   if (!is_fast(hidden, weight)) return general(hidden, weight, bias, target, smoothing);
   TokenLoss out;
   if (at::GradMode::is_enabled()) {
-    out.sum = CrossEntropyFunction::apply(hidden, weight, bias, target, smoothing, &out.nll_sum);
+    out.sum = CrossEntropyFunction::apply(hidden, weight, bias.defined() ? c10::make_optional(bias) : c10::nullopt, target,
+                                          smoothing, &out.nll_sum);
     return out;
   }
   const Slices slices = run(hidden, weight, bias, target, smoothing, false);

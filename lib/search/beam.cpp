@@ -43,7 +43,7 @@ struct Node {
 constexpr int32_t kRoot = -1;
 
 struct Row {
-  double logprob = 0;     // since the prefix, whose own could be -infinity and would hide all differences
+  double logprob = 0;     // since the prefix
   int32_t node = kRoot;
   int32_t slot = 0;       // its row in the decoder
 };
@@ -59,7 +59,8 @@ struct Sentence {
   Sentence(const SearchOptions& options, const SentenceInput& source) : input(&source), limits(options, source) {}
   const SentenceInput* input;
   LengthLimits limits;
-  double prefix_logprob = 0;
+  double prefix_logprob = 0;       // of its possible tokens: -infinity would hide all differences
+  bool prefix_is_possible = true;
   Row root;               // the forced prefix
   std::vector<Node> nodes;
   std::vector<Group> groups;
@@ -129,35 +130,52 @@ class BeamSearch {
     const int32_t token = sentence.input->prefix[static_cast<size_t>(step_)];
     const double logprob = logprobs_of(sentence.root)[token];
     if (!(logprob < INFINITY)) fail_not_finite(*sentence.input, step_);
-    sentence.prefix_logprob += logprob;
+    if (logprob > -INFINITY) sentence.prefix_logprob += logprob;
+    else sentence.prefix_is_possible = false;
     sentence.root = {0, add_node(sentence, sentence.root, token), append(sentence.root.slot, token)};
   }
 
   void extend(Sentence& sentence, Group& group) {
+    if (step_ >= sentence.limits.max) return end_at_limit(sentence, group);
     rank_continuations(sentence, group);
-    const bool at_limit = step_ >= sentence.limits.max;
-    std::vector<bool> ended(group.rows.size(), false);
-    std::vector<Row> next;
     const std::vector<Candidate>& candidates = best_.sorted();
+    std::vector<Row> next;
     for (size_t rank = 0; rank < candidates.size(); ++rank) {
       const Row& row = group.rows[static_cast<size_t>(candidates[rank].row)];
       const int32_t token = candidates[rank].token;
       const double logprob = row.logprob + logprobs_of(row)[token];
       if (token == task_.eos) {
         if (static_cast<int64_t>(rank) >= width_) continue;
-        ended[static_cast<size_t>(candidates[rank].row)] = true;
         ++group.finished;
         add_hypothesis(sentence, group, {logprob, row.node, row.slot}, true);
         taken_.push_back(token);
-      } else if (!at_limit && static_cast<int64_t>(next.size()) < width_) {
+      } else if (static_cast<int64_t>(next.size()) < width_) {
         next.push_back({logprob, add_node(sentence, row, token), row.slot});
         taken_.push_back(token);
       }
     }
-    if (at_limit || candidates.empty()) cut_off(sentence, group, ended);
+    if (candidates.empty()) {
+      for (const Row& row : group.rows) add_hypothesis(sentence, group, row, false);
+    }
     group.rows = std::move(next);
     drop_hopeless(sentence, group);
     for (Row& row : group.rows) row.slot = append(row.slot, sentence.nodes[static_cast<size_t>(row.node)].token);
+  }
+
+  // Each row by itself: were its end symbol ranked among the other rows' continuations, dropping a hopeless row
+  // could turn a cut-off hypothesis into a finished one.
+  void end_at_limit(const Sentence& sentence, Group& group) {
+    for (Row row : group.rows) {
+      const float* logprobs = logprobs_of(row);
+      best_.reset(width_);
+      if (!best_.add_row(logprobs, vocabulary_, 0.0, 0)) fail_not_finite(*sentence.input, step_);
+      const std::vector<Candidate>& best = best_.sorted();
+      const auto is_end = [&](const Candidate& candidate) { return candidate.token == task_.eos; };
+      const bool ends = std::any_of(best.begin(), best.end(), is_end);
+      if (ends) row.logprob += logprobs[task_.eos];
+      add_hypothesis(sentence, group, row, ends);
+    }
+    group.rows.clear();
   }
 
   void rank_continuations(const Sentence& sentence, const Group& group) {
@@ -197,12 +215,6 @@ class BeamSearch {
     }
   }
 
-  void cut_off(const Sentence& sentence, Group& group, const std::vector<bool>& ended) {
-    for (size_t r = 0; r < group.rows.size(); ++r) {
-      if (!ended[r]) add_hypothesis(sentence, group, group.rows[r], false);
-    }
-  }
-
   void add_hypothesis(const Sentence& sentence, Group& group, const Row& row, bool finished) const {
     Hypothesis hypothesis;
     hypothesis.logprob = sentence.prefix_logprob + row.logprob;
@@ -216,9 +228,9 @@ class BeamSearch {
     group.pool.insert(std::move(hypothesis));
   }
 
-  // Without groups a hopeless row may go at once: what would come to rank in the place of its continuations has a
-  // lower logprob still, at the same length, so it is hopeless too. With groups the row's tokens count against
-  // later groups, so a group goes as a whole.
+  // A hopeless row may go at once: what would come to rank in the place of its continuations has a lower logprob
+  // still, at the same length, so it is hopeless too. Two cases where all rows go or none: with groups the row's
+  // tokens count against later groups, and with early stop the hypotheses it might finish are counted.
   void drop_hopeless(const Sentence& sentence, Group& group) const {
     const auto is_hopeless = [&](const Row& row) {
       const double logprob = sentence.prefix_logprob + row.logprob;
@@ -226,7 +238,7 @@ class BeamSearch {
     };
     if (task_.options.early_stop && group.finished >= width_) {
       group.rows.clear();
-    } else if (diverse_) {
+    } else if (diverse_ || task_.options.early_stop) {
       if (std::all_of(group.rows.begin(), group.rows.end(), is_hopeless)) group.rows.clear();
     } else {
       while (!group.rows.empty() && is_hopeless(group.rows.back())) group.rows.pop_back();
@@ -251,6 +263,9 @@ class BeamSearch {
     std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
     if (static_cast<int64_t>(all.size()) > task_.options.n_best) {
       all.resize(static_cast<size_t>(task_.options.n_best));
+    }
+    if (!sentence.prefix_is_possible) {
+      for (Hypothesis& hypothesis : all) hypothesis.logprob = hypothesis.score = -INFINITY;
     }
     return all;
   }

@@ -54,20 +54,19 @@ struct SentenceInput {
 /// the beam. Rows that can no longer change the result leave the batch at once.
 ///
 /// Beam: per step the 2 * beam best continuations of a sentence's rows are ranked by logprob; an end symbol among
-/// the first `beam` of them finishes a hypothesis, the first `beam` other ones live on. A row is dropped when the
-/// n_best places are taken and its best attainable score is no better than the worst of them. Log-probabilities
-/// only fall, but for `average` and `gnmt` a score can rise with the length, so the best attainable score is the
-/// present logprob at the maximum length: the result is that of going on to the limit. `early_stop` ends a
-/// sentence after the step in which `beam` hypotheses have finished instead: fewer steps, and now and then a lower
-/// score.
+/// the first `beam` of them finishes a hypothesis, the first `beam` other ones live on. With `early_stop` a
+/// sentence ends after the step in which its `beam`-th hypothesis has finished. Without it, it goes on as long as
+/// a live row can still enter the n_best: log-probabilities only fall, but for `average` and `gnmt` a score can
+/// rise with the length, so the best attainable score of a row is its present logprob at the maximum length. The
+/// result is that of going on to the limit, now and then of a higher score, at the price of more steps.
 ///
-/// At the limit a hypothesis may still take the end symbol by the rule above; rows that do not are cut off
-/// (finished = false) and compete with the finished ones by score. So are rows from which every continuation has
-/// probability 0.
+/// At the limit a row takes the end symbol if that is among its own `beam` best continuations. Otherwise it is cut
+/// off (finished = false) and competes with the finished hypotheses by score. So do rows from which every
+/// continuation has probability 0, when that holds for all rows of a sentence.
 ///
 /// Diverse beam: group g ranks its continuations by logprob - strength * (number of times groups 1..g-1 took the
 /// token in this step); the penalty is not accumulated and does not enter logprob or score. A group ends by the
-/// rule above, with its beam / groups best hypotheses in place of n_best. The result is the best n_best distinct
+/// rule above, with beam / diverse_groups in place of both beam and n_best. The result is the best n_best distinct
 /// ones of all groups.
 ///
 /// Sampling: sample s of a line draws from the stream Rng(seed, "sample", line) for s = 0, else from Rng(<that
@@ -75,7 +74,9 @@ struct SentenceInput {
 /// first. logprob is that of the model, without temperature and truncation.
 ///
 /// Throws Error when the decoder gives a log-probability that is NaN or plus infinity, when `inputs` do not match
-/// the decoder's sentences, or when a prefix holds the end symbol or an id outside the vocabulary.
+/// the decoder's sentences, or when a prefix holds the end symbol or an id outside the vocabulary. A prefix of
+/// probability 0 is no error: logprob and score are then -infinity, and its impossible tokens do not count in the
+/// ranking.
 std::vector<std::vector<Hypothesis>> search(StepDecoder& decoder, const std::vector<SentenceInput>& inputs,
                                             int32_t bos, int32_t eos, const SearchOptions& options, uint64_t seed);
 

@@ -23,18 +23,21 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& residual, kernel::Dropo
 }
 
 struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& residual, int64_t key,
-                            double probability) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const c10::optional<at::Tensor>& residual,
+                            int64_t key, double probability) {
     context->saved_data["key"] = key;
+    context->saved_data["residual"] = residual.has_value();
     context->saved_data["probability"] = probability;
-    return masked(x, residual, {static_cast<uint64_t>(key), static_cast<float>(probability)});
+    return masked(x, residual.value_or(at::Tensor()), {static_cast<uint64_t>(key), static_cast<float>(probability)});
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const kernel::DropoutMask mask{static_cast<uint64_t>(context->saved_data["key"].toInt()),
                                    static_cast<float>(context->saved_data["probability"].toDouble())};
     const at::Tensor upper = grads[0].contiguous();
-    return {masked(upper, {}, mask), context->needs_input_grad(1) ? upper : at::Tensor(), {}, {}};
+    // The residual passes its gradient on as it is; without one there is no second edge to ask about.
+    const bool has_residual = context->saved_data["residual"].toBool();
+    return {masked(upper, {}, mask), has_residual ? upper : at::Tensor(), {}, {}};
   }
 };
 
@@ -47,7 +50,8 @@ at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* strea
     const at::Tensor dropped = at::dropout(x, probability, true);
     return residual.defined() ? residual + dropped : dropped;
   }
-  return DropoutFunction::apply(x, residual, static_cast<int64_t>(mask.key), static_cast<double>(mask.probability));
+  return DropoutFunction::apply(x, residual.defined() ? c10::make_optional(residual) : c10::nullopt,
+                                static_cast<int64_t>(mask.key), static_cast<double>(mask.probability));
 }
 
 }  // namespace seqmill::tensor

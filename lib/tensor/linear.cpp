@@ -39,10 +39,12 @@ at::Tensor column_sums(const at::Tensor& x) {
 }
 
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const c10::optional<at::Tensor>& bias) {
+    context->saved_data["bias"] = bias.has_value();
     context->save_for_backward({x, weight});
     at::Tensor out = at::empty({x.size(0), weight.size(0)}, x.options());
-    forward_into(x.data_ptr<float>(), weight, bias, out.data_ptr<float>(), x.size(0));
+    forward_into(x.data_ptr<float>(), weight, bias.value_or(at::Tensor()), out.data_ptr<float>(), x.size(0));
     return out;
   }
 
@@ -63,7 +65,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
       kernel::gemm(true, false, outputs, inputs, rows, from, outputs, x.data_ptr<float>(), inputs, 0,
                    grad_weight.data_ptr<float>(), inputs);
     }
-    if (context->needs_input_grad(2)) grad_bias = column_sums(upper);
+    if (context->saved_data["bias"].toBool()) grad_bias = column_sums(upper);
     return {grad_x, grad_weight, grad_bias};
   }
 };
@@ -91,7 +93,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   if (!is_fast(x) || !is_fast(weight) || x.dim() != 2) return at::linear(x, weight, bias);
   const bool records = at::GradMode::is_enabled() &&
                        (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
-  return records ? LinearFunction::apply(x, weight, bias) : forward_invariant(x, weight, bias);
+  if (!records) return forward_invariant(x, weight, bias);
+  return LinearFunction::apply(x, weight, bias.defined() ? c10::make_optional(bias) : c10::nullopt);
 }
 
 }  // namespace seqmill::tensor

@@ -90,7 +90,9 @@ std::string find_trie_damage(std::string_view trie, std::string_view texts) {
   const size_t count = trie.size() / 4;
   for (size_t i = 0; i < count; ++i) {
     const Unit unit{load_word(trie, i)};
-    if (unit.is_value()) continue;
+    // The label of a value matches no byte, so that no walk goes on from one; but every walk begins at unit 0,
+    // whatever it is.
+    if (unit.is_value() && i > 0) continue;
     const size_t children = i ^ unit.offset();
     if ((children | 0xFF) >= count) return "a normalisation rule points outside its table";
     if (unit.has_value() && Unit{load_word(trie, children)}.value() >= texts.size()) {
