@@ -42,7 +42,7 @@ search() {
 
 # only PATTERN FILE MESSAGE: the pattern may stand in this file (or folder) alone
 only() {
-  search "$1" --include='*.h' --include='*.cpp' | { grep -v "^$2" || true; } | report "$3"
+  search "$1" --include='*.h' --include='*.cpp' | { grep -vE "^($2)" || true; } | report "$3"
 }
 
 check_includes() {
@@ -87,7 +87,7 @@ only '(^|[^_[:alnum:]])(secure_)?getenv[[:space:]]*\(' lib/cli/ 'only lib/cli re
 only '#[[:space:]]*include[[:space:]]*[<"]nlohmann/' lib/io/json.cpp 'only lib/io/json.cpp sees nlohmann/json'
 only '#[[:space:]]*include[[:space:]]*[<"]yaml-cpp/' lib/io/yaml.cpp 'only lib/io/yaml.cpp sees yaml-cpp'
 only '#[[:space:]]*include[[:space:]]*[<"]zlib\.h' lib/io/line_reader.cpp 'only lib/io/line_reader.cpp sees zlib'
-only '#[[:space:]]*include[[:space:]]*[<"]sentencepiece' lib/text/vocabulary.cpp 'only lib/text/vocabulary.cpp sees SentencePiece'
+only '#[[:space:]]*include[[:space:]]*[<"]sentencepiece' 'lib/text/vocabulary\.cpp|lib/text/sentencepiece/' 'only lib/text/sentencepiece/ sees SentencePiece'
 search '#[[:space:]]*include[[:space:]]*<torch/torch\.h>' --include='*.h' | report 'too slow a header to be included by one of ours'
 only '(^|[^_[:alnum:]])(std::cout|std::exit)([^_[:alnum:]]|$)' lib/cli/ 'only lib/cli prints to standard output or exits'
 for tool in tools/*.cpp; do

@@ -98,6 +98,8 @@ TEST_CASE("what a configuration has no use for is an error with its line") {
   CHECK(failure_with(".a: 1\n").says("is no key"));
   CHECK(failure_with("<<: {a: 1}\n").says("'<<' is no key"));
   CHECK(failure_with("\"\": 1\n").says("is no key"));
+  CHECK(failure_with("a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p: 1\n").exit_code == 0);
+  CHECK(failure_with("a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q: 1\n").says("has more than 16 parts"));
 }
 
 TEST_CASE("malformed YAML is an error with its line") {

@@ -297,4 +297,7 @@ TEST_CASE("normalisation rules that point outside their tables are refused") {
   trie[1] = 0x41;  // a value at offset 16 ...
   trie[64] = 9;    // ... past the end of the texts
   CHECK(with_map(size + trie + std::string(1, '\0')).says("points outside its texts"));
+  trie.assign(1024, '\0');
+  trie[2] = 0x40, trie[3] = '\x80';  // the first unit is a value and points outside
+  CHECK(with_map(size + trie + std::string(1, '\0')).says("points outside its table"));
 }
