@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "search/exponential.h"
 
 namespace seqmill::search {
 
@@ -47,8 +48,8 @@ float* Ensemble::advance(const std::vector<int32_t>& parents, const std::vector<
     // Relative to the largest, so that nothing vanishes. Impossible for all members is impossible; NaN goes
     // through the sum.
     const float base = max == -INFINITY ? 0.0f : max;
-    float sum = weights_[0] * std::exp(first[i] - base);
-    for (size_t m = 1; m < weights_.size(); ++m) sum += weights_[m] * std::exp(rows[m - 1][i] - base);
+    float sum = weights_[0] * exp_of_negative(first[i] - base);
+    for (size_t m = 1; m < weights_.size(); ++m) sum += weights_[m] * exp_of_negative(rows[m - 1][i] - base);
     // Dividing last makes equal members give their own value exactly.
     first[i] = base + std::log(sum / total_);
   }

@@ -1,95 +1,167 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/rng.h"
+#include "search/exponential.h"
 #include "search/strategy.h"
 #include "search/top_k.h"
 
 namespace seqmill::search {
 namespace {
 
-// Draws by inversion: the cumulative weights of the tokens that are left, and one uniform number.
+constexpr size_t kLanes = 16;
+constexpr size_t kBlock = 64;
+
+// Draws by inversion: weights in the order of the token ids, those of excluded tokens 0, and one uniform number.
 class Sampler {
  public:
-  Sampler(const SearchOptions& options, int64_t vocabulary) : options_(options), vocabulary_(vocabulary) {}
+  Sampler(const SearchOptions& options, int64_t vocabulary)
+      : options_(options), vocabulary_(static_cast<size_t>(vocabulary)),
+        weights_((vocabulary_ + kBlock - 1) / kBlock * kBlock, 0.0f) {}
 
   int32_t draw(const float* logprobs, Rng& rng) {
     float max = -INFINITY;
-    bool valid = true;
-    for (int64_t token = 0; token < vocabulary_; ++token) {
-      valid &= logprobs[token] < INFINITY;
-      max = logprobs[token] > max ? logprobs[token] : max;
-    }
-    if (!valid) return kNotFinite;
+    if (!find_max(logprobs, max)) return kNotFinite;
     if (max == -INFINITY) return kImpossible;
-    const double uniform = rng.uniform();
-    if (options_.top_k > 0) return draw_ranked(logprobs, max, options_.top_k, uniform);
-    if (options_.top_p < 1) return draw_nucleus(logprobs, max, uniform);
-    accumulate_all(logprobs, max);
-    return static_cast<int32_t>(position(uniform));
+    // Relative to the most probable token, so that no temperature can make all weights vanish.
+    const float scale = static_cast<float>(1 / options_.temperature);
+    for (size_t token = 0; token < vocabulary_; ++token) {
+      weights_[token] = exp_of_negative((logprobs[token] - max) * scale);
+    }
+    if (options_.top_k > 0 && options_.top_k < static_cast<int64_t>(vocabulary_)) {
+      rank(logprobs, options_.top_k);
+      const double mass = mass_of(ranked_.sorted());
+      exclude_after(options_.top_p < 1 ? last_within(ranked_.sorted(), options_.top_p * mass) : ranked_.sorted().back(),
+                    logprobs);
+    } else if (options_.top_p < 1) {
+      exclude_after(nucleus_end(logprobs), logprobs);
+    }
+    return pick(rng.uniform());
   }
 
  private:
-  double weight(double logprob, double max) const { return std::exp((logprob - max) / options_.temperature); }
+  // In lanes, which the compiler keeps in vector registers. Returns false for NaN or infinity.
+  bool find_max(const float* logprobs, float& max) const {
+    std::array<float, kLanes> lanes;
+    lanes.fill(-INFINITY);
+    int invalid = 0;
+    const size_t whole = vocabulary_ - vocabulary_ % kLanes;
+    for (size_t token = 0; token < whole; token += kLanes) {
+      for (size_t i = 0; i < kLanes; ++i) {
+        const float logprob = logprobs[token + i];
+        invalid |= !(logprob < INFINITY);
+        lanes[i] = logprob > lanes[i] ? logprob : lanes[i];
+      }
+    }
+    for (size_t token = whole; token < vocabulary_; ++token) {
+      invalid |= !(logprobs[token] < INFINITY);
+      lanes[0] = logprobs[token] > lanes[0] ? logprobs[token] : lanes[0];
+    }
+    max = *std::max_element(lanes.begin(), lanes.end());
+    return invalid == 0;
+  }
 
-  // Weights are relative to the most probable token's, so that no temperature can make all of them vanish.
-  void accumulate_all(const float* logprobs, float max) {
-    const float scale = static_cast<float>(1 / options_.temperature);
-    cumulative_.resize(static_cast<size_t>(vocabulary_));
+  void rank(const float* logprobs, int64_t count) {
+    ranked_.reset(count);
+    ranked_.add_row(logprobs, static_cast<int64_t>(vocabulary_), 0.0, 0);
+  }
+
+  double weight(const Candidate& candidate) const { return weights_[static_cast<size_t>(candidate.token)]; }
+
+  double mass_of(const std::vector<Candidate>& candidates) const {
+    double mass = 0;
+    for (const Candidate& candidate : candidates) mass += weight(candidate);
+    return mass;
+  }
+
+  // The last of the fewest ranked candidates that together have at least this mass; the last of all if none do.
+  Candidate last_within(const std::vector<Candidate>& ranked, double mass) const {
     double sum = 0;
-    for (size_t token = 0; token < cumulative_.size(); ++token) {
-      sum += std::exp((logprobs[token] - max) * scale);
-      cumulative_[token] = sum;
+    for (const Candidate& candidate : ranked) {
+      sum += weight(candidate);
+      if (sum >= mass) return candidate;
+    }
+    return ranked.back();
+  }
+
+  // Most nuclei are small and cheap to rank; the others are cut by halves, without sorting the vocabulary.
+  Candidate nucleus_end(const float* logprobs) {
+    const double mass = options_.top_p * accumulate_blocks();
+    for (const int64_t count : {64, 512}) {
+      rank(logprobs, count);
+      if (mass_of(ranked_.sorted()) >= mass) return last_within(ranked_.sorted(), mass);
+    }
+    all_.clear();
+    for (size_t token = 0; token < vocabulary_; ++token) {
+      if (weights_[token] > 0) all_.push_back({logprobs[token], static_cast<int32_t>(token), 0});
+    }
+    auto begin = all_.begin(), end = all_.end();
+    double before = 0;  // mass of what ranks before `begin`
+    while (end - begin > 1) {
+      const auto middle = begin + (end - begin) / 2;
+      std::nth_element(begin, middle, end, ranks_before);
+      double upper = 0;
+      for (auto candidate = begin; candidate != middle; ++candidate) upper += weight(*candidate);
+      if (before + upper >= mass) {
+        end = middle;
+      } else {
+        before += upper;
+        begin = middle;
+      }
+    }
+    return *begin;
+  }
+
+  void exclude_after(const Candidate& last, const float* logprobs) {
+    const float least = static_cast<float>(last.value);
+    for (size_t token = 0; token < vocabulary_; ++token) {
+      const bool after = logprobs[token] < least || (logprobs[token] == least && static_cast<int32_t>(token) > last.token);
+      weights_[token] = after ? 0.0f : weights_[token];
     }
   }
 
-  // Ranks the `count` best tokens, cuts them to top_p of their own mass, and draws.
-  int32_t draw_ranked(const float* logprobs, float max, int64_t count, double uniform) {
-    rank(logprobs, max, count);
-    cut(options_.top_p * cumulative_.back());
-    return ranked_.sorted()[position(uniform)].token;
-  }
-
-  // The same over the whole vocabulary. A nucleus is nearly always small, so rank few tokens first and more only
-  // if needed.
-  int32_t draw_nucleus(const float* logprobs, float max, double uniform) {
-    constexpr int64_t kFirst = 64, kGrowth = 8;
-    accumulate_all(logprobs, max);
-    const double mass = options_.top_p * cumulative_.back();
-    for (int64_t count = kFirst;; count *= kGrowth) {
-      rank(logprobs, max, count);
-      if (cumulative_.back() >= mass || count >= vocabulary_) break;
-    }
-    cut(mass);
-    return ranked_.sorted()[position(uniform)].token;
-  }
-
-  void rank(const float* logprobs, float max, int64_t count) {
-    ranked_.reset(std::min(count, vocabulary_));
-    ranked_.add_row(logprobs, vocabulary_, 0.0, 0);
+  // Fills cumulative_ with the running total after each block and returns the whole.
+  double accumulate_blocks() {
     cumulative_.clear();
-    double sum = 0;
-    for (const Candidate& candidate : ranked_.sorted()) cumulative_.push_back(sum += weight(candidate.value, max));
+    double total = 0;
+    for (size_t begin = 0; begin < weights_.size(); begin += kBlock) {
+      std::array<float, kLanes> lanes{};
+      for (size_t i = 0; i < kBlock; i += kLanes) {
+        for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += weights_[begin + i + lane];
+      }
+      for (const float sum : lanes) total += sum;
+      cumulative_.push_back(total);
+    }
+    return total;
   }
 
-  // Keeps the fewest ranked tokens that together have at least this mass, at least one.
-  void cut(double mass) {
-    const auto last = std::lower_bound(cumulative_.begin(), cumulative_.end(), mass);
-    if (last != cumulative_.end()) cumulative_.erase(last + 1, cumulative_.end());
-  }
-
-  // The first place whose cumulative weight exceeds the drawn share; so never one of weight 0.
-  size_t position(double uniform) const {
-    const double total = cumulative_.back();
-    auto found = std::upper_bound(cumulative_.begin(), cumulative_.end(), uniform * total);
-    if (found == cumulative_.end()) found = std::lower_bound(cumulative_.begin(), cumulative_.end(), total);
-    return static_cast<size_t>(found - cumulative_.begin());
+  // The first token whose cumulative weight exceeds the drawn share.
+  int32_t pick(double uniform) {
+    const double target = uniform * accumulate_blocks();
+    const auto after = std::upper_bound(cumulative_.begin(), cumulative_.end(), target);
+    // Rounding may carry the target to the very total: then it is the last block that added to it.
+    const auto block = after != cumulative_.end()
+                           ? after
+                           : std::lower_bound(cumulative_.begin(), cumulative_.end(), cumulative_.back());
+    const size_t begin = static_cast<size_t>(block - cumulative_.begin()) * kBlock;
+    double sum = block == cumulative_.begin() ? 0.0 : *(block - 1);
+    size_t last = begin;
+    for (size_t token = begin; token < begin + kBlock; ++token) {
+      if (weights_[token] == 0) continue;
+      last = token;
+      sum += weights_[token];
+      if (sum > target) break;
+    }
+    return static_cast<int32_t>(last);
   }
 
   const SearchOptions& options_;
-  const int64_t vocabulary_;
+  const size_t vocabulary_;
+  std::vector<float> weights_;      // [vocabulary, padded with 0 to whole blocks]
+  std::vector<double> cumulative_;  // [blocks]
   TopK ranked_;
-  std::vector<double> cumulative_;
+  std::vector<Candidate> all_;
 };
 
 }  // namespace
