@@ -69,8 +69,10 @@ void train_model(Settings& settings, const cli::Invocation& call) {
     train::train(*task, run, settings.trainer, call.seed, call.progress);
     record.finish(kExitDone);
   } catch (const Error& error) {
-    log::error("{}", error.what());
     record.finish(error.exit_code());
+    throw;
+  } catch (...) {
+    record.finish(kExitFailure);
     throw;
   }
 }

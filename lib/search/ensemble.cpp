@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "search/exponential.h"
+#include "base/exponential.h"
 
 namespace seqmill::search {
 

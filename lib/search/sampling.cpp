@@ -2,8 +2,8 @@
 #include <array>
 #include <cmath>
 
+#include "base/exponential.h"
 #include "base/rng.h"
-#include "search/exponential.h"
 #include "search/strategy.h"
 #include "search/top_k.h"
 

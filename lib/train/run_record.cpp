@@ -55,7 +55,12 @@ RunRecord::RunRecord(const io::RunDir& run, const std::string& config_yaml, cons
 }
 
 void RunRecord::finish(int exit_code) {
-  io::append_file(command_file_, fmt::format("end: {}, exit code {}\n", local_time(), exit_code));
+  try {
+    io::append_file(command_file_, fmt::format("end: {}, exit code {}\n", local_time(), exit_code));
+  } catch (const Error& error) {
+    // What ended the run is what the user has to see, and often the disk is full for both.
+    log::warn("{}", error.what());
+  }
 }
 
 }  // namespace seqmill::train

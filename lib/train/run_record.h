@@ -12,7 +12,7 @@ class RunRecord {
   /// Writes config.yaml (naming keys that differ from a former session's), starts command.txt's entry and the copy of the log.
   RunRecord(const io::RunDir& run, const std::string& config_yaml, const std::string& command_line, const std::string& host,
             const std::string& started);
-  /// Ends the entry of command.txt.
+  /// Ends the entry of command.txt. Never throws.
   void finish(int exit_code);
 
  private:

@@ -77,10 +77,11 @@ events() {
   sed -En '/"split":"valid"/s/"(wall|seconds)":[^,}]*//gp' "$1/metrics.jsonl"
 }
 
-# A checkpoint is whole: its files are there and it can be gone on from.
+# Every checkpoint is whole: its files are there and it can be gone on from. A run killed early has none yet.
 whole() {
-  local checkpoint
+  local checkpoint file
   for checkpoint in "$1"/ckpt/step-*; do
+    [[ -e $checkpoint ]] || continue
     for file in model.safetensors optim.safetensors state.json; do
       [[ -s $checkpoint/$file ]] || return 1
     done

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/exponential.h"
 #include "kernel/float_kernels.h"
 
 #define SEQMILL_JOIN_(a, b) a##b
@@ -16,27 +17,6 @@ namespace seqmill::kernel {
 namespace {
 
 constexpr int64_t kLanes = 16;
-
-inline float exp_approximate(float x) {
-  // Cephes' expf: split off the power of two, then a polynomial of degree 5. Relative error below 2e-7.
-  x = x > 88.0f ? 88.0f : x;
-  x = x < -87.0f ? -87.0f : x;
-  const float scaled = x * 1.44269504088896341f;
-  const int32_t exponent = static_cast<int32_t>(scaled + (scaled >= 0 ? 0.5f : -0.5f));
-  const float whole = static_cast<float>(exponent);
-  const float r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * r * r + r + 1.0f;
-  const int32_t bits = (exponent + 127) * (1 << 23);
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return y * power;
-}
 
 inline uint32_t hash(uint32_t index, uint32_t key0, uint32_t key1) {
   uint32_t h = (index ^ key0) * 0x7feb352dU;
@@ -129,7 +109,7 @@ inline void dots(const float* a, const float* rows, int64_t stride, const float*
 
 void softmax(float* scores, int64_t count, float scale) {
   const float largest = max_of(scores, count);
-  for (int64_t j = 0; j < count; ++j) scores[j] = exp_approximate((scores[j] - largest) * scale);
+  for (int64_t j = 0; j < count; ++j) scores[j] = exp_of_negative((scores[j] - largest) * scale);
   const float inverse = 1.0f / sum_of(count, [scores](int64_t j) { return scores[j]; });
   for (int64_t j = 0; j < count; ++j) scores[j] *= inverse;
 }
@@ -209,13 +189,13 @@ float cross_entropy(float* logits, int64_t size, int64_t target, float smoothing
   const float mean = smoothing > 0 ? sum_of(size, [=](int64_t j) { return logits[j] - largest; }) / static_cast<float>(size) : 0;
   float sum;
   if (gradient) {
-    for (int64_t j = 0; j < size; ++j) logits[j] = exp_approximate(logits[j] - largest);
+    for (int64_t j = 0; j < size; ++j) logits[j] = exp_of_negative(logits[j] - largest);
     sum = sum_of(size, [=](int64_t j) { return logits[j]; });
     const float inverse = 1.0f / sum;
     for (int64_t j = 0; j < size; ++j) logits[j] = logits[j] * inverse - uniform;
     logits[target] -= 1.0f - smoothing;
   } else {
-    sum = sum_of(size, [=](int64_t j) { return exp_approximate(logits[j] - largest); });
+    sum = sum_of(size, [=](int64_t j) { return exp_of_negative(logits[j] - largest); });
   }
   const float log_sum = std::log(sum);
   *nll = log_sum - (target_logit - largest);
@@ -225,7 +205,7 @@ float cross_entropy(float* logits, int64_t size, int64_t target, float smoothing
 void log_softmax(float* logits, int64_t size) {
   const float largest = max_of(logits, size);
   const float shift =
-      largest + std::log(sum_of(size, [=](int64_t j) { return exp_approximate(logits[j] - largest); }));
+      largest + std::log(sum_of(size, [=](int64_t j) { return exp_of_negative(logits[j] - largest); }));
   for (int64_t j = 0; j < size; ++j) logits[j] -= shift;
 }
 

@@ -1,14 +1,14 @@
 #pragma once
-// exp for whole rows of probabilities. The library's is exact to the last bit but one number at a time.
+// exp for whole rows of probabilities. The library's is exact to the last bit but takes one number at a time.
 
 #include <cstdint>
 #include <cstring>
 
-namespace seqmill::search {
+namespace seqmill {
 
-/// exp(x) for x <= 0 within 2 units in the last place; 0 below -87; exactly 1 at 0; NaN for NaN. Branch-free, so
-/// that the compiler vectorises loops over it. Method: Cephes' expf (Moshier, 1992).
-inline float exp_of_negative(float x) {
+/// exp(x) for x <= 0 within 2 units in the last place; 0 below -87; exactly 1 at 0; NaN for NaN. Branch-free, so that the compiler
+/// vectorises loops over it. Method: Cephes' expf (Moshier, 1992). Static: each instruction set it is compiled for keeps its own.
+static inline float exp_of_negative(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
   const float shifted = x * 1.44269504088896341f + kRound;
   const float n = shifted - kRound;
@@ -30,4 +30,4 @@ inline float exp_of_negative(float x) {
   return x == x ? result : x;
 }
 
-}  // namespace seqmill::search
+}  // namespace seqmill
