@@ -17,7 +17,7 @@ using namespace seqmill;
 namespace {
 
 struct Settings {
-  std::string run, init_from, model_type = "transformer", device = "cpu";
+  std::string run, init_from, model_type = "transformer", device = "cpu", precision = "auto";
   train::TranslationTaskOptions data;
   train::VocabularyOptions vocabulary;
   train::TrainerOptions trainer;
@@ -30,6 +30,8 @@ struct Settings {
         .required();
     options.add("init-from", init_from, "Start from the weights of this model, as far as they fit").placeholder("MODEL");
     options.add("device", device, "Where to compute: cpu, cuda or cuda:N");
+    options.add("precision", precision, "Products of training: bf16 where the CPU has it, fp32, bf16")
+        .one_of({"auto", "fp32", "bf16"});
     data.declare(options);
     vocabulary.declare(options);
     model = model::declare_seq2seq(options, model_type);
@@ -51,6 +53,7 @@ void train_model(Settings& settings, const cli::Invocation& call) {
   settings.trainer.check();
   if (settings.trainer.stop_on == "bleu") settings.data.valid_bleu = true;
   tensor::set_up_runtime(call.threads);
+  tensor::set_precision(tensor::parse_precision(settings.precision));
   io::RunDir run(settings.run);
   train::RunRecord record(run, call.config_yaml, call.command_line, call.host, call.started);
   try {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernel/gemm.h"
+
 namespace seqmill::kernel {
 
 /// A dropout mask that is never stored: element i is kept when hash(key, i) falls under keep_probability.
@@ -59,6 +61,8 @@ struct FloatKernels {
   void (*moving_average)(float* average, const float* x, int64_t count, float decay);
   /// Every row of out [rows, columns] = bias.
   void (*fill_rows)(const float* bias, float* out, int64_t rows, int64_t columns);
+  /// Rounded to the nearest, ties to even; NaN stays NaN.
+  void (*to_bfloat16)(const float* x, BFloat16* out, int64_t count);
   /// sum[j] += over rows of x [rows, columns].
   void (*add_column_sums)(const float* x, float* sum, int64_t rows, int64_t columns);
 };

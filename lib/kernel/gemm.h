@@ -1,5 +1,5 @@
 #pragma once
-// Dense float32 products through oneDNN's sgemm, row-major. They use the process's thread pool.
+// Dense products through oneDNN, row-major. They use the process's thread pool.
 
 #include <cstdint>
 
@@ -9,6 +9,19 @@ namespace seqmill::kernel {
 /// [n, k]). Leading dimensions are the row lengths. m, n or k may be 0.
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
           int64_t ldb, float beta, float* c, int64_t ldc);
+
+/// A bfloat16 number: the upper half of a float32.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+/// The same for bfloat16 factors; products are summed and written in float32. Any shape at full speed on a CPU that has_bfloat16(),
+/// slow or an Error on others.
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t lda,
+          const BFloat16* b, int64_t ldb, float beta, float* c, int64_t ldc);
+
+/// True when the CPU multiplies bfloat16 numbers itself (AVX512-BF16).
+bool has_bfloat16();
 
 /// Rows are computed alike, bit for bit, whatever the number of other rows, when m is a multiple of this: below it, and in the
 /// remainder, the library uses kernels that add in another order.

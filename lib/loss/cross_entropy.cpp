@@ -3,6 +3,7 @@
 #include "base/threads.h"
 #include "kernel/float_kernels.h"
 #include "kernel/gemm.h"
+#include "tensor/bfloat16.h"
 #include "tensor/linear.h"
 #include "tensor/runtime.h"
 
@@ -19,25 +20,69 @@ struct Slices {
   at::Tensor grad_hidden, grad_weight, grad_bias;
 };
 
+/// The products of a slice, with factors in float32 or bfloat16.
+class Products {
+ public:
+  Products(const at::Tensor& hidden, const at::Tensor& weight, bool small)
+      : dim_(hidden.size(1)), vocabulary_(weight.size(0)), small_(small), hidden_(small ? tensor::to_bfloat16(hidden) : hidden),
+        weight_(small ? tensor::to_bfloat16(weight) : weight) {}
+
+  /// logits = rows of hidden from `first` times weight^T, added to what is there when `adds`.
+  void logits(int64_t first, int64_t rows, bool adds, const at::Tensor& logits) const {
+    call([&](auto number) {
+      using Number = decltype(number);
+      kernel::gemm(false, true, rows, vocabulary_, dim_, tensor::numbers<Number>(hidden_) + first * dim_, dim_,
+                   tensor::numbers<Number>(weight_), dim_, adds ? 1.0f : 0.0f, logits.data_ptr<float>(), vocabulary_);
+    });
+  }
+
+  /// The gradients of the slice's hidden rows, and that of the weight added up from the first slice on.
+  void gradients(int64_t first, int64_t rows, const at::Tensor& grad_logits, const Slices& out) const {
+    const at::Tensor upper = small_ ? tensor::to_bfloat16(grad_logits.narrow(0, 0, rows)) : grad_logits;
+    call([&](auto number) {
+      using Number = decltype(number);
+      const auto* from = tensor::numbers<Number>(upper);
+      kernel::gemm(false, false, rows, dim_, vocabulary_, from, vocabulary_, tensor::numbers<Number>(weight_), dim_, 0,
+                   out.grad_hidden.data_ptr<float>() + first * dim_, dim_);
+      kernel::gemm(true, false, vocabulary_, dim_, rows, from, vocabulary_, tensor::numbers<Number>(hidden_) + first * dim_, dim_,
+                   first ? 1.0f : 0.0f, out.grad_weight.data_ptr<float>(), dim_);
+    });
+  }
+
+ private:
+  template <typename Work>
+  void call(Work work) const {
+    if (small_) {
+      work(kernel::BFloat16{});
+    } else {
+      work(0.0f);
+    }
+  }
+
+  int64_t dim_, vocabulary_;
+  bool small_;
+  at::Tensor hidden_, weight_;
+};
+
 /// Runs over the tokens in slices: logits, loss and, when asked, all gradients of the summed loss.
 Slices run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target,
            double smoothing, bool gradient) {
-  const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
+  const int64_t tokens = hidden.size(0), vocabulary = weight.size(0);
   Slices out;
   if (gradient) {
     out.grad_hidden = at::empty_like(hidden);
     out.grad_weight = at::empty_like(weight);
     if (bias.defined()) out.grad_bias = at::zeros_like(bias);
   }
+  const Products products(hidden, weight, gradient && tensor::precision() == tensor::Precision::kBFloat16);
   at::Tensor slice = at::empty({std::min(tokens, kSliceRows), vocabulary}, hidden.options());
   std::vector<float> losses(static_cast<size_t>(kSliceRows)), nlls(static_cast<size_t>(kSliceRows));
-  const float *x = hidden.data_ptr<float>(), *w = weight.data_ptr<float>();
   const int64_t* wanted = target.data_ptr<int64_t>();
   float* logits = slice.data_ptr<float>();
   for (int64_t first = 0; first < tokens; first += kSliceRows) {
     const int64_t rows = std::min(kSliceRows, tokens - first);
     if (bias.defined()) kernel::float_kernels().fill_rows(bias.data_ptr<float>(), logits, rows, vocabulary);
-    kernel::gemm(false, true, rows, vocabulary, dim, x + first * dim, dim, w, dim, bias.defined() ? 1.0f : 0.0f, logits, vocabulary);
+    products.logits(first, rows, bias.defined(), slice);
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const auto at = static_cast<size_t>(r);
@@ -50,9 +95,7 @@ Slices run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
       out.nll += nlls[static_cast<size_t>(r)];
     }
     if (!gradient) continue;
-    kernel::gemm(false, false, rows, dim, vocabulary, logits, vocabulary, w, dim, 0, out.grad_hidden.data_ptr<float>() + first * dim, dim);
-    kernel::gemm(true, false, vocabulary, dim, rows, logits, vocabulary, x + first * dim, dim, first ? 1.0f : 0.0f,
-                 out.grad_weight.data_ptr<float>(), dim);
+    products.gradients(first, rows, slice, out);
     if (bias.defined()) {
       kernel::float_kernels().add_column_sums(logits, out.grad_bias.data_ptr<float>(), rows, vocabulary);
     }

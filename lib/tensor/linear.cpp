@@ -5,6 +5,7 @@
 #include "base/threads.h"
 #include "kernel/float_kernels.h"
 #include "kernel/gemm.h"
+#include "tensor/bfloat16.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::tensor {
@@ -17,17 +18,17 @@ constexpr int64_t kGrain = 1 << 15;
 
 int64_t row_grain(int64_t columns) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)); }
 
-/// x [rows, in] as raw pointers -> out [rows, out].
-void forward_into(const float* x, const at::Tensor& weight, const at::Tensor& bias, float* out, int64_t rows) {
-  const int64_t outputs = weight.size(0), inputs = weight.size(1);
+/// out [rows, out] = x [rows, in] weight^T + bias, with x and the weight both in `Number`.
+template <typename Number>
+void forward_into(const Number* x, const Number* weight, const at::Tensor& bias, float* out, int64_t rows, int64_t inputs,
+                  int64_t outputs) {
   if (bias.defined()) {
     const float* from = bias.data_ptr<float>();
     parallel_for(rows, row_grain(outputs), [&](int64_t begin, int64_t end) {
       kernel::float_kernels().fill_rows(from, out + begin * outputs, end - begin, outputs);
     });
   }
-  kernel::gemm(false, true, rows, outputs, inputs, x, inputs, weight.data_ptr<float>(), inputs, bias.defined() ? 1.0f : 0.0f,
-               out, outputs);
+  kernel::gemm(false, true, rows, outputs, inputs, x, inputs, weight, inputs, bias.defined() ? 1.0f : 0.0f, out, outputs);
 }
 
 at::Tensor column_sums(const at::Tensor& x) {
@@ -38,13 +39,31 @@ at::Tensor column_sums(const at::Tensor& x) {
   return sums;
 }
 
+/// The gradients of x and weight that are wanted, from all three matrices in `Number`.
+template <typename Number>
+void backward_into(const Number* x, const Number* weight, const Number* upper, int64_t rows, int64_t inputs, int64_t outputs,
+                   float* grad_x, float* grad_weight) {
+  if (grad_x) kernel::gemm(false, false, rows, inputs, outputs, upper, outputs, weight, inputs, 0, grad_x, inputs);
+  if (grad_weight) kernel::gemm(true, false, outputs, inputs, rows, upper, outputs, x, inputs, 0, grad_weight, inputs);
+}
+
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const c10::optional<at::Tensor>& bias) {
     context->saved_data["bias"] = bias.has_value();
-    context->save_for_backward({x, weight});
     at::Tensor out = at::empty({x.size(0), weight.size(0)}, x.options());
-    forward_into(x.data_ptr<float>(), weight, bias.value_or(at::Tensor()), out.data_ptr<float>(), x.size(0));
+    float* to = out.data_ptr<float>();
+    const int64_t rows = x.size(0), outputs = weight.size(0), inputs = weight.size(1);
+    if (precision() == Precision::kBFloat16) {
+      // The copies serve the backward pass too.
+      const at::Tensor small_x = to_bfloat16(x), small_weight = to_bfloat16(weight);
+      context->save_for_backward({small_x, small_weight});
+      forward_into(numbers<kernel::BFloat16>(small_x), numbers<kernel::BFloat16>(small_weight), bias.value_or(at::Tensor()), to,
+                   rows, inputs, outputs);
+    } else {
+      context->save_for_backward({x, weight});
+      forward_into(numbers<float>(x), numbers<float>(weight), bias.value_or(at::Tensor()), to, rows, inputs, outputs);
+    }
     return out;
   }
 
@@ -53,17 +72,17 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const at::Tensor &x = saved[0], &weight = saved[1];
     const at::Tensor upper = grads[0].contiguous();
     const int64_t rows = x.size(0), outputs = weight.size(0), inputs = weight.size(1);
-    const float* from = upper.data_ptr<float>();
     at::Tensor grad_x, grad_weight, grad_bias;
-    if (context->needs_input_grad(0)) {
-      grad_x = at::empty_like(x);
-      kernel::gemm(false, false, rows, inputs, outputs, from, outputs, weight.data_ptr<float>(), inputs, 0,
-                   grad_x.data_ptr<float>(), inputs);
-    }
-    if (context->needs_input_grad(1)) {
-      grad_weight = at::empty_like(weight);
-      kernel::gemm(true, false, outputs, inputs, rows, from, outputs, x.data_ptr<float>(), inputs, 0,
-                   grad_weight.data_ptr<float>(), inputs);
+    if (context->needs_input_grad(0)) grad_x = at::empty({rows, inputs}, upper.options());
+    if (context->needs_input_grad(1)) grad_weight = at::empty({outputs, inputs}, upper.options());
+    float* to_x = grad_x.defined() ? grad_x.data_ptr<float>() : nullptr;
+    float* to_weight = grad_weight.defined() ? grad_weight.data_ptr<float>() : nullptr;
+    if (x.scalar_type() == at::kBFloat16) {
+      const at::Tensor small_upper = to_bfloat16(upper);
+      backward_into(numbers<kernel::BFloat16>(x), numbers<kernel::BFloat16>(weight), numbers<kernel::BFloat16>(small_upper), rows,
+                    inputs, outputs, to_x, to_weight);
+    } else {
+      backward_into(numbers<float>(x), numbers<float>(weight), numbers<float>(upper), rows, inputs, outputs, to_x, to_weight);
     }
     if (context->saved_data["bias"].toBool()) grad_bias = column_sums(upper);
     return {grad_x, grad_weight, grad_bias};
@@ -83,7 +102,7 @@ at::Tensor forward_invariant(const at::Tensor& x, const at::Tensor& weight, cons
     from = to;
   }
   at::Tensor out = at::empty({padded, weight.size(0)}, x.options());
-  forward_into(from, weight, bias, out.data_ptr<float>(), padded);
+  forward_into(from, numbers<float>(weight), bias, out.data_ptr<float>(), padded, inputs, weight.size(0));
   return out.narrow(0, 0, rows);
 }
 

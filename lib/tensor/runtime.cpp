@@ -5,11 +5,17 @@
 #include <malloc.h>
 #include <torch/version.h>
 
+#include <atomic>
+
+#include "base/error.h"
 #include "base/threads.h"
 #include "base/version.h"
+#include "kernel/gemm.h"
 
 namespace seqmill::tensor {
 namespace {
+
+std::atomic<Precision> chosen_precision{Precision::kFloat32};
 
 const bool version_line = (add_version_line("LibTorch", TORCH_VERSION), true);
 
@@ -23,6 +29,15 @@ void set_up_runtime(int threads) {
   set_threads(threads);
   at::set_num_threads(threads);
   at::globalContext().setDeterministicAlgorithms(true, true);
+}
+
+void set_precision(Precision precision) { chosen_precision = precision; }
+Precision precision() { return chosen_precision; }
+
+Precision parse_precision(const std::string& name) {
+  if (name == "fp32" || (name == "auto" && !kernel::has_bfloat16())) return Precision::kFloat32;
+  if (!kernel::has_bfloat16()) fail_usage("--precision bf16: this CPU has no bfloat16 arithmetic (AVX512-BF16); use fp32 or auto");
+  return Precision::kBFloat16;
 }
 
 bool is_fast(const at::Tensor& tensor) {

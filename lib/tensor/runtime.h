@@ -4,12 +4,20 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 namespace seqmill::tensor {
 
 /// Sets LibTorch's thread count (Debian's comes up with one), keeps big blocks in the allocator instead of handing them back to
 /// the kernel after each step, and makes LibTorch's own operators deterministic where it has a choice.
 void set_up_runtime(int threads);
+
+/// What the products of training are computed in. Weights, sums and everything else stay float32; products without gradient too.
+enum class Precision { kFloat32, kBFloat16 };
+void set_precision(Precision precision);
+Precision precision();
+/// "auto" (bfloat16 where the CPU has it in hardware), "fp32" or "bf16" (a usage error on a CPU without).
+Precision parse_precision(const std::string& name);
 
 /// True for what the CPU kernels take: float32, contiguous, on the CPU.
 bool is_fast(const at::Tensor& tensor);

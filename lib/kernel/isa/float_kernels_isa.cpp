@@ -79,14 +79,71 @@ inline float dot(const float* a, const float* b, int64_t count) {
   return sum_of(count, [a, b](int64_t i) { return a[i] * b[i]; });
 }
 
+// Extensions of both compilers, for the one loop that must not be left to their vectorisers.
+typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+int64_t padded(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+
+/// Factors of a product: number (r, t) is at data[r * row + t * term].
+struct Factors {
+  const float* data;
+  int64_t row, term;
+};
+
+template <int kRows, int kVectors>
+inline void product_block(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t terms) {
+  Vector sums[kRows][kVectors] = {};
+  for (int64_t t = 0; t < terms; ++t) {
+    const auto* row = reinterpret_cast<const Vector*>(x + t * x_stride);
+    for (int r = 0; r < kRows; ++r) {
+      const float factor = a.data[r * a.row + t * a.term];
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += factor * row[v];
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) reinterpret_cast<Vector*>(out + r * out_stride)[v] = sums[r][v];
+  }
+}
+
+template <int kRows>
+inline void product_rows(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t columns,
+                         int64_t terms) {
+  int64_t c = 0;
+  for (; c + 2 * kLanes <= columns; c += 2 * kLanes) product_block<kRows, 2>(a, x + c, x_stride, out + c, out_stride, terms);
+  for (; c + kLanes <= columns; c += kLanes) product_block<kRows, 1>(a, x + c, x_stride, out + c, out_stride, terms);
+  for (; c < columns; ++c) {
+    for (int r = 0; r < kRows; ++r) {
+      float sum = 0;
+      for (int64_t t = 0; t < terms; ++t) sum += a.data[r * a.row + t * a.term] * x[t * x_stride + c];
+      out[r * out_stride + c] = sum;
+    }
+  }
+}
+
+constexpr int64_t kBlockRows = 4;
+
+/// out[r][c] = sum over t of a(r, t) * x[t][c] for at most kBlockRows rows: a product too small for the library.
+void product(int64_t rows, Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t columns,
+             int64_t terms) {
+  switch (rows) {
+    case 4: return product_rows<4>(a, x, x_stride, out, out_stride, columns, terms);
+    case 3: return product_rows<3>(a, x, x_stride, out, out_stride, columns, terms);
+    case 2: return product_rows<2>(a, x, x_stride, out, out_stride, columns, terms);
+    default: return product_rows<1>(a, x, x_stride, out, out_stride, columns, terms);
+  }
+}
+
 inline void axpy(float factor, const float* x, float* y, int64_t count) {
   for (int64_t i = 0; i < count; ++i) y[i] += factor * x[i];
 }
 
-/// transposed[d * length + j] = rows[j * stride + d]
-void transpose(const float* rows, int64_t length, int64_t dim, int64_t stride, float* transposed) {
+/// transposed[d][j] = rows[j][d], with zeros up to `width` columns.
+void transpose(const float* rows, int64_t length, int64_t dim, int64_t stride, float* transposed, int64_t width) {
+  for (int64_t d = 0; d < dim; ++d) {
+    for (int64_t j = length; j < width; ++j) transposed[d * width + j] = 0;
+  }
   for (int64_t j = 0; j < length; ++j) {
-    for (int64_t d = 0; d < dim; ++d) transposed[d * length + j] = rows[j * stride + d];
+    for (int64_t d = 0; d < dim; ++d) transposed[d * width + j] = rows[j * stride + d];
   }
 }
 
@@ -96,22 +153,21 @@ int64_t visible_keys(const AttentionHead& head, int64_t query) {
   return visible < 0 ? 0 : visible > head.k_length ? head.k_length : visible;
 }
 
-/// scores[j] = a . rows[j], with the rows transposed or, for a single query, as they are.
-inline void dots(const float* a, const float* rows, int64_t stride, const float* transposed, int64_t length, int64_t visible,
-                 int64_t dim, float* scores) {
-  if (!transposed) {
-    for (int64_t j = 0; j < visible; ++j) scores[j] = dot(a, rows + j * stride, dim);
-    return;
-  }
-  for (int64_t j = 0; j < visible; ++j) scores[j] = 0;
-  for (int64_t d = 0; d < dim; ++d) axpy(a[d], transposed + d * length, scores, visible);
+/// The first query that sees the key; q_length when none does.
+int64_t first_query(const AttentionHead& head, int64_t key) {
+  if (!head.causal) return 0;
+  const int64_t query = key - (head.k_length - head.q_length);
+  return query < 0 ? 0 : query > head.q_length ? head.q_length : query;
 }
 
+/// In place, over padded(count) places; the padding becomes 0.
 void softmax(float* scores, int64_t count, float scale) {
-  const float largest = max_of(scores, count);
-  for (int64_t j = 0; j < count; ++j) scores[j] = exp_of_negative((scores[j] - largest) * scale);
-  const float inverse = 1.0f / sum_of(count, [scores](int64_t j) { return scores[j]; });
-  for (int64_t j = 0; j < count; ++j) scores[j] *= inverse;
+  const int64_t width = padded(count);
+  for (int64_t j = count; j < width; ++j) scores[j] = -INFINITY;
+  const float largest = max_of(scores, width);
+  for (int64_t j = 0; j < width; ++j) scores[j] = exp_of_negative((scores[j] - largest) * scale);
+  const float inverse = 1.0f / sum_of(width, [scores](int64_t j) { return scores[j]; });
+  for (int64_t j = 0; j < width; ++j) scores[j] *= inverse;
 }
 
 float* scratch(size_t size) {
@@ -120,29 +176,66 @@ float* scratch(size_t size) {
   return buffer.data();
 }
 
+/// out[r] = sum over the keys that query first + r sees of factors[r][j] * x[j]. What is hidden from a query is not read, so that NaN there
+/// stays there.
+void sum_over_keys(const AttentionHead& head, int64_t first, int64_t rows, const float* factors, int64_t width, const float* x,
+                   int64_t x_stride, float* out, int64_t out_stride) {
+  const int64_t common = visible_keys(head, first);
+  product(rows, {factors, width, 1}, x, x_stride, out, out_stride, head.dim, common);
+  for (int64_t r = 1; r < rows; ++r) {
+    for (int64_t j = common; j < visible_keys(head, first + r); ++j) {
+      axpy(factors[r * width + j], x + j * x_stride, out + r * out_stride, head.dim);
+    }
+  }
+}
+
 void attention_forward(const AttentionHead& head, float* weights, float* out, int64_t out_stride) {
   const Keys keys(head.dropout);
   const bool drops = head.dropout.probability > 0;
-  const int64_t length = head.k_length;
-  float* space = scratch(static_cast<size_t>(length * (head.dim + 1)));
-  float* applied = space;
-  float* transposed = head.q_length > 2 ? space + length : nullptr;
-  if (transposed) transpose(head.k, length, head.dim, head.k_stride, transposed);
-  for (int64_t i = 0; i < head.q_length; ++i) {
-    float* row = weights + i * length;
-    float* target = out + i * out_stride;
-    const int64_t visible = visible_keys(head, i);
-    dots(head.q + i * head.q_stride, head.k, head.k_stride, transposed, length, visible, head.dim, row);
-    if (visible > 0) softmax(row, visible, head.scale);
-    for (int64_t j = visible; j < length; ++j) row[j] = 0;
-    const float* factors = row;
-    if (drops) {
-      const auto first = static_cast<uint32_t>(head.mask_offset + i * length);
-      for (int64_t j = 0; j < visible; ++j) applied[j] = row[j] * keys.factor(first + static_cast<uint32_t>(j));
-      factors = applied;
+  const int64_t length = head.k_length, width = padded(length);
+  float* scores = scratch(static_cast<size_t>(width * (head.dim + kBlockRows)));
+  float* transposed = scores + width * kBlockRows;
+  const bool single = head.q_length <= 2;  // a transposed copy of the keys would cost more than it saves
+  if (!single) transpose(head.k, length, head.dim, head.k_stride, transposed, width);
+  for (int64_t first = 0; first < head.q_length; first += kBlockRows) {
+    const int64_t rows = head.q_length - first < kBlockRows ? head.q_length - first : kBlockRows;
+    const int64_t most = visible_keys(head, first + rows - 1);
+    if (single) {
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t j = 0; j < most; ++j) scores[r * width + j] = dot(head.q + r * head.q_stride, head.k + j * head.k_stride, head.dim);
+      }
+    } else {
+      product(rows, {head.q + first * head.q_stride, head.q_stride, 1}, transposed, width, scores, width, padded(most), head.dim);
     }
-    for (int64_t d = 0; d < head.dim; ++d) target[d] = 0;
-    for (int64_t j = 0; j < visible; ++j) axpy(factors[j], head.v + j * head.v_stride, target, head.dim);
+    for (int64_t r = 0; r < rows; ++r) {
+      float* score = scores + r * width;
+      float* row = weights + (first + r) * length;
+      const int64_t visible = visible_keys(head, first + r);
+      if (visible > 0) softmax(score, visible, head.scale);
+      for (int64_t j = 0; j < visible; ++j) row[j] = score[j];
+      for (int64_t j = visible; j < length; ++j) row[j] = 0;
+      if (!drops) continue;
+      const auto index = static_cast<uint32_t>(head.mask_offset + (first + r) * length);
+      for (int64_t j = 0; j < padded(visible); ++j) score[j] *= keys.factor(index + static_cast<uint32_t>(j));
+    }
+    sum_over_keys(head, first, rows, scores, width, head.v, head.v_stride, out + first * out_stride, out_stride);
+  }
+}
+
+/// The gradient of the keys or values: out[j] = sum over the queries that see key j of factors[i][j] * x[i].
+void sum_over_queries(const AttentionHead& head, const float* factors, int64_t width, const float* x, int64_t x_stride, float* out,
+                      int64_t out_stride) {
+  for (int64_t first = 0; first < head.k_length; first += kBlockRows) {
+    const int64_t rows = head.k_length - first < kBlockRows ? head.k_length - first : kBlockRows;
+    float* target = out + first * out_stride;
+    const int64_t common = first_query(head, first + rows - 1);
+    product(rows, {factors + common * width + first, 1, width}, x + common * x_stride, x_stride, target, out_stride, head.dim,
+            head.q_length - common);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = first_query(head, first + r); i < common; ++i) {
+        axpy(factors[i * width + first + r], x + i * x_stride, target + r * out_stride, head.dim);
+      }
+    }
   }
 }
 
@@ -150,35 +243,35 @@ void attention_backward(const AttentionHead& head, const float* weights, const f
                         float* grad_q, float* grad_k, float* grad_v) {
   const Keys keys(head.dropout);
   const bool drops = head.dropout.probability > 0;
-  const int64_t length = head.k_length;
-  float* grad_row = scratch(static_cast<size_t>(length * (head.dim + 2)));
-  float* factors = grad_row + length;
-  float* transposed = factors + length;
-  transpose(head.v, length, head.dim, head.v_stride, transposed);
-  for (int64_t j = 0; j < length; ++j) {
-    for (int64_t d = 0; d < head.dim; ++d) grad_k[j * head.k_stride + d] = grad_v[j * head.v_stride + d] = 0;
-  }
-  for (int64_t i = 0; i < head.q_length; ++i) {
-    const float* row = weights + i * length;
-    const float* upper = grad_out + i * grad_out_stride;
-    const int64_t visible = visible_keys(head, i);
-    dots(upper, head.v, head.v_stride, transposed, length, visible, head.dim, grad_row);
-    const auto first = static_cast<uint32_t>(head.mask_offset + i * length);
-    for (int64_t j = 0; j < visible; ++j) {
-      const float factor = drops ? keys.factor(first + static_cast<uint32_t>(j)) : 1.0f;
-      factors[j] = row[j] * factor;
-      grad_row[j] *= factor;
+  const int64_t length = head.k_length, width = padded(length), matrix = head.q_length * width;
+  float* grad_scores = scratch(static_cast<size_t>(2 * matrix + width * head.dim));
+  float* applied = grad_scores + matrix;  // the weights after dropout
+  float* transposed = applied + matrix;
+  transpose(head.v, length, head.dim, head.v_stride, transposed, width);
+  for (int64_t first = 0; first < head.q_length; first += kBlockRows) {
+    const int64_t rows = head.q_length - first < kBlockRows ? head.q_length - first : kBlockRows;
+    const int64_t most = visible_keys(head, first + rows - 1);
+    product(rows, {grad_out + first * grad_out_stride, grad_out_stride, 1}, transposed, width, grad_scores + first * width, width,
+            padded(most), head.dim);
+    for (int64_t i = first; i < first + rows; ++i) {
+      const float* row = weights + i * length;
+      float *grad = grad_scores + i * width, *factor = applied + i * width;
+      const int64_t visible = visible_keys(head, i);
+      const auto index = static_cast<uint32_t>(head.mask_offset + i * length);
+      for (int64_t j = 0; j < visible; ++j) {
+        const float kept = drops ? keys.factor(index + static_cast<uint32_t>(j)) : 1.0f;
+        factor[j] = row[j] * kept;
+        grad[j] *= kept;
+      }
+      const float mean = dot(row, grad, visible);
+      for (int64_t j = 0; j < visible; ++j) grad[j] = row[j] * (grad[j] - mean) * head.scale;
+      for (int64_t j = visible; j < width; ++j) grad[j] = factor[j] = 0;
     }
-    for (int64_t j = 0; j < visible; ++j) axpy(factors[j], upper, grad_v + j * head.v_stride, head.dim);
-    const float mean = dot(row, grad_row, visible);
-    for (int64_t j = 0; j < visible; ++j) grad_row[j] = row[j] * (grad_row[j] - mean) * head.scale;
-    float* q_row = grad_q + i * head.q_stride;
-    for (int64_t d = 0; d < head.dim; ++d) q_row[d] = 0;
-    for (int64_t j = 0; j < visible; ++j) {
-      axpy(grad_row[j], head.k + j * head.k_stride, q_row, head.dim);
-      axpy(grad_row[j], head.q + i * head.q_stride, grad_k + j * head.k_stride, head.dim);
-    }
+    sum_over_keys(head, first, rows, grad_scores + first * width, width, head.k, head.k_stride, grad_q + first * head.q_stride,
+                  head.q_stride);
   }
+  sum_over_queries(head, grad_scores, width, head.q, head.q_stride, grad_k, head.k_stride);
+  sum_over_queries(head, applied, width, grad_out, grad_out_stride, grad_v, head.v_stride);
 }
 
 float cross_entropy(float* logits, int64_t size, int64_t target, float smoothing, bool gradient, float* nll) {
@@ -242,6 +335,15 @@ void fill_rows(const float* bias, float* out, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) std::memcpy(out + r * columns, bias, static_cast<size_t>(columns) * sizeof(float));
 }
 
+void to_bfloat16(const float* x, BFloat16* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+    out[i].bits = static_cast<uint16_t>(x[i] == x[i] ? rounded : 0x7fc0U);
+  }
+}
+
 void add_column_sums(const float* x, float* sum, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < columns; ++j) sum[j] += x[r * columns + j];
@@ -253,7 +355,7 @@ void add_column_sums(const float* x, float* sum, int64_t rows, int64_t columns) 
 const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
   static const FloatKernels table{SEQMILL_TEXT(SEQMILL_ISA), dropout,       attention_forward, attention_backward,
                                   cross_entropy,             log_softmax,   adam,              sum_of_squares,
-                                  moving_average,            fill_rows,     add_column_sums};
+                                  moving_average,            fill_rows,     to_bfloat16,       add_column_sums};
   return table;
 }
 

@@ -1,0 +1,18 @@
+#include "tensor/bfloat16.h"
+
+#include "base/threads.h"
+#include "kernel/float_kernels.h"
+
+namespace seqmill::tensor {
+
+at::Tensor to_bfloat16(const at::Tensor& x) {
+  at::Tensor out = at::empty(x.sizes(), x.options().dtype(at::kBFloat16).requires_grad(false));
+  const float* from = x.data_ptr<float>();
+  auto* to = reinterpret_cast<kernel::BFloat16*>(out.data_ptr<at::BFloat16>());
+  parallel_for(x.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
+    kernel::float_kernels().to_bfloat16(from + begin, to + begin, end - begin);
+  });
+  return out;
+}
+
+}  // namespace seqmill::tensor
