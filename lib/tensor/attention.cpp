@@ -137,30 +137,53 @@ Padding pad(const Spans& spans, at::Device device) {
   return padding;
 }
 
-/// The same function by LibTorch's operators, for other devices and types: pads, multiplies, unpads. Queries must be packed.
+/// [sequences, 1, queries, keys]: what a query must not see: padding, and the future when attention is causal.
+at::Tensor hidden_keys(const Plan& plan, const Padding& q_padding, const Padding& k_padding) {
+  const int64_t sequences = plan.q.count();
+  const at::Tensor absent = k_padding.present.logical_not().view({sequences, 1, 1, k_padding.longest});
+  if (!plan.causal) return absent;
+  std::vector<int64_t> offsets;
+  for (size_t s = 0; s < plan.q.length.size(); ++s) offsets.push_back(plan.k.length[s] - plan.q.length[s]);
+  const at::TensorOptions options = absent.options().dtype(at::kLong);
+  const at::Tensor last = at::arange(q_padding.longest, options).view({1, 1, q_padding.longest, 1}) +
+                          at::tensor(offsets, at::kLong).to(absent.device()).view({sequences, 1, 1, 1});
+  return absent.logical_or(at::arange(k_padding.longest, options).view({1, 1, 1, k_padding.longest}) > last);
+}
+
+/// The same function by LibTorch's operators, for other devices and types: pads, multiplies, unpads.
 at::Tensor attention_general(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, double dropout_rate,
                              bool drops) {
   const Padding q_padding = pad(plan.q, q_matrix.device()), k_padding = pad(plan.k, q_matrix.device());
   const int64_t sequences = plan.q.count(), dim = plan.layout.dim, head_dim = dim / plan.heads;
   const auto heads_of = [&](const at::Tensor& matrix, int64_t column, const Padding& padding) {
+    // Zeros, and not whatever the first row holds, where there is no token.
     return matrix.narrow(1, column, dim)
         .index_select(0, padding.rows)
+        .masked_fill(padding.present.logical_not().view({-1, 1}), 0)
         .view({sequences, padding.longest, plan.heads, head_dim})
         .transpose(1, 2);
   };
   const at::Tensor q = heads_of(q_matrix, plan.layout.q_column, q_padding);
   const at::Tensor k = heads_of(kv_matrix, plan.layout.k_column, k_padding);
   const at::Tensor v = heads_of(kv_matrix, plan.layout.v_column, k_padding);
-  at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
-  at::Tensor hidden = k_padding.present.logical_not().view({sequences, 1, 1, k_padding.longest});
-  if (plan.causal) {
-    const at::Tensor future = at::ones({q_padding.longest, k_padding.longest}, hidden.options()).triu(1);
-    hidden = hidden.logical_or(future.view({1, 1, q_padding.longest, k_padding.longest}));
-  }
-  at::Tensor weights = at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1);
+  const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
+  const at::Tensor hidden = hidden_keys(plan, q_padding, k_padding);
+  // A query that sees nothing gives zeros: the second fill is for it.
+  at::Tensor weights =
+      at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1).masked_fill(hidden, 0);
   if (drops) weights = at::dropout(weights, dropout_rate, true);
   const at::Tensor padded = at::matmul(weights, v).transpose(1, 2).reshape({-1, dim});
   return padded.index_select(0, at::nonzero(q_padding.present.view({-1})).view({-1}));
+}
+
+/// Sequences one after another that take up all rows: then every row of a gradient is written, and once.
+bool is_packed(const Spans& spans, int64_t rows) {
+  int64_t next = 0;
+  for (size_t s = 0; s < spans.begin.size(); ++s) {
+    if (spans.begin[s] != next) return false;
+    next += spans.length[s];
+  }
+  return next == rows;
 }
 
 at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Tensor& kv_matrix, const Spans& kv_spans,
@@ -174,13 +197,12 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   const bool drops = settings.stream && settings.dropout > 0;
   if (drops) plan->mask = settings.stream->next(settings.dropout);
   plan->weights_offset = weight_offsets(q_spans, kv_spans, settings.heads);
-  if (!is_fast(q_matrix) || !is_fast(kv_matrix)) {
+  const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad());
+  if (!is_fast(q_matrix) || !is_fast(kv_matrix) || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
     return attention_general(q_matrix, kv_matrix, *plan, settings.dropout, drops);
   }
   if (plan->weights_offset.back() > (int64_t{1} << 32)) fail("a batch needs more than 2^32 attention weights; lower --batch-tokens");
-  if (at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad())) {
-    return AttentionFunction::apply(q_matrix, kv_matrix, plan);
-  }
+  if (records) return AttentionFunction::apply(q_matrix, kv_matrix, plan);
   at::Tensor weights;
   return forward_fast(q_matrix, kv_matrix, *plan, weights);
 }

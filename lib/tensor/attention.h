@@ -11,7 +11,8 @@
 
 namespace seqmill::tensor {
 
-/// Sequence s has the rows begin[s] .. begin[s] + length[s] - 1. Spans of keys may overlap or leave rows out (caches).
+/// Sequence s has the rows begin[s] .. begin[s] + length[s] - 1. Spans of queries are packed; spans of keys may overlap or leave rows out
+/// (caches).
 struct Spans {
   std::vector<int64_t> begin, length;
   int64_t count() const { return static_cast<int64_t>(length.size()); }
