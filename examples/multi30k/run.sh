@@ -6,8 +6,8 @@ usage() {
   cat <<'END'
 Usage: [DATA=DIR] run.sh SOURCE TARGET [--seed N] [--stage N] [--smoke] [--run DIR] [--threads N] [-- NMT-TRAIN-OPTION...]
 
-Trains a Transformer on Multi30k, translates test_2016_flickr and scores it. SOURCE and TARGET are two of en, de, fr, cs; there
-must be a conf/SOURCE-TARGET.yaml.
+Trains a Transformer on Multi30k, translates test_2016_flickr and scores it. SOURCE and TARGET are two of en, de, fr, cs. The
+configuration is conf/transformer.yaml, with conf/SOURCE-TARGET.yaml laid over it where there is one.
 
   DATA         folder that holds mt-multi30k/ (default: ../shared/data); relative to where you are, else to the repository
   --seed N     seed of the training (default: 1)
@@ -50,8 +50,9 @@ for number in seed stage threads; do
   [[ ${!number} =~ ^[0-9]+$ ]] || code=2 die "--$number: '${!number}' is not a number"
 done
 source=${languages[0]} target=${languages[1]} pair=${languages[0]}-${languages[1]}
-conf=$here/conf/$pair.yaml
-[[ -e $conf ]] || code=2 die "no configuration $conf; there are: $(cd "$here/conf" && echo ??-??.yaml)"
+[[ $source != "$target" ]] || code=2 die "source and target are both $source"
+configs=(-c "$here/conf/transformer.yaml")
+if [[ -e $here/conf/$pair.yaml ]]; then configs+=(-c "$here/conf/$pair.yaml"); fi
 
 data=${DATA:-$root/../shared/data}
 if [[ $data != /* && -d $called_from/$data/mt-multi30k ]]; then
@@ -75,8 +76,6 @@ begin_stage() { echo "== stage $1: $2 ($(date '+%F %T'))" >&2; }
 
 train_lines=29000 valid_lines=1014 test_lines=1000
 train=$data/train valid=$data/val test=$data/test_2016_flickr
-configs=(-c "$conf")
-
 if ((stage <= 0)); then
   begin_stage 0 "check the data in $data"
   [[ -d $data ]] || die "no folder $data; set DATA to the folder that holds mt-multi30k/"
@@ -130,7 +129,7 @@ if ((stage <= 3)); then
   score=("$bin/seq-eval" --metric "bleu,chrf,ter" --ref "$test.$target.gz")
   "${score[@]}" --json <"$run/test.$target" >"$run/scores.json"
   python3 - "$run" "$pair" "$seed" "$threads" "$smoke" "$model" "$("$bin/nmt-train" --version | head -n 1)" \
-    "${conf#"$here/"}" ${extra[@]+"${extra[@]}"} <<'END'
+    "${configs[*]//"$here/"/}" ${extra[@]+"${extra[@]}"} <<'END'
 import datetime, json, os, re, sys
 
 run, pair, seed, threads, smoke, model, version, conf, *extra = sys.argv[1:]

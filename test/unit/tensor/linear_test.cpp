@@ -1,0 +1,108 @@
+#include "tensor/linear.h"
+
+#include <array>
+
+#include "unit/tensor/tensors.h"
+
+using namespace seqmill;
+using namespace seqmill::test;
+
+namespace {
+
+struct Layer {
+  Layer(int64_t rows, int64_t inputs, int64_t outputs, bool with_bias, at::ScalarType type = at::kFloat)
+      : x(leaf(normals({rows, inputs}, 1), type)), weight(leaf(normals({outputs, inputs}, 2), type)) {
+    if (with_bias) bias = leaf(normals({outputs}, 3), type);
+  }
+  at::Tensor x, weight, bias;
+};
+
+}  // namespace
+
+TEST_CASE("linear and its gradients against LibTorch in double", "[linear]") {
+  for (const bool with_bias : {false, true}) {
+    for (const auto& [rows, inputs, outputs] :
+         std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {1, 64, 10}, {5, 7, 3}, {24, 32, 48}, {301, 65, 130}}) {
+      CAPTURE(with_bias, rows, inputs, outputs);
+      const Layer fast(rows, inputs, outputs, with_bias), slow(rows, inputs, outputs, with_bias, at::kDouble);
+      const at::Tensor upper = normals({rows, outputs}, 4);
+      const at::Tensor y = tensor::linear(fast.x, fast.weight, fast.bias);
+      const at::Tensor expected = at::linear(slow.x, slow.weight, slow.bias);
+      CHECK(difference(y, expected) < 2e-5);
+      (y * upper).sum().backward();
+      (expected * upper).sum().backward();
+      CHECK(difference(fast.x.grad(), slow.x.grad()) < 5e-5);
+      CHECK(difference(fast.weight.grad(), slow.weight.grad()) < 5e-5);
+      if (with_bias) CHECK(difference(fast.bias.grad(), slow.bias.grad()) < 5e-5);
+      at::NoGradGuard no_grad;
+      CHECK(difference(tensor::linear(fast.x, fast.weight, fast.bias), expected) < 2e-5);
+    }
+  }
+}
+
+TEST_CASE("the gradients of linear by finite differences", "[linear]") {
+  const Layer layer(9, 6, 4, true);
+  const auto value = [&] {
+    return at::tanh(tensor::linear(layer.x, layer.weight, layer.bias).to(at::kDouble)).sum();
+  };
+  value().backward();
+  for (const at::Tensor& x : {layer.x, layer.weight, layer.bias}) {
+    check_gradient(x, [&] { return value().item<double>(); });
+  }
+}
+
+TEST_CASE("only the gradients asked for are made", "[linear]") {
+  const Layer layer(3, 4, 5, true);
+  const at::Tensor x = layer.x.detach(), weight = layer.weight.detach();
+  tensor::linear(layer.x, weight).sum().backward();
+  CHECK(difference(layer.x.grad(), weight.sum(0).expand({3, 4})) < 1e-5);
+  tensor::linear(x, layer.weight).sum().backward();
+  CHECK(difference(layer.weight.grad(), x.sum(0).expand({5, 4})) < 1e-5);
+  tensor::linear(x, weight, layer.bias).sum().backward();
+  CHECK(difference(layer.bias.grad(), at::full({5}, 3.0)) < 1e-6);
+  CHECK_FALSE(tensor::linear(x, weight, layer.bias.detach()).requires_grad());
+}
+
+TEST_CASE("gradients of an upper gradient with strides, and twice through one weight", "[linear]") {
+  const Layer layer(6, 5, 5, false);
+  tensor::linear(tensor::linear(layer.x, layer.weight), layer.weight).t().select(0, 2).sum().backward();
+  const Layer slow(6, 5, 5, false, at::kDouble);
+  at::linear(at::linear(slow.x, slow.weight), slow.weight).select(1, 2).sum().backward();
+  CHECK(difference(layer.weight.grad(), slow.weight.grad()) < 1e-4);
+  CHECK(difference(layer.x.grad(), slow.x.grad()) < 1e-4);
+}
+
+TEST_CASE("without gradients a row does not depend on the others", "[linear]") {
+  at::NoGradGuard no_grad;
+  for (const auto& [inputs, outputs] : std::vector<std::array<int64_t, 2>>{{64, 64}, {100, 33}, {512, 1}, {256, 1000}}) {
+    const Layer layer(700, inputs, outputs, true);
+    const at::Tensor all = tensor::linear(layer.x, layer.weight, layer.bias);
+    for (const int64_t rows : {1, 2, 23, 24, 25, 100, 383}) {
+      CAPTURE(inputs, outputs, rows);
+      const at::Tensor part = layer.x.narrow(0, 700 - rows, rows);
+      CHECK(same_bits(tensor::linear(part, layer.weight, layer.bias), all.narrow(0, 700 - rows, rows)));
+    }
+    at::Tensor poisoned = layer.x.narrow(0, 0, 30).clone();
+    poisoned.select(0, 7).fill_(NAN);
+    const at::Tensor result = tensor::linear(poisoned, layer.weight, layer.bias);
+    CHECK(result.select(0, 7).isnan().all().item<bool>());
+    CHECK(same_bits(result.narrow(0, 8, 22), all.narrow(0, 8, 22)));
+  }
+}
+
+TEST_CASE("what the kernels do not take goes through LibTorch", "[linear]") {
+  const Layer layer(6, 4, 3, true);
+  const at::Tensor expected = at::linear(layer.x, layer.weight, layer.bias);
+  const at::Tensor turned = layer.x.t().contiguous().t();
+  REQUIRE_FALSE(turned.is_contiguous());
+  CHECK(difference(tensor::linear(turned, layer.weight, layer.bias), expected) < 1e-6);
+  CHECK(difference(tensor::linear(layer.x.view({2, 3, 4}), layer.weight, layer.bias).view({6, 3}), expected) < 1e-6);
+  const Layer wide(6, 4, 3, true, at::kDouble);
+  CHECK(tensor::linear(wide.x, wide.weight, wide.bias).scalar_type() == at::kDouble);
+}
+
+TEST_CASE("no rows", "[linear]") {
+  at::NoGradGuard no_grad;
+  const Layer layer(0, 4, 3, true);
+  CHECK(tensor::linear(layer.x, layer.weight, layer.bias).sizes() == at::IntArrayRef({0, 3}));
+}
