@@ -11,8 +11,8 @@ using tensor::Spans;
 
 namespace {
 
-/// Sequence by sequence and head by head. `factors`: what each attention weight is multiplied by, in the order sequence, head,
-/// query, key; undefined: nothing.
+/// Sequence by sequence and head by head. `factors`: what each attention weight is multiplied by, in the order sequence,
+/// head, query, key; undefined: nothing.
 at::Tensor one_by_one(const at::Tensor& q, const Spans& q_spans, const at::Tensor& k, const at::Tensor& v,
                       const Spans& k_spans, const AttentionSettings& settings, const at::Tensor& factors = {}) {
   const int64_t dim = q.size(1) / settings.heads;

@@ -33,7 +33,8 @@ TEST_CASE("rotation by hand", "[rotate]") {
 TEST_CASE("products of rotated rows depend on the distance alone", "[rotate]") {
   const at::Tensor q = normals({1, 16}, 1, at::kDouble), k = normals({1, 16}, 2, at::kDouble);
   const auto product = [&](int64_t at_q, int64_t at_k) {
-    return (tensor::rotate(q, positions({at_q}), 16, 1, 1) * tensor::rotate(k, positions({at_k}), 16, 1, 1)).sum().item<double>();
+    const at::Tensor turned = tensor::rotate(q, positions({at_q}), 16, 1, 1);
+    return (turned * tensor::rotate(k, positions({at_k}), 16, 1, 1)).sum().item<double>();
   };
   for (const int64_t distance : {0, 1, 5, 30}) {
     for (const int64_t start : {1, 17, 400}) {

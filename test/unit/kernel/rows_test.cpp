@@ -1,0 +1,120 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <numeric>
+
+#include "kernels.h"
+
+using namespace seqmill;
+using namespace seqmill::kernel;
+using namespace seqmill::test;
+
+namespace {
+
+constexpr int64_t kSizes[] = {1, 2, 15, 16, 17, 33, 1000, 32003};
+
+std::vector<double> log_probabilities(const std::vector<float>& logits) {
+  double largest = -INFINITY, sum = 0;
+  for (const float x : logits) largest = std::max(largest, static_cast<double>(x));
+  for (const float x : logits) sum += std::exp(static_cast<double>(x) - largest);
+  std::vector<double> out;
+  for (const float x : logits) out.push_back(static_cast<double>(x) - largest - std::log(sum));
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("cross-entropy, its gradient and nll by hand", "[cross-entropy]") {
+  // Probabilities 1/8, 2/8, 5/8.
+  const std::vector<float> logits{0, std::log(2.0f), std::log(5.0f)};
+  for (const FloatKernels* kernels : available_kernels()) {
+    CAPTURE(kernels->instruction_set);
+    for (const bool gradient : {false, true}) {
+      std::vector<float> row = logits;
+      float nll = NAN;
+      const float loss = kernels->cross_entropy(row.data(), 3, 2, 0.3f, gradient, &nll);
+      CHECK(nll == Approx(std::log(1.6)));
+      CHECK(loss == Approx(0.7 * std::log(1.6) + 0.1 * (std::log(8) + std::log(4) + std::log(1.6))));
+      if (!gradient) continue;
+      CHECK(row[0] == Approx(0.125 - 0.1));
+      CHECK(row[1] == Approx(0.25 - 0.1));
+      CHECK(row[2] == Approx(0.625 - 0.1 - 0.7));
+    }
+  }
+}
+
+TEST_CASE("cross-entropy against double precision", "[cross-entropy]") {
+  for (const int64_t size : kSizes) {
+    for (const double spread : {0.5, 4.0, 40.0}) {
+      const std::vector<float> logits = normals(size, static_cast<uint64_t>(size), spread);
+      const std::vector<double> expected = log_probabilities(logits);
+      const double total = std::accumulate(expected.begin(), expected.end(), 0.0);
+      for (const float smoothing : {0.0f, 0.1f, 0.5f}) {
+        for (const int64_t target : {int64_t{0}, size / 2, size - 1}) {
+          const double nll_expected = -expected[static_cast<size_t>(target)];
+          const double uniform = static_cast<double>(smoothing) / static_cast<double>(size);
+          const double loss_expected = (1 - static_cast<double>(smoothing)) * nll_expected - uniform * total;
+          for (const FloatKernels* kernels : available_kernels()) {
+            CAPTURE(kernels->instruction_set, size, spread, smoothing, target);
+            for (const bool gradient : {false, true}) {
+              std::vector<float> row = logits;
+              float nll = NAN;
+              const float loss = kernels->cross_entropy(row.data(), size, target, smoothing, gradient, &nll);
+              CHECK(nll == Approx(nll_expected).epsilon(3e-6).margin(3e-6));
+              CHECK(loss == Approx(loss_expected).epsilon(3e-6).margin(3e-6));
+              double worst = 0;
+              for (int64_t j = 0; gradient && j < size; ++j) {
+                const auto at = static_cast<size_t>(j);
+                const double wanted =
+                    std::exp(expected[at]) - uniform - (j == target ? 1 - static_cast<double>(smoothing) : 0);
+                worst = std::max(worst, std::abs(static_cast<double>(row[at]) - wanted));
+              }
+              CHECK(worst < 5e-7 + 1e-10 * static_cast<double>(size));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("impossible and extreme logits", "[cross-entropy]") {
+  for (const FloatKernels* kernels : available_kernels()) {
+    CAPTURE(kernels->instruction_set);
+    std::vector<float> row(20, -INFINITY);
+    row[3] = 1e4f;
+    row[18] = 1e4f;
+    float nll = NAN;
+    CHECK(kernels->cross_entropy(row.data(), 20, 18, 0.0f, true, &nll) == Approx(std::log(2)));
+    CHECK(nll == Approx(std::log(2)));
+    for (size_t j = 0; j < 20; ++j) CHECK(row[j] == Approx(j == 3 ? 0.5 : j == 18 ? -0.5 : 0.0));
+
+    std::vector<float> logs(20, -INFINITY);
+    logs[3] = logs[18] = 2;
+    kernels->log_softmax(logs.data(), 20);
+    CHECK(logs[0] == -INFINITY);
+    CHECK(logs[3] == Approx(-std::log(2)));
+
+    std::vector<float> poisoned(40, 0.0f);
+    poisoned[37] = NAN;
+    CHECK(std::isnan(kernels->cross_entropy(poisoned.data(), 40, 0, 0.1f, false, &nll)));
+  }
+}
+
+TEST_CASE("log-softmax against double precision", "[log-softmax]") {
+  for (const int64_t size : kSizes) {
+    for (const double spread : {0.5, 40.0}) {
+      const std::vector<float> logits = normals(size, 5, spread);
+      const std::vector<double> expected = log_probabilities(logits);
+      for (const FloatKernels* kernels : available_kernels()) {
+        CAPTURE(kernels->instruction_set, size, spread);
+        std::vector<float> row = logits;
+        kernels->log_softmax(row.data(), size);
+        double worst = 0;
+        for (size_t j = 0; j < row.size(); ++j) {
+          worst = std::max(worst, std::abs(static_cast<double>(row[j]) - expected[j]) / (1 + std::abs(expected[j])));
+        }
+        CHECK(worst < 1e-5);
+      }
+    }
+  }
+}

@@ -1,0 +1,123 @@
+#include "loss/cross_entropy.h"
+
+#include "unit/tensor/tensors.h"
+
+using namespace seqmill;
+using namespace seqmill::loss;
+using namespace seqmill::test;
+
+namespace {
+
+struct Problem {
+  Problem(int64_t rows, int64_t dim, int64_t vocabulary, bool with_bias, at::ScalarType type = at::kFloat)
+      : hidden(leaf(normals({rows, dim}, 1), type)), weight(leaf(normals({vocabulary, dim}, 2), type)) {
+    if (with_bias) bias = leaf(normals({vocabulary}, 3), type);
+    Rng rng(4, "test");
+    target = at::empty({rows}, at::kLong);
+    for (int64_t i = 0; i < rows; ++i) {
+      target.data_ptr<int64_t>()[i] = static_cast<int64_t>(rng.below(static_cast<uint64_t>(vocabulary)));
+    }
+  }
+  TokenLoss loss(double smoothing) const { return label_smoothed_cross_entropy(hidden, weight, bias, target, smoothing); }
+  at::Tensor hidden, weight, bias, target;
+};
+
+/// By the definition: -sum over rows and tokens of (target distribution) * log p.
+at::Tensor by_definition(const Problem& p, double smoothing) {
+  const at::Tensor log_probs = at::log_softmax(at::linear(p.hidden, p.weight, p.bias), 1);
+  at::Tensor wanted = at::full(log_probs.sizes(), smoothing / static_cast<double>(p.weight.size(0)), at::kDouble);
+  wanted.scatter_add_(1, p.target.unsqueeze(1), at::full({p.target.size(0), 1}, 1 - smoothing, at::kDouble));
+  return -(wanted * log_probs).sum();
+}
+
+double scale_of(const at::Tensor& x) { return 1 + x.detach().abs().max().item<double>(); }
+
+}  // namespace
+
+TEST_CASE("label smoothing by hand", "[loss]") {
+  // Probabilities 1/8, 2/8, 5/8 in the first row, 1/3 each in the second.
+  const at::Tensor logs = at::log(at::tensor({1.0, 2.0, 5.0})).to(at::kFloat);
+  const at::Tensor target = at::tensor({2, 0}, at::kLong);
+  const double nll = std::log(1.6) + std::log(3);
+  const double smoothed = 0.7 * std::log(1.6) + 0.1 * (std::log(8) + std::log(4) + std::log(1.6)) + std::log(3);
+  at::NoGradGuard no_grad;
+  const at::Tensor weight = logs.view({3, 1}), hidden = at::tensor({1.0f, 0.0f}).view({2, 1});
+  TokenLoss loss = label_smoothed_cross_entropy(hidden, weight, {}, target, 0.3);
+  CHECK(loss.sum.item<double>() == Approx(smoothed));
+  CHECK(loss.nll_sum == Approx(nll));
+  loss = label_smoothed_cross_entropy(hidden - 1, weight, logs, target, 0.0);
+  CHECK(loss.sum.item<double>() == Approx(nll));
+  CHECK(loss.nll_sum == Approx(nll));
+}
+
+TEST_CASE("loss and gradients against the definition in double", "[loss]") {
+  for (const int64_t rows : {1, 5, 24, 383, 384, 385, 900}) {
+    for (const bool with_bias : {false, true}) {
+      for (const double smoothing : {0.0, 0.1}) {
+        CAPTURE(rows, with_bias, smoothing);
+        const Problem fast(rows, 12, 31, with_bias), slow(rows, 12, 31, with_bias, at::kDouble);
+        const TokenLoss loss = fast.loss(smoothing);
+        const at::Tensor expected = by_definition(slow, smoothing);
+        CHECK(loss.sum.item<double>() == Approx(expected.item<double>()).epsilon(1e-6));
+        CHECK(loss.nll_sum == Approx(by_definition(slow, 0).item<double>()).epsilon(1e-6));
+        (loss.sum * 0.25).backward();
+        (expected * 0.25).backward();
+        CHECK(difference(fast.hidden.grad(), slow.hidden.grad()) < 1e-6 * scale_of(slow.hidden.grad()));
+        CHECK(difference(fast.weight.grad(), slow.weight.grad()) < 2e-6 * scale_of(slow.weight.grad()));
+        if (with_bias) CHECK(difference(fast.bias.grad(), slow.bias.grad()) < 2e-6 * scale_of(slow.bias.grad()));
+      }
+    }
+  }
+}
+
+TEST_CASE("the gradients of the loss by finite differences", "[loss]") {
+  const Problem p(7, 5, 11, true);
+  p.loss(0.1).sum.backward();
+  for (const at::Tensor& x : {p.hidden, p.weight, p.bias}) {
+    check_gradient(x, [&] { return p.loss(0.1).sum.item<double>(); });
+  }
+}
+
+TEST_CASE("without gradients the loss is the same", "[loss]") {
+  const Problem p(400, 8, 19, true);
+  const TokenLoss with = p.loss(0.1);
+  at::NoGradGuard no_grad;
+  const TokenLoss without = p.loss(0.1);
+  CHECK(with.sum.requires_grad());
+  CHECK_FALSE(without.sum.requires_grad());
+  CHECK(without.sum.item<double>() == Approx(with.sum.item<double>()).epsilon(1e-6));
+  CHECK(without.nll_sum == Approx(with.nll_sum).epsilon(1e-6));
+}
+
+TEST_CASE("other types go through LibTorch", "[loss]") {
+  const Problem p(30, 6, 9, true, at::kDouble);
+  const TokenLoss loss = p.loss(0.2);
+  CHECK(loss.sum.item<double>() == Approx(by_definition(p, 0.2).item<double>()).epsilon(1e-12));
+  CHECK(loss.nll_sum == Approx(by_definition(p, 0).item<double>()).epsilon(1e-12));
+  loss.sum.backward();
+  check_gradient(p.weight, [&] { return p.loss(0.2).sum.item<double>(); }, 1e-4);
+}
+
+TEST_CASE("a weight that is also used elsewhere gets the sum of its gradients", "[loss]") {
+  const Problem p(20, 6, 9, false), slow(20, 6, 9, false, at::kDouble);
+  (p.loss(0.1).sum + p.weight.square().sum()).backward();
+  (by_definition(slow, 0.1) + slow.weight.square().sum()).backward();
+  CHECK(difference(p.weight.grad(), slow.weight.grad()) < 1e-5);
+}
+
+TEST_CASE("no tokens cost nothing", "[loss]") {
+  at::NoGradGuard no_grad;
+  const Problem p(0, 6, 9, true);
+  CHECK(p.loss(0.1).sum.item<double>() == 0);
+  CHECK(p.loss(0.1).nll_sum == 0);
+  CHECK(token_nll(p.hidden, p.weight, p.bias, p.target).sizes() == at::IntArrayRef({0}));
+}
+
+TEST_CASE("the nll of each token", "[loss]") {
+  const Problem p(500, 12, 31, true), slow(500, 12, 31, true, at::kDouble);
+  const at::Tensor nll = token_nll(p.hidden, p.weight, p.bias, p.target);
+  const at::Tensor log_probs = at::log_softmax(at::linear(slow.hidden, slow.weight, slow.bias), 1);
+  CHECK(difference(nll, -log_probs.gather(1, p.target.unsqueeze(1)).squeeze(1)) < 1e-5);
+  CHECK_FALSE(nll.requires_grad());
+  CHECK(nll.sum().item<double>() == Approx(p.loss(0.1).nll_sum).epsilon(1e-6));
+}
