@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -56,6 +57,11 @@ uint64_t double_bits(double value) {
 }
 
 std::string_view bytes_of(const void* data, size_t size) { return {static_cast<const char*>(data), size}; }
+
+/// Whether the entries rise from 0 to the number of tokens.
+bool is_index(const int64_t* entries, int64_t count, int64_t tokens) {
+  return entries[0] == 0 && entries[count - 1] == tokens && std::is_sorted(entries, entries + count);
+}
 
 /// Reads text, tokenises, applies the rules and writes the cache file.
 class Builder {
@@ -177,7 +183,8 @@ ParallelCorpus::ParallelCorpus(const std::string& source, const std::string& tar
   uint64_t fingerprint = file_identity(file_identity(0xcbf29ce484222325ULL, source), target);
   fingerprint = vocabulary_identity(vocabulary_identity(fingerprint, source_vocabulary), target_vocabulary);
   fingerprint = combine(combine(fingerprint, static_cast<uint64_t>(limits.max_length)), double_bits(limits.max_ratio));
-  if (!open(cache, fingerprint)) {
+  const bool reusable = source != "-" && target != "-";  // nothing tells whether standard input is still the same
+  if (!reusable || !open(cache, fingerprint)) {
     Builder(source_vocabulary, target_vocabulary, limits, cache).build(source, target, fingerprint);
     if (!open(cache, fingerprint)) fail("{} cannot be read back", cache);
   }
@@ -206,17 +213,18 @@ bool ParallelCorpus::open(const std::string& cache, uint64_t fingerprint) {
   std::memcpy(&header, mapping, sizeof header);
   const int64_t padded = (header.token_bytes + 7) / 8 * 8;
   const bool whole = header.magic == kMagic && header.fingerprint == fingerprint && header.token_bytes >= 0 &&
-                     header.counts.kept >= 0 &&
+                     header.token_bytes <= status.st_size && header.counts.kept >= 0 && header.counts.kept <= status.st_size &&
                      static_cast<int64_t>(bytes) == static_cast<int64_t>(sizeof header) + padded +
                                                         (2 * header.counts.kept + 1) * static_cast<int64_t>(sizeof(int64_t));
-  if (!whole) {
+  const char* base = static_cast<const char*>(mapping) + sizeof header;
+  if (!whole || !is_index(reinterpret_cast<const int64_t*>(base + padded), 2 * header.counts.kept + 1,
+                          header.token_bytes / static_cast<int64_t>(sizeof(int32_t)))) {
     ::munmap(mapping, bytes);
     return false;
   }
   mapping_ = mapping;
   mapped_bytes_ = bytes;
   counts_ = header.counts;
-  const char* base = static_cast<const char*>(mapping) + sizeof header;
   tokens_ = reinterpret_cast<const int32_t*>(base);
   index_ = reinterpret_cast<const int64_t*>(base + padded);
   return true;

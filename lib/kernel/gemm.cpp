@@ -57,11 +57,19 @@ const BFloat16Product& product_for(bool transpose_a, bool transpose_b, bool accu
   return *product;
 }
 
+/// c = beta * c: what is left of a product without terms.
+void scale(int64_t m, int64_t n, float beta, float* c, int64_t ldc) {
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == 0 ? 0.0f : beta * c[i * ldc + j];
+  }
+}
+
 }  // namespace
 
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
           int64_t ldb, float beta, float* c, int64_t ldc) {
   if (m == 0 || n == 0) return;
+  if (k == 0) return scale(m, n, beta, c, ldc);
   const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a, lda, b, ldb,
                                           beta, c, ldc);
   if (status != dnnl_success) fail("oneDNN sgemm failed with status {} at m={} n={} k={}", static_cast<int>(status), m, n, k);
@@ -72,10 +80,7 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, c
   using dnnl::memory;
   if (m == 0 || n == 0) return;
   if (beta != 0 && beta != 1) fail("bfloat16 products are added or not, beta {} is neither", beta);
-  if (k == 0) {
-    for (int64_t i = 0; beta == 0 && i < m; ++i) std::fill_n(c + i * ldc, n, 0.0f);
-    return;
-  }
+  if (k == 0) return scale(m, n, beta, c, ldc);
   const auto shape = [](memory::data_type type, bool transposed, int64_t rows, int64_t columns, int64_t stride) {
     return memory::desc(memory::dims{rows, columns}, type, transposed ? memory::dims{1, stride} : memory::dims{stride, 1});
   };

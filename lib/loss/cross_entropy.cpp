@@ -1,5 +1,6 @@
 #include "loss/cross_entropy.h"
 
+#include "base/error.h"
 #include "base/threads.h"
 #include "kernel/float_kernels.h"
 #include "kernel/gemm.h"
@@ -128,6 +129,15 @@ bool is_fast(const at::Tensor& hidden, const at::Tensor& weight) {
   return tensor::is_fast(hidden) && tensor::is_fast(weight) && hidden.size(0) > 0;
 }
 
+void check_targets(const at::Tensor& target, int64_t rows, int64_t vocabulary) {
+  const bool fits = target.dim() == 1 && target.size(0) == rows && target.scalar_type() == at::kLong && target.is_contiguous();
+  if (!fits) fail("the loss needs one int64 target for each of {} rows", rows);
+  const int64_t* ids = target.data_ptr<int64_t>();
+  for (int64_t i = 0; i < rows; ++i) {
+    if (ids[i] < 0 || ids[i] >= vocabulary) fail("target {} is outside the vocabulary of {}", ids[i], vocabulary);
+  }
+}
+
 TokenLoss general(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target,
                   double smoothing) {
   const at::Tensor log_probs = at::log_softmax(tensor::linear(hidden, weight, bias), -1);
@@ -139,7 +149,10 @@ TokenLoss general(const at::Tensor& hidden, const at::Tensor& weight, const at::
 
 TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias,
                                        const at::Tensor& target, double smoothing) {
-  if (!is_fast(hidden, weight)) return general(hidden, weight, bias, target, smoothing);
+  if (!is_fast(hidden, weight) || (bias.defined() && !tensor::is_fast(bias))) {
+    return general(hidden, weight, bias, target, smoothing);
+  }
+  check_targets(target, hidden.size(0), weight.size(0));
   TokenLoss out;
   if (at::GradMode::is_enabled()) {
     out.sum = CrossEntropyFunction::apply(hidden, weight, bias.defined() ? c10::make_optional(bias) : c10::nullopt, target,

@@ -50,6 +50,7 @@ void Parameters::flatten() {
 }
 
 void Parameters::to(at::Device device, at::ScalarType type) {
+  if (flat_values_.defined()) fail("parameters are moved to a device before they are flattened, not after");
   at::NoGradGuard no_grad;
   for (Parameter& parameter : all_) parameter.value.set_data(parameter.value.detach().to(device, type));
 }

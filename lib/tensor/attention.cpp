@@ -151,8 +151,7 @@ at::Tensor hidden_keys(const Plan& plan, const Padding& q_padding, const Padding
 }
 
 /// The same function by LibTorch's operators, for other devices and types: pads, multiplies, unpads.
-at::Tensor attention_general(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, double dropout_rate,
-                             bool drops) {
+at::Tensor attention_general(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan) {
   const Padding q_padding = pad(plan.q, q_matrix.device()), k_padding = pad(plan.k, q_matrix.device());
   const int64_t sequences = plan.q.count(), dim = plan.layout.dim, head_dim = dim / plan.heads;
   const auto heads_of = [&](const at::Tensor& matrix, int64_t column, const Padding& padding) {
@@ -171,7 +170,7 @@ at::Tensor attention_general(const at::Tensor& q_matrix, const at::Tensor& kv_ma
   // A query that sees nothing gives zeros: the second fill is for it.
   at::Tensor weights =
       at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1).masked_fill(hidden, 0);
-  if (drops) weights = at::dropout(weights, dropout_rate, true);
+  if (plan.mask.probability > 0) weights = dropout_general(weights, plan.mask);
   const at::Tensor padded = at::matmul(weights, v).transpose(1, 2).reshape({-1, dim});
   return padded.index_select(0, at::nonzero(q_padding.present.view({-1})).view({-1}));
 }
@@ -194,12 +193,11 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   plan->k = kv_spans;
   plan->heads = settings.heads;
   plan->causal = settings.causal;
-  const bool drops = settings.stream && settings.dropout > 0;
-  if (drops) plan->mask = settings.stream->next(settings.dropout);
+  if (settings.stream && settings.dropout > 0) plan->mask = settings.stream->next(settings.dropout);
   plan->weights_offset = weight_offsets(q_spans, kv_spans, settings.heads);
   const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad());
   if (!is_fast(q_matrix) || !is_fast(kv_matrix) || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
-    return attention_general(q_matrix, kv_matrix, *plan, settings.dropout, drops);
+    return attention_general(q_matrix, kv_matrix, *plan);
   }
   if (plan->weights_offset.back() > (int64_t{1} << 32)) fail("a batch needs more than 2^32 attention weights; lower --batch-tokens");
   if (records) return AttentionFunction::apply(q_matrix, kv_matrix, plan);

@@ -13,7 +13,7 @@ std::vector<NamedTensor> average_weights(const std::vector<std::string>& files) 
   std::vector<NamedTensor> sum;
   for (const std::string& file : files) {
     const std::vector<NamedTensor> weights = load_tensors(file);
-    if (sum.empty()) {
+    if (&file == &files.front()) {
       for (const auto& [name, value] : weights) sum.emplace_back(name, value.to(at::kDouble));
       continue;
     }

@@ -1,5 +1,9 @@
 #include "tensor/dropout.h"
 
+#include <ATen/Context.h>
+
+#include <mutex>
+
 #include "base/threads.h"
 #include "tensor/runtime.h"
 
@@ -43,11 +47,20 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
 
 }  // namespace
 
+at::Tensor dropout_general(const at::Tensor& x, kernel::DropoutMask mask) {
+  at::Generator generator = at::globalContext().defaultGenerator(x.device());
+  {
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_current_seed(mask.key);
+  }
+  return at::dropout(x, static_cast<double>(mask.probability), true);
+}
+
 at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual) {
   if (!stream || probability <= 0) return residual.defined() ? residual + x : x;
   const kernel::DropoutMask mask = stream->next(probability);
   if (!is_fast(x) || (residual.defined() && !is_fast(residual))) {
-    const at::Tensor dropped = at::dropout(x, probability, true);
+    const at::Tensor dropped = dropout_general(x, mask);
     return residual.defined() ? residual + dropped : dropped;
   }
   return DropoutFunction::apply(x, residual.defined() ? c10::make_optional(residual) : c10::nullopt,

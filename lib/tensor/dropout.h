@@ -24,4 +24,8 @@ class DropoutStream {
 /// x with dropout, plus `residual` when it is defined; both of one shape. `stream` null (evaluation) or probability 0: no dropout.
 at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual = {});
 
+/// The same by LibTorch's operator, whose generator is seeded with the mask's key: for other types and devices. The mask is another one
+/// than the CPU kernels make of that key, but again a function of it alone.
+at::Tensor dropout_general(const at::Tensor& x, kernel::DropoutMask mask);
+
 }  // namespace seqmill::tensor

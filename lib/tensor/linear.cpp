@@ -109,7 +109,8 @@ at::Tensor forward_invariant(const at::Tensor& x, const at::Tensor& weight, cons
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!is_fast(x) || !is_fast(weight) || x.dim() != 2) return at::linear(x, weight, bias);
+  const bool fast = is_fast(x) && is_fast(weight) && x.dim() == 2 && (!bias.defined() || is_fast(bias));
+  if (!fast) return at::linear(x, weight, bias);
   const bool records = at::GradMode::is_enabled() &&
                        (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
   if (!records) return forward_invariant(x, weight, bias);

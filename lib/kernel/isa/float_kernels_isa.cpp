@@ -297,9 +297,9 @@ float cross_entropy(float* logits, int64_t size, int64_t target, float smoothing
 
 void log_softmax(float* logits, int64_t size) {
   const float largest = max_of(logits, size);
-  const float shift =
-      largest + std::log(sum_of(size, [=](int64_t j) { return exp_of_negative(logits[j] - largest); }));
-  for (int64_t j = 0; j < size; ++j) logits[j] -= shift;
+  const float log_sum = std::log(sum_of(size, [=](int64_t j) { return exp_of_negative(logits[j] - largest); }));
+  // One after the other: of large logits the sum of both would lose digits.
+  for (int64_t j = 0; j < size; ++j) logits[j] = (logits[j] - largest) - log_sum;
 }
 
 void adam(float* parameter, const float* gradient, float* m, float* v, int64_t count, float gradient_scale, float step_size,

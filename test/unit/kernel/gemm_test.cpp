@@ -90,3 +90,12 @@ TEST_CASE("rows in multiples of kInvariantRows are computed alike whatever their
     }
   }
 }
+
+TEST_CASE("a product without terms is beta times what was there", "[gemm]") {
+  for (const float beta : {0.0f, 0.5f, 1.0f}) {
+    std::vector<float> c{1, 2, NAN, 3, 4, NAN};
+    if (beta != 0) c[2] = c[5] = 7;
+    gemm(false, false, 2, 3, 0, static_cast<const float*>(nullptr), 0, static_cast<const float*>(nullptr), 3, beta, c.data(), 3);
+    CHECK(c == std::vector<float>{beta * 1, beta * 2, beta * 7, beta * 3, beta * 4, beta * 7});
+  }
+}

@@ -118,3 +118,11 @@ TEST_CASE("log-softmax against double precision", "[log-softmax]") {
     }
   }
 }
+
+TEST_CASE("log-softmax of large logits keeps its digits", "[rows]") {
+  for (const FloatKernels* kernels : available_kernels()) {
+    std::vector<float> logits{1e4f, 1e4f};
+    kernels->log_softmax(logits.data(), 2);
+    CHECK(static_cast<double>(logits[0]) == Approx(-std::log(2.0)).epsilon(1e-6));
+  }
+}

@@ -121,3 +121,18 @@ TEST_CASE("the nll of each token", "[loss]") {
   CHECK_FALSE(nll.requires_grad());
   CHECK(nll.sum().item<double>() == Approx(p.loss(0.1).nll_sum).epsilon(1e-6));
 }
+
+TEST_CASE("strided bias, no tokens, and targets outside the vocabulary", "[loss]") {
+  const Problem p(7, 12, 31, false);
+  const at::Tensor wide = normals({31, 2}, 9), bias = wide.select(1, 1);
+  at::NoGradGuard no_grad;
+  const TokenLoss strided = label_smoothed_cross_entropy(p.hidden, p.weight, bias, p.target, 0.1);
+  CHECK(strided.nll_sum == Approx(label_smoothed_cross_entropy(p.hidden, p.weight, bias.contiguous(), p.target, 0.1).nll_sum));
+  for (const int64_t wrong : {-1, 31}) {
+    at::Tensor target = p.target.clone();
+    target.data_ptr<int64_t>()[3] = wrong;
+    CHECK_THROWS_WITH(label_smoothed_cross_entropy(p.hidden, p.weight, {}, target, 0.1), Catch::Contains("outside the vocabulary of 31"));
+  }
+  CHECK_THROWS_WITH(label_smoothed_cross_entropy(p.hidden, p.weight, {}, p.target.narrow(0, 0, 6), 0.1),
+                    Catch::Contains("one int64 target for each of 7 rows"));
+}

@@ -86,3 +86,19 @@ TEST_CASE("other types drop too", "[dropout]") {
   CHECK((y.eq(1) + y.eq(3)).all().item<bool>());
   CHECK(std::abs(y.eq(1).sum().item<double>() - 5000) < 250);
 }
+
+TEST_CASE("other types draw their masks from the stream too", "[dropout]") {
+  const at::Tensor x = at::ones({40, 50}, at::kDouble);
+  const auto mask = [&](uint64_t update) {
+    tensor::DropoutStream stream(1, update);
+    return tensor::dropout(x, 0.3, &stream);
+  };
+  const at::Tensor first = mask(1);
+  at::rand({10});  // somebody else's use of the generator shifts nothing
+  CHECK(same_bits(first, mask(1)));
+  CHECK_FALSE(same_bits(first, mask(2)));
+  CHECK(first.mean().item<double>() == Approx(1).margin(0.1));
+  tensor::DropoutStream stream(1, 1);
+  const at::Tensor again = tensor::dropout(x, 0.3, &stream), other = tensor::dropout(x, 0.3, &stream);
+  CHECK_FALSE(same_bits(again, other));
+}

@@ -106,3 +106,13 @@ TEST_CASE("no rows", "[linear]") {
   const Layer layer(0, 4, 3, true);
   CHECK(tensor::linear(layer.x, layer.weight, layer.bias).sizes() == at::IntArrayRef({0, 3}));
 }
+
+TEST_CASE("a strided bias and a batch without rows", "[linear]") {
+  const at::Tensor x = normals({6, 5}, 1), weight = leaf(normals({4, 5}, 2)), wide = normals({4, 2}, 3);
+  const at::Tensor bias = wide.select(1, 0);
+  CHECK(difference(tensor::linear(x, weight.detach(), bias), at::linear(x, weight.detach(), bias)) < 1e-5);
+  CHECK(difference(tensor::linear(x, weight, bias), at::linear(x, weight.detach(), bias)) < 1e-5);
+  const at::Tensor none = leaf(at::empty({0, 5}));
+  tensor::linear(none, weight, bias.contiguous()).sum().backward();
+  CHECK(weight.grad().abs().max().item<double>() == 0);
+}
