@@ -27,4 +27,6 @@ if(MOLD)
   endif()
 endif()
 add_link_options(-Wl,--as-needed)
+# A LibTorch of one's own is found by installed programs where it was at the build.
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
 set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}:$ORIGIN")

@@ -3,6 +3,10 @@
 add_library(seqmill-torch INTERFACE)
 find_package(Torch QUIET)
 if(Torch_FOUND)
+  if(TORCH_CXX_FLAGS MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
+    message(FATAL_ERROR "The LibTorch in ${TORCH_INSTALL_PREFIX} was built with the old C++ ABI, Debian's libraries were not. "
+      "Take the download named cxx11-abi.")
+  endif()
   target_include_directories(seqmill-torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
   target_link_libraries(seqmill-torch INTERFACE ${TORCH_LIBRARIES})
   separate_arguments(SEQMILL_TORCH_FLAGS UNIX_COMMAND "${TORCH_CXX_FLAGS}")

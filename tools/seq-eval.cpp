@@ -19,18 +19,18 @@ struct SeqEval {
 
   void declare(Options& options) {
     score.declare(options);
-    options.add("json", json, "print JSON instead of a table");
-    options.add("print-tokens", print_tokens, "print the tokens that the one --metric compares, and no score");
+    options.add("json", json, "Print JSON instead of a table");
+    options.add("print-tokens", print_tokens, "Print the tokens that the one --metric compares, and no score");
     metrics.declare(options);
     resample.declare(options);
     options.group("Columns of numbers and labels, instead of scores");
-    options.add("correlate", correlate, "correlations of two tab-separated columns; a third one names groups");
-    options.add("paired", paired, "paired tests on two tab-separated columns of scores: baseline, system");
+    options.add("correlate", correlate, "Correlations of two tab-separated columns; a third one names groups");
+    options.add("paired", paired, "Paired tests on two tab-separated columns of scores: baseline, system");
     options.add("kappa", kappa, "Cohen's kappa of two tab-separated columns of labels");
-    options.add("weights", weights, "how kappa weighs disagreement").one_of({"none", "linear", "quadratic"});
-    options.add("pass-at-k", pass_at_k, "unbiased pass@k from JSON lines {\"n\":..,\"c\":..} or {\"results\":[..]}")
+    options.add("weights", weights, "How kappa weighs disagreement").one_of({"none", "linear", "quadratic"});
+    options.add("pass-at-k", pass_at_k, "Unbiased pass@k from JSON lines {\"n\":..,\"c\":..} or {\"results\":[..]}")
         .placeholder("K,K..");
-    options.add("input", input, "where the columns come from; '-' is standard input").placeholder("FILE");
+    options.add("input", input, "Where the columns come from; '-' is standard input").placeholder("FILE");
   }
 
   std::string report(uint64_t seed) const {
@@ -42,6 +42,9 @@ struct SeqEval {
     if (!columns && input != "-") fail_usage("--input goes with columns; hypotheses are read from --hyp");
     if (score.by_sentence && (modes == 1 && pass_at_k.empty())) fail_usage("--sentence goes with scores and --pass-at-k only");
     if (weights != "none" && !kappa) fail_usage("--weights goes with --kappa only");
+    if (print_tokens && json) fail_usage("--print-tokens prints text, not --json");
+    const bool resamples = resample.bootstrap > 0 || resample.randomise > 0;
+    if (resamples && modes == 1 && !paired) fail_usage("--bootstrap and --randomise go with scores and --paired only");
     if (correlate) return metric::correlation_report(input, json);
     if (paired) return metric::paired_report(input, resample, seed, json);
     if (kappa) return metric::kappa_report(input, weights, json);
@@ -58,7 +61,7 @@ int main(int argc, char** argv) {
   cli::Tool tool;
   tool.name = "seq-eval";
   tool.summary =
-      "Scores text against references (BLEU, chrF, TER, ROUGE), tests whether systems differ, and computes correlations, "
+      "scores text against references (BLEU, chrF, TER, ROUGE), tests whether systems differ, and computes correlations, "
       "kappa and pass@k.";
   tool.examples = {"seq-eval --metric bleu,chrf,ter --ref test.en < translations.en",
                    "seq-eval --metric bleu --ref test.en --hyp baseline.en --system new.en --bootstrap 1000",

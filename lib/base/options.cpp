@@ -37,6 +37,7 @@ Option& Option::transient() {
 std::string Option::set(const std::vector<std::string>& values) {
   if (!is_list_ && values.size() != 1) return fmt::format("takes one value, found {}", values.size());
   for (const std::string& value : values) {
+    if (find_invalid_utf8(value) != std::string::npos) return "is not valid UTF-8; file names too must be";
     if (!choices_.empty() && std::find(choices_.begin(), choices_.end(), value) == choices_.end()) {
       const std::string guess = nearest(value, choices_);
       return fmt::format("'{}' is not one of {}{}", value, join(choices_, ", "),

@@ -21,6 +21,9 @@ void remember(int number) {
 void catch_stop_signals() {
   for (const int number : {SIGTERM, SIGINT, SIGUSR1}) {
     struct sigaction action {};
+    // Ignored by whoever started us (a background job of a script, say): it stays so.
+    if (sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
+    action = {};
     action.sa_handler = remember;
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_RESTART;

@@ -3,7 +3,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
+#include <fstream>
 #include <mutex>
 
 // The entry points that g++ itself emits calls to. Calling them keeps this file free of pragmas, so that a build with clang
@@ -40,13 +42,20 @@ void run_part(void* data) {
   }
 }
 
+// The cores' worth of time that a container may use (control groups, version 2), rounded up.
+int quota() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  double time = 0, period = 0;
+  return file >> time >> period && time > 0 && period > 0 ? static_cast<int>(std::ceil(time / period)) : CPU_SETSIZE;
+}
+
 }  // namespace
 
 int available_threads() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  return std::max(1, std::min(CPU_COUNT(&set), quota()));
 }
 
 void set_threads(int count) { omp_set_num_threads(count > 0 ? count : available_threads()); }

@@ -7,7 +7,7 @@
 
 namespace seqmill {
 
-/// Cores this process may run on (its CPU affinity), at least 1.
+/// Cores this process may use: those of its CPU affinity, fewer under a container's quota, at least 1.
 int available_threads();
 
 /// The number of threads parallel work of this thread may use from now on; 0 means `available_threads()`.

@@ -1,9 +1,11 @@
 #include "cli/tool_main.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -58,6 +60,8 @@ std::vector<std::string> scan_config_files(const std::vector<std::string>& argum
       files.push_back(arguments[++i]);
     } else if (starts_with(word, "--config=")) {
       files.push_back(word.substr(9));
+    } else if (starts_with(word, "-c")) {
+      files.push_back(word.substr(2));
     }
   }
   return files;
@@ -102,7 +106,6 @@ void apply_config(const ConfigEntries& entries, Options& options) {
 
 struct ParsedFlags {
   std::map<std::string, std::vector<std::string>> values;
-  std::map<std::string, std::vector<bool>> switches;
   bool help = false, version = false;
   std::map<std::string, bool> actions;
 };
@@ -128,13 +131,10 @@ ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& optio
   for (const auto& option : options.all()) {
     const std::string& key = option->key();
     if (option->is_flag()) {
-      auto& states = parsed.switches[key];
-      app.add_flag_callback("--" + key, [&states] { states.push_back(true); })->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-      app.add_flag_callback("--no-" + key, [&states] { states.push_back(false); })->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+      app.add_flag(fmt::format("--{0}{{true}},--no-{0}{{false}}", key), parsed.values[key]);
     } else {
       const std::string names = (key == "config" ? "-c,--" : "--") + key;
-      CLI::Option* added = app.add_option(names, parsed.values[key])->allow_extra_args(false);
-      if (!option->is_list()) added->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+      app.add_option(names, parsed.values[key])->allow_extra_args(false);
     }
   }
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them last first
@@ -151,12 +151,9 @@ ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& optio
 
 void apply_flags(const ParsedFlags& parsed, Options& options) {
   for (const auto& option : options.all()) {
-    std::vector<std::string> values;
-    if (const auto found = parsed.values.find(option->key()); found != parsed.values.end()) values = found->second;
-    if (const auto found = parsed.switches.find(option->key()); found != parsed.switches.end() && !found->second.empty()) {
-      values = {found->second.back() ? "true" : "false"};
-    }
+    std::vector<std::string> values = parsed.values.at(option->key());
     if (values.empty()) continue;
+    if (!option->is_list()) values = {values.back()};  // the last one wins, so that wrappers can append theirs
     const std::string wrong = option->set(values);
     if (!wrong.empty()) fail_usage("--{}: {}", option->key(), wrong);
   }
@@ -221,6 +218,16 @@ void flush_stdout() {
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail_errno("cannot write to standard output");
 }
 
+/// A daemon may start us without them; the next file to be opened would then take a number that messages or data are written to.
+/// Writing to a standard output that was closed still fails, and is reported.
+void open_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
+    const int opened = open("/dev/null", descriptor == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+    if (opened > STDERR_FILENO) close(opened);
+  }
+}
+
 void run_tool(int argc, char** argv, const Tool& tool) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const bool wants_text = std::any_of(arguments.begin(), arguments.end(), [](const std::string& word) {
@@ -264,6 +271,7 @@ void run_tool(int argc, char** argv, const Tool& tool) {
 }  // namespace
 
 int tool_main(int argc, char** argv, const Tool& tool) {
+  open_standard_descriptors();
   const auto report = [&tool](const std::string& message, int code) {
     log::status_line("");
     log::error("{}: {}", tool.name, message);
@@ -280,6 +288,8 @@ int tool_main(int argc, char** argv, const Tool& tool) {
     // LibTorch's messages go on with a stack trace, which tells a user nothing.
     const std::string text = error.what();
     return report(text.substr(0, text.find("\nException raised from")), kExitFailure);
+  } catch (...) {
+    return report("an exception of unknown type", kExitFailure);
   }
 }
 

@@ -201,6 +201,11 @@ struct LineReader::State {
     }
   }
 
+  void check_start(const std::string& line) const {
+    if (number != 1 || line.compare(0, 3, "\xEF\xBB\xBF") != 0) return;
+    fail("{}: the file begins with a byte order mark (BOM), expected plain UTF-8; remove it with: sed '1s/^\\xEF\\xBB\\xBF//'", place());
+  }
+
   void check_end(std::string& line) const {
     if (line.empty() || line.back() != '\r') return;
     if (!limits.allow_carriage_return) {
@@ -262,6 +267,7 @@ bool LineReader::next(std::string& line) {
     state.fail_length(static_cast<int64_t>(line.size()), true);
   }
   state.check(line);
+  state.check_start(line);
   return true;
 }
 

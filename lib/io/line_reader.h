@@ -41,7 +41,7 @@ class LineReader {
   LineReader& operator=(LineReader&&) noexcept;
 
   /// The next line without its LF; false at the end. A last line without LF counts; an empty file has no lines. Throws Error
-  /// "<file>:<line>: ..." for invalid UTF-8, NUL bytes, CR line ends and over-long lines.
+  /// "<file>:<line>: ..." for invalid UTF-8, NUL bytes, a byte order mark, CR line ends and over-long lines.
   bool next(std::string& line);
   int64_t line_number() const;  ///< of the line last returned, from 1
   const std::string& name() const;

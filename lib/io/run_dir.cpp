@@ -198,6 +198,7 @@ std::string RunDir::save_checkpoint(int64_t update,
   const std::string target = directory + "/" + name;
   const std::string old = fmt::format("{}/{}{}", directory, kOld, name);
   const std::string temporary = fmt::format("{}/{}{}-{}", directory, kTemporary, ::getpid(), name);
+  const std::string last = read_link(directory + "/" + kLast);
   bool set_aside = false, in_place = false;
   try {
     remove_tree(temporary);
@@ -215,6 +216,10 @@ std::string RunDir::save_checkpoint(int64_t update,
   } catch (const std::exception& error) {
     // Undone in the opposite order; what fails here is left to the recovery of the next opening.
     std::error_code ignored;
+    if (in_place && !last.empty() && read_link(directory + "/" + kLast) != last) {
+      fs::remove(directory + "/" + kLast, ignored);
+      fs::create_symlink(last, directory + "/" + kLast, ignored);
+    }
     if (in_place) fs::rename(target, temporary, ignored);
     if (set_aside) fs::rename(old, target, ignored);
     fs::remove_all(temporary, ignored);

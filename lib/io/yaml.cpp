@@ -168,7 +168,7 @@ void check_text(const std::string& text, const std::string& name) {
   }
 }
 
-// Plain scalars are kept to what no YAML reader could take for anything else.
+// Plain scalars are kept to what this file's reader takes for itself: it has no types, so that 010 and yes are texts here.
 bool is_plain(const std::string& value) {
   const auto is_word = [](char c) { return is_key_character(c) || c == '/' || c == '+'; };
   if (value.empty() || !std::all_of(value.begin(), value.end(), is_word)) return false;

@@ -177,11 +177,11 @@ const Registration<MetricFamilyEntry> registered{"bleu", {[] { return std::make_
 
 void BleuOptions::declare(Options& options) {
   options.group("BLEU");
-  options.add("tokenize", tokenizer, "tokeniser of BLEU").one_of(tokenizer_names());
-  options.add("smooth", smoothing, "what replaces a precision of zero").one_of({"exp", "floor", "add-k", "none"});
-  options.add("smooth-value", smooth_value, "for floor and add-k; negative: the method's own, 0.1 and 1");
-  options.add("effective-order", effective_order, "leave out orders without any n-gram (for sentence scores)");
-  options.add("max-ngram-order", max_order, "longest n-gram").range(1, 32);
+  options.add("tokenize", tokenizer, "Tokeniser of BLEU").one_of(tokenizer_names());
+  options.add("smooth", smoothing, "What replaces a precision of zero").one_of({"exp", "floor", "add-k", "none"});
+  options.add("smooth-value", smooth_value, "For floor and add-k; negative: the method's own, 0.1 and 1");
+  options.add("effective-order", effective_order, "Leave out orders without any n-gram (for sentence scores)");
+  options.add("max-ngram-order", max_order, "Longest n-gram").range(1, 32);
 }
 
 double BleuOptions::resolved_smooth_value() const {

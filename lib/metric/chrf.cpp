@@ -167,11 +167,11 @@ const Registration<MetricFamilyEntry> registered{"chrf", {[] { return std::make_
 
 void ChrfOptions::declare(Options& options) {
   options.group("chrF");
-  options.add("chrf-char-order", char_order, "longest character n-gram").range(1, 32);
-  options.add("chrf-word-order", word_order, "longest word n-gram; 2 gives chrF++").range(0, 32);
-  options.add("chrf-beta", beta, "weight of recall against precision").range(1, 100);
-  options.add("chrf-whitespace", whitespace, "keep white space in character n-grams");
-  options.add("chrf-eps-smoothing", eps_smoothing, "smooth as chrF++.py does instead of leaving absent orders out");
+  options.add("chrf-char-order", char_order, "Longest character n-gram").range(1, 32);
+  options.add("chrf-word-order", word_order, "Longest word n-gram; 2 gives chrF++").range(0, 32);
+  options.add("chrf-beta", beta, "Weight of recall against precision").range(1, 100);
+  options.add("chrf-whitespace", whitespace, "Keep white space in character n-grams");
+  options.add("chrf-eps-smoothing", eps_smoothing, "Smooth as chrF++.py does instead of leaving absent orders out");
 }
 
 void split_chrf_words(std::string_view line, std::vector<std::string_view>& words) {

@@ -55,7 +55,7 @@ MetricSet::MetricSet() {
 
 void MetricSet::declare(Options& options) {
   options.group("Text");
-  options.add("lowercase", lowercase_, "lower-case hypotheses and references for BLEU and chrF (TER and ROUGE always do)");
+  options.add("lowercase", lowercase_, "Lower-case hypotheses and references for BLEU and chrF (TER and ROUGE always do)");
   for (const auto& family : families_) family->declare(options);
 }
 

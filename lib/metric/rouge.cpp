@@ -221,8 +221,8 @@ const Registration<MetricFamilyEntry> registered{"rouge", {[] { return std::make
 
 void RougeOptions::declare(Options& options) {
   options.group("ROUGE");
-  options.add("stem", stem, "compare Porter stems");
-  options.add("sentence-separator", sentence_separator, "text that ends a sentence within a line (rougeLsum)");
+  options.add("stem", stem, "Compare Porter stems");
+  options.add("sentence-separator", sentence_separator, "Text that ends a sentence within a line (rougeLsum)");
 }
 
 void tokenize_rouge(std::string_view text, bool stem, std::vector<std::string>& tokens) {

@@ -194,19 +194,19 @@ Metrics make_metrics(const MetricSet& set, const ScoreOptions& options) {
 
 void ResampleOptions::declare(Options& options) {
   options.group("Resampling");
-  options.add("bootstrap", bootstrap, "resamples for intervals and paired tests; 0: none (with --system alone: 1000)")
+  options.add("bootstrap", bootstrap, "Resamples for intervals and paired tests; 0: none (with --system alone: 1000)")
       .range(0, 1e8);
-  options.add("randomise", randomise, "trials of the paired approximate randomisation test; 0: none").range(0, 1e8);
+  options.add("randomise", randomise, "Trials of the paired approximate randomisation test; 0: none").range(0, 1e8);
 }
 
 void ScoreOptions::declare(Options& options) {
   options.group("Scores");
-  options.add("metric", metrics, "bleu, chrf, ter, rouge1..rouge9, rougeL, rougeLsum; separated by commas")
+  options.add("metric", metrics, fmt::format("What to compute, separated by commas: {}", join(MetricSet().metrics(), ", ")))
       .placeholder("NAMES");
-  options.add("hyp", hypotheses, "hypotheses, one per line; '-' is standard input").placeholder("FILE");
-  options.add("ref", references, "references, aligned with the hypotheses; repeat for several").placeholder("FILE");
-  options.add("system", systems, "another system's output, tested against the hypotheses; repeatable").placeholder("FILE");
-  options.add("sentence", by_sentence, "one result per line instead of one per file");
+  options.add("hyp", hypotheses, "Hypotheses, one per line; '-' is standard input").placeholder("FILE");
+  options.add("ref", references, "References, aligned with the hypotheses; repeat for several").placeholder("FILE");
+  options.add("system", systems, "Another system's output, tested against the hypotheses; repeatable").placeholder("FILE");
+  options.add("sentence", by_sentence, "One result per line instead of one per file");
 }
 
 std::string score_report(const MetricSet& set, const ScoreOptions& options, const ResampleOptions& resample_options,

@@ -178,10 +178,10 @@ const Registration<MetricFamilyEntry> registered{"ter", {[] { return std::make_u
 
 void TerOptions::declare(Options& options) {
   options.group("TER");
-  options.add("ter-normalized", normalized, "split punctuation off words");
-  options.add("ter-no-punct", no_punct, "remove punctuation");
-  options.add("ter-asian", asian, "with one of the two above: handle Chinese and Japanese characters too");
-  options.add("ter-case-sensitive", case_sensitive, "do not lower-case");
+  options.add("ter-normalized", normalized, "Split punctuation off words");
+  options.add("ter-no-punct", no_punct, "Remove punctuation");
+  options.add("ter-asian", asian, "With one of the two above: handle Chinese and Japanese characters too");
+  options.add("ter-case-sensitive", case_sensitive, "Do not lower-case");
 }
 
 void tokenize_ter(std::string_view line, const TerOptions& options, std::string& buffer,
