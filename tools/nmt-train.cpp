@@ -39,18 +39,32 @@ struct Settings {
   }
 };
 
-void initialise_from(const std::string& path, model::Seq2Seq& model) {
+void initialise_from(const std::string& path, model::Seq2Seq& model, const model::Vocabularies& vocabularies) {
+  const io::ModelFiles files = io::find_model(path);
+  const model::Vocabularies theirs = model::load_vocabularies(files.directory);
+  const bool same = text::same_pieces(*theirs.source, *vocabularies.source) && text::same_pieces(*theirs.target, *vocabularies.target);
   std::vector<tensor::NamedTensor> targets;
-  for (const nn::Parameter& parameter : model.parameters().all()) targets.emplace_back(parameter.name, parameter.value.detach());
-  const tensor::PartialLoad loaded = tensor::load_matching(io::find_model(path).weights, targets);
+  std::vector<std::string> left;
+  for (const nn::Parameter& parameter : model.parameters().all()) {
+    const int64_t rows = parameter.value.size(0);
+    // Rows of embeddings and of the output layer belong to pieces, not to numbers.
+    if (!same && (rows == vocabularies.source->size() || rows == vocabularies.target->size())) {
+      left.push_back(parameter.name + ": its rows belong to another vocabulary");
+    } else {
+      targets.emplace_back(parameter.name, parameter.value.detach());
+    }
+  }
+  const tensor::PartialLoad loaded = tensor::load_matching(files.weights, targets);
   if (loaded.taken.empty()) fail("--init-from {}: no tensor fits this model", path);
-  log::info("--init-from {}: {} of {} tensors taken", path, loaded.taken.size(), targets.size());
+  log::info("--init-from {}: {} of {} tensors taken", path, loaded.taken.size(), targets.size() + left.size());
+  left.insert(left.end(), loaded.not_taken.begin(), loaded.not_taken.end());
   for (const std::string& name : loaded.taken) log::info("  taken: {}", name);
-  for (const std::string& reason : loaded.not_taken) log::info("  not taken: {}", reason);
+  for (const std::string& reason : left) log::info("  not taken: {}", reason);
 }
 
 void train_model(Settings& settings, const cli::Invocation& call) {
   settings.trainer.check();
+  const at::Device device = tensor::parse_device(settings.device);
   if (settings.trainer.stop_on == "bleu") settings.data.valid_bleu = true;
   tensor::set_up_runtime(call.threads);
   tensor::set_precision(tensor::parse_precision(settings.precision));
@@ -61,14 +75,16 @@ void train_model(Settings& settings, const cli::Invocation& call) {
     const model::Vocabularies vocabularies = train::prepare_vocabularies(
         settings.vocabulary, settings.data.train_source, settings.data.train_target, run, call.threads);
     const auto model = settings.model->build(vocabularies.sizes(), call.seed);
-    log::info("{} with {} parameters, {} threads", settings.model_type, model->parameters().count(), call.threads);
-    if (!settings.init_from.empty() && !resumes) initialise_from(settings.init_from, *model);
-    if (settings.device != "cpu") model->parameters().to(at::Device(settings.device));
+    log::info("{} with {} parameters, {} threads, {}", settings.model_type, model->parameters().count(), call.threads,
+              settings.precision);
+    if (!settings.init_from.empty() && !resumes) initialise_from(settings.init_from, *model, vocabularies);
+    model->parameters().to(device);
     const auto bleu = [](const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
       return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references});
     };
     const auto task = train::make_translation_task(*model, vocabularies, settings.data, run.file("cache"), call.threads,
                                                    call.seed, bleu);
+    record.write_config();
     train::train(*task, run, settings.trainer, call.seed, call.progress);
     record.finish(kExitDone);
   } catch (const Error& error) {
@@ -94,6 +110,7 @@ int main(int argc, char** argv) {
       "nmt-train -c runs/de-en/config.yaml --run runs/de-en-2 --seed 2",
       "nmt-train -c runs/de-en/config.yaml --resume must --max-updates 40000"};
   tool.declare = [&](Options& options) { settings.declare(options); };
+  tool.resolve = [&] { settings.precision = tensor::name_of(tensor::parse_precision(settings.precision)); };
   tool.run = [&](const cli::Invocation& call) { train_model(settings, call); };
   tool.actions = {{"list-models", "The known values of model.type and their papers.", model::list_seq2seq_models}};
   return cli::tool_main(argc, argv, tool);

@@ -12,6 +12,7 @@ namespace {
 
 struct Settings {
   std::vector<std::string> models;
+  std::string device = "cpu";
   int64_t average = 0;
   model::TranslatorOptions translator;
   model::StreamOptions stream;
@@ -20,6 +21,7 @@ struct Settings {
   void declare(Options& options) {
     options.group("Model");
     options.add("model", models, "Model directory, checkpoint or run; several make an ensemble").placeholder("DIR").required();
+    options.add("device", device, "Where to compute: cpu, cuda or cuda:N").transient();
     options.add("average", average, "Use the mean of this many newest checkpoints of each run").range(0);
     options.add("batch-tokens", translator.batch_tokens, "Source tokens per batch; changes speed and memory, not the result")
         .range(1);
@@ -30,16 +32,9 @@ struct Settings {
 };
 
 void check_ensemble(const std::vector<model::LoadedSeq2Seq>& members, const std::vector<std::string>& paths) {
-  const auto same = [](const text::Vocabulary& a, const text::Vocabulary& b) {
-    if (a.size() != b.size()) return false;
-    for (int32_t id = 0; id < a.size(); ++id) {
-      if (a.piece(id) != b.piece(id)) return false;
-    }
-    return true;
-  };
   for (size_t i = 1; i < members.size(); ++i) {
-    if (!same(*members[0].vocabularies.source, *members[i].vocabularies.source) ||
-        !same(*members[0].vocabularies.target, *members[i].vocabularies.target)) {
+    if (!text::same_pieces(*members[0].vocabularies.source, *members[i].vocabularies.source) ||
+        !text::same_pieces(*members[0].vocabularies.target, *members[i].vocabularies.target)) {
       fail("{} and {} have different vocabularies and cannot vote together", paths[0], paths[i]);
     }
   }
@@ -47,13 +42,19 @@ void check_ensemble(const std::vector<model::LoadedSeq2Seq>& members, const std:
 
 void translate(Settings& settings, const cli::Invocation& call) {
   settings.search.check();
+  settings.stream.n_best = settings.search.n_best;
+  settings.stream.check();
+  if (!settings.stream.score.empty() && settings.search.sample) fail_usage("--score takes given targets; --sample has no effect with it");
   tensor::set_up_runtime(call.threads);
   std::vector<model::LoadedSeq2Seq> members;
   std::vector<const model::Seq2Seq*> models;
-  for (const std::string& path : settings.models) members.push_back(model::load_seq2seq(path, settings.average));
+  const at::Device device = tensor::parse_device(settings.device);
+  for (const std::string& path : settings.models) {
+    members.push_back(model::load_seq2seq(path, settings.average));
+    members.back().model->parameters().to(device);
+  }
   for (const model::LoadedSeq2Seq& member : members) models.push_back(member.model.get());
   check_ensemble(members, settings.models);
-  settings.stream.n_best = settings.search.n_best;
   settings.stream.origin = settings.models[0];
   model::Translator translator(models, members[0].vocabularies, settings.search, settings.translator, call.threads, call.seed);
   model::translate_stream(translator, settings.stream);

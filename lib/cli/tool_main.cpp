@@ -190,11 +190,12 @@ void set_up_logging(const CommonOptions& common) {
   log::set_color(common.color == "always" || (common.color == "auto" && !plain && isatty(STDERR_FILENO)));
 }
 
-Invocation make_invocation(int argc, char** argv, const CommonOptions& common, const Options& options) {
+Invocation make_invocation(int argc, char** argv, CommonOptions& common, const Options& options) {
   Invocation call;
   call.seed = static_cast<uint64_t>(common.seed);
   set_threads(static_cast<int>(common.threads));
   call.threads = threads();
+  common.threads = call.threads;  // what is recorded repeats the run on a machine with more cores too
   call.quiet = common.quiet;
   call.progress = isatty(STDERR_FILENO) && !common.quiet;
   std::vector<std::string> words;
@@ -264,6 +265,7 @@ void run_tool(int argc, char** argv, const Tool& tool) {
     return flush_stdout();
   }
   check_required(options);
+  if (tool.resolve) tool.resolve();
   tool.run(make_invocation(argc, argv, common, options));
   flush_stdout();
 }

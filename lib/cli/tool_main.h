@@ -37,6 +37,8 @@ struct Tool {
   std::function<void(Options&)> declare;
   std::function<void(const Invocation&)> run;
   std::vector<Action> actions;
+  /// Optional: puts what they stand for in place of values such as "auto", before Invocation::config_yaml is made.
+  std::function<void()> resolve = {};
 };
 
 /// Parses, runs, maps errors to exit codes, flushes and checks standard output. Call it as `return tool_main(argc, argv, tool);`.

@@ -1,6 +1,7 @@
 #include "data/batches.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "base/rng.h"
@@ -37,12 +38,15 @@ BatchPlan plan_batches(int64_t pairs, const Lengths& lengths, const BatchOrder& 
   Rng rng(options.seed, "data", static_cast<uint64_t>(epoch));
   if (options.shuffle) rng.shuffle(order);
   BatchPlan plan;
-  const int64_t window_tokens = options.batch_tokens * std::max<int64_t>(1, options.bucket_batches);
+  int64_t window_tokens = 0;
+  if (__builtin_mul_overflow(options.batch_tokens, std::max<int64_t>(1, options.bucket_batches), &window_tokens)) {
+    window_tokens = std::numeric_limits<int64_t>::max();
+  }
   size_t begin = 0;
   while (begin < order.size()) {
     size_t end = begin;
     int64_t tokens = 0;
-    while (end < order.size() && tokens < window_tokens) {
+    while (end < order.size() && (end == begin || tokens < window_tokens)) {
       const auto [source, target] = lengths(order[end++]);
       tokens += std::max(source, target) + 1;
     }

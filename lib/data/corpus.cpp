@@ -183,8 +183,7 @@ ParallelCorpus::ParallelCorpus(const std::string& source, const std::string& tar
   uint64_t fingerprint = file_identity(file_identity(0xcbf29ce484222325ULL, source), target);
   fingerprint = vocabulary_identity(vocabulary_identity(fingerprint, source_vocabulary), target_vocabulary);
   fingerprint = combine(combine(fingerprint, static_cast<uint64_t>(limits.max_length)), double_bits(limits.max_ratio));
-  const bool reusable = source != "-" && target != "-";  // nothing tells whether standard input is still the same
-  if (!reusable || !open(cache, fingerprint)) {
+  if (!open(cache, fingerprint)) {
     Builder(source_vocabulary, target_vocabulary, limits, cache).build(source, target, fingerprint);
     if (!open(cache, fingerprint)) fail("{} cannot be read back", cache);
   }

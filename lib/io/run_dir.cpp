@@ -257,6 +257,17 @@ void RunDir::remove_checkpoint(const std::string& name) {
   remove_tree(doomed);
 }
 
+std::vector<std::string> newest_checkpoints(const std::string& run, int64_t count) {
+  const std::vector<std::string> names = complete_checkpoints(run + "/ckpt");
+  const auto found = static_cast<int64_t>(names.size());
+  if (found < count) {
+    fail("{} holds {} checkpoints, {} are to be averaged; train with --keep-last {} or more", run, found, count, count);
+  }
+  std::vector<std::string> files;
+  for (auto name = names.end() - count; name != names.end(); ++name) files.push_back(run + "/ckpt/" + *name + "/" + kWeights);
+  return files;
+}
+
 ModelFiles find_model(const std::string& path) {
   const auto files_of = [](const std::string& weights, const std::string& home) {
     return ModelFiles{weights + "/" + kWeights, home + "/" + kConfig, home};

@@ -47,4 +47,7 @@ struct ModelFiles {
 };
 ModelFiles find_model(const std::string& path);
 
+/// The weight files of the `count` newest checkpoints of a run directory, oldest first. Throws Error when there are fewer.
+std::vector<std::string> newest_checkpoints(const std::string& run, int64_t count);
+
 }  // namespace seqmill::io

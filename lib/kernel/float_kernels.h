@@ -63,8 +63,8 @@ struct FloatKernels {
   void (*fill_rows)(const float* bias, float* out, int64_t rows, int64_t columns);
   /// Rounded to the nearest, ties to even; NaN stays NaN.
   void (*to_bfloat16)(const float* x, BFloat16* out, int64_t count);
-  /// sum[j] += over rows of x [rows, columns].
-  void (*add_column_sums)(const float* x, float* sum, int64_t rows, int64_t columns);
+  /// sum[j] += over rows of x [rows, columns], whose rows are `stride` apart.
+  void (*add_column_sums)(const float* x, int64_t stride, float* sum, int64_t rows, int64_t columns);
 };
 
 const FloatKernels& float_kernels();

@@ -98,7 +98,10 @@ Slices run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
     if (!gradient) continue;
     products.gradients(first, rows, slice, out);
     if (bias.defined()) {
-      kernel::float_kernels().add_column_sums(logits, out.grad_bias.data_ptr<float>(), rows, vocabulary);
+      float* sums = out.grad_bias.data_ptr<float>();
+      parallel_for(vocabulary, 1024, [&](int64_t begin, int64_t end) {
+        kernel::float_kernels().add_column_sums(logits + begin, vocabulary, sums + begin, rows, end - begin);
+      });
     }
   }
   return out;

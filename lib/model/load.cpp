@@ -1,6 +1,7 @@
 #include "model/load.h"
 
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "base/strings.h"
@@ -55,10 +56,12 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) targets.emplace_back(parameter.name, parameter.value.detach());
   tensor::load_into(files.weights, targets);
   if (average > 0) {
-    const std::vector<tensor::NamedTensor> mean = tensor::average_weights(tensor::newest_checkpoints(path, average));
-    for (size_t i = 0; i < targets.size(); ++i) {
-      if (mean[i].first != targets[i].first) fail("the checkpoints of {} hold other tensors than its model", path);
-      targets[i].second.copy_(mean[i].second);
+    std::map<std::string, at::Tensor> mean;
+    for (auto& [name, value] : tensor::average_weights(io::newest_checkpoints(path, average))) mean.emplace(name, value);
+    for (auto& [name, target] : targets) {
+      const auto found = mean.find(name);
+      if (found == mean.end()) fail("the newest checkpoints of {} have no {}: they are of another model", path, name);
+      target.copy_(found->second);
     }
   }
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) parameter.value.set_requires_grad(false);

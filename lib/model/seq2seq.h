@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,8 @@ class Seq2Seq {
 
   virtual nn::Parameters& parameters() = 0;
   virtual OutputLayer output_layer() const = 0;
+  /// The longest sequence of either side, begin or end symbol included.
+  virtual int64_t max_positions() const { return std::numeric_limits<int64_t>::max(); }
 
   /// Hidden states [M, D] of the last decoder layer at every row of batch.target_input. `stream` null: evaluation.
   virtual at::Tensor features(const data::Batch& batch, tensor::DropoutStream* stream) const = 0;

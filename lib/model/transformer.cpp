@@ -120,6 +120,9 @@ class Transformer final : public Seq2Seq {
 
   nn::Parameters& parameters() override { return parameters_; }
   OutputLayer output_layer() const override { return {output_weight_, output_bias_}; }
+  int64_t max_positions() const override {
+    return options_.positions == "learned" ? options_.max_positions : Seq2Seq::max_positions();
+  }
 
   at::Tensor features(const Batch& batch, DropoutStream* stream) const override {
     const at::Tensor memory = encode(batch.source, stream);

@@ -135,6 +135,13 @@ void StreamOptions::declare(Options& options) {
   options.add("window", window, "Lines read, sorted by length and translated together").range(1);
 }
 
+void StreamOptions::check() const {
+  if (!score.empty() && !prefix.empty()) fail_usage("--score takes whole targets; --prefix has no effect with it");
+  if (!score.empty() && n_best > 1) fail_usage("--score gives one number per line; --n-best has no effect with it");
+  const int from_stdin = (input == "-") + (score == "-") + (prefix == "-");
+  if (from_stdin > 1) fail_usage("only one of --input, --score and --prefix can be standard input ('-')");
+}
+
 void translate_stream(Translator& translator, const StreamOptions& options) { Stream(translator, options).run(); }
 
 }  // namespace seqmill::model

@@ -19,6 +19,8 @@ struct StreamOptions {
   std::string origin;        ///< the model's name in the records
 
   void declare(Options& options);
+  /// Throws a usage error for combinations that make no sense.
+  void check() const;
 };
 
 /// Reads, translates (or scores) and writes in input order: one line out for one line in.

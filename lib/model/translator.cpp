@@ -5,17 +5,26 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
 #include "base/threads.h"
 #include "search/ensemble.h"
+#include "tensor/runtime.h"
 
 namespace seqmill::model {
 
 Translator::Translator(const std::vector<const Seq2Seq*>& models, const Vocabularies& vocabularies,
                        const search::SearchOptions& search, const TranslatorOptions& options, int threads, uint64_t seed)
-    : models_(models), vocabularies_(vocabularies), search_(search), options_(options), threads_(threads), seed_(seed) {}
+    : models_(models), vocabularies_(vocabularies), search_(search), options_(options), threads_(threads), seed_(seed) {
+  for (const Seq2Seq* model : models_) {
+    // Sources have an end symbol, targets a begin symbol besides their tokens.
+    options_.max_source = std::min(options_.max_source, model->max_positions() - 1);
+    search_.max_length = std::min(search_.max_length, model->max_positions() - 1);
+    search_.min_length = std::min(search_.min_length, search_.max_length);
+  }
+}
 
 data::Tokens Translator::encode_source(const std::string& line) {
   data::Tokens tokens = vocabularies_.source->encode(line);
@@ -43,18 +52,20 @@ std::vector<std::vector<size_t>> Translator::plan(const std::vector<data::Tokens
   }
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
   // Enough batches for every worker to have a share, even of a short input.
+  // The work and memory of a sentence do not shrink with it beyond a point: its rows of the output layer stay.
+  const auto cost = [&](size_t i) { return std::max<size_t>(sources[i].size() + 1, 8); };
   size_t total = 0;
-  for (const size_t i : order) total += sources[i].size() + 1;
+  for (const size_t i : order) total += cost(i);
   const size_t share = total / static_cast<size_t>(std::max(1, threads_)) + 1;
   const size_t limit = std::min(static_cast<size_t>(options_.batch_tokens), std::max<size_t>(share, 64));
   std::vector<std::vector<size_t>> batches;
   size_t tokens = 0;
   for (const size_t i : order) {
-    if (batches.empty() || tokens + sources[i].size() + 1 > limit) {
+    if (batches.empty() || tokens + cost(i) > limit) {
       batches.emplace_back();
       tokens = 0;
     }
-    tokens += sources[i].size() + 1;
+    tokens += cost(i);
     batches.back().push_back(i);
   }
   return batches;
@@ -79,10 +90,16 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   // One core per batch beats several cores on one batch: each worker computes in its own thread only.
   std::vector<std::thread> threads;
   for (size_t i = 0; i < count; ++i) {
-    threads.emplace_back([&] {
-      set_threads(1);
-      worker();
-    });
+    try {
+      threads.emplace_back([&] {
+        tensor::limit_thread_to_itself();
+        worker();
+      });
+    } catch (const std::system_error& refused) {
+      // Those that started do the work of all.
+      if (threads.empty()) fail("cannot start a thread: {}", refused.what());
+      break;
+    }
   }
   for (std::thread& thread : threads) thread.join();
   if (error) std::rethrow_exception(error);

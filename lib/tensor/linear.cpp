@@ -34,8 +34,12 @@ void forward_into(const Number* x, const Number* weight, const at::Tensor& bias,
 at::Tensor column_sums(const at::Tensor& x) {
   const int64_t rows = x.size(0), columns = x.size(1);
   at::Tensor sums = at::zeros({columns}, x.options());
-  // By rows in one thread: the matrix is read once, and the order of the sum does not depend on the number of threads.
-  kernel::float_kernels().add_column_sums(x.data_ptr<float>(), sums.data_ptr<float>(), rows, columns);
+  // Each thread takes columns, so that the order of a sum does not depend on their number.
+  const float* from = x.data_ptr<float>();
+  float* to = sums.data_ptr<float>();
+  parallel_for(columns, std::max<int64_t>(64, kGrain / std::max<int64_t>(1, rows)), [&](int64_t begin, int64_t end) {
+    kernel::float_kernels().add_column_sums(from + begin, columns, to + begin, rows, end - begin);
+  });
   return sums;
 }
 

@@ -12,12 +12,19 @@ namespace seqmill::tensor {
 /// the kernel after each step, and makes LibTorch's own operators deterministic where it has a choice.
 void set_up_runtime(int threads);
 
+/// From here on this thread computes alone, whatever the process's thread count. For workers that each have their own batch.
+void limit_thread_to_itself();
+
 /// What the products of training are computed in. Weights, sums and everything else stay float32; products without gradient too.
 enum class Precision { kFloat32, kBFloat16 };
 void set_precision(Precision precision);
 Precision precision();
 /// "auto" (bfloat16 where the CPU has it in hardware), "fp32" or "bf16" (a usage error on a CPU without).
 Precision parse_precision(const std::string& name);
+const char* name_of(Precision precision);
+
+/// "cpu", "cuda" or "cuda:1"; anything else, and a device that is not there, is a usage error.
+at::Device parse_device(const std::string& name);
 
 /// True for what the CPU kernels take: float32, contiguous, on the CPU.
 bool is_fast(const at::Tensor& tensor);

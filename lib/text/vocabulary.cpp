@@ -72,4 +72,12 @@ void train_vocabulary(const std::vector<std::string>& inputs, const VocabularyTr
   io::write_file(path, library().train(inputs, options));
 }
 
+bool same_pieces(const Vocabulary& a, const Vocabulary& b) {
+  if (a.size() != b.size()) return false;
+  for (int32_t id = 0; id < a.size(); ++id) {
+    if (a.piece(id) != b.piece(id)) return false;
+  }
+  return true;
+}
+
 }  // namespace seqmill::text

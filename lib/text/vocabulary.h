@@ -35,6 +35,9 @@ class Vocabulary {
   std::unique_ptr<State> state_;
 };
 
+/// Whether every id stands for the same piece in both.
+bool same_pieces(const Vocabulary& a, const Vocabulary& b);
+
 struct VocabularyTraining {
   int64_t size = 8000;
   std::string type = "bpe";  ///< "bpe" or "unigram"

@@ -12,6 +12,7 @@ io::Json Progress::to_json() const {
   json.set("skipped", skipped);
   json.set("seconds", seconds);
   json.set("target-tokens", target_tokens);
+  json.set("validated", validated);
   json.set("validations-without-gain", validations_without_gain);
   io::Json list = io::Json::array();
   for (const Best& entry : best) {
@@ -20,7 +21,9 @@ io::Json Progress::to_json() const {
     item.set("score", entry.score);
     list.push_back(item);
   }
+  json.set("best-by", best_by);
   json.set("best", list);
+  json.set("averages", averages);
   json.set("cursor", cursor);
   return json;
 }
@@ -37,7 +40,10 @@ Progress Progress::from_json(const io::Json& json, const std::string& where) {
     progress.skipped = json.at("skipped").as_int();
     progress.seconds = json.at("seconds").as_double();
     progress.target_tokens = json.at("target-tokens").as_int();
+    progress.validated = json.at("validated").as_int();
     progress.validations_without_gain = json.at("validations-without-gain").as_int();
+    progress.best_by = json.at("best-by").as_string();
+    progress.averages = json.at("averages").as_bool();
     for (const io::Json& item : json.at("best").as_array()) {
       progress.best.push_back({item.at("checkpoint").as_string(), item.at("score").as_double()});
     }

@@ -19,12 +19,15 @@ struct Progress {
   int64_t skipped = 0;              ///< updates left out because loss or gradient was not finite
   double seconds = 0;               ///< spent training, all sessions together
   int64_t target_tokens = 0;
+  int64_t validated = -1;           ///< the last update that was validated
   int64_t validations_without_gain = 0;
   struct Best {
     std::string checkpoint;
     double score = 0;  ///< larger is better
   };
+  std::string best_by;              ///< the score that `best` is about: "loss" or "bleu"
   std::vector<Best> best;           ///< best first
+  bool averages = false;            ///< whether there is a moving average of the weights
   io::Json cursor;                  ///< the task's
 
   io::Json to_json() const;

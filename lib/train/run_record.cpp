@@ -20,16 +20,24 @@ std::map<std::string, std::string> by_key(const std::vector<io::ConfigEntry>& en
   return values;
 }
 
-void report_changes(const std::string& path, const std::string& config_yaml) {
+/// Whether a checkpoint would mean something else under another value. Dropout may change in the course of a run.
+bool defines_model(const std::string& key) {
+  if (starts_with(key, "vocab-")) return key != "vocab-src" && key != "vocab-tgt";  // their contents are compared, not their names
+  return starts_with(key, "model.") && !ends_with(key, "dropout");
+}
+
+void check_changes(const std::string& path, const std::string& config_yaml, bool has_checkpoint) {
   if (!std::filesystem::exists(path)) return;
   const auto before = by_key(io::read_yaml(path)), now = by_key(io::parse_yaml(config_yaml, "the new configuration"));
   for (const auto& [key, value] : now) {
     const auto old = before.find(key);
-    if (old == before.end()) {
-      log::warn("new since the last session of this run: {} = {}", key, value);
-    } else if (old->second != value) {
-      log::warn("changed since the last session of this run: {} from '{}' to '{}'", key, old->second, value);
+    if (old != before.end() && old->second == value) continue;
+    const std::string was = old == before.end() ? "not there" : "'" + old->second + "'";
+    if (has_checkpoint && defines_model(key)) {
+      fail_usage("--{} {}: this run was begun with {}, and its checkpoints are of that model; give another --run to begin anew", key,
+                 value, was);
     }
+    log::warn("changed since the last session of this run: {} from {} to '{}'", key, was, value);
   }
 }
 
@@ -45,14 +53,15 @@ std::string local_time() {
 
 RunRecord::RunRecord(const io::RunDir& run, const std::string& config_yaml, const std::string& command_line,
                      const std::string& host, const std::string& started)
-    : command_file_(run.file("command.txt")) {
+    : command_file_(run.file("command.txt")), config_file_(run.file("config.yaml")), config_yaml_(config_yaml) {
   log::open_copy(run.file("log"));
-  report_changes(run.file("config.yaml"), config_yaml);
-  io::write_file(run.file("config.yaml"), config_yaml);
+  check_changes(config_file_, config_yaml, !run.linked("last").empty());
   std::string entry = fmt::format("command: {}\nhost: {}\nseqmill: {}\n", command_line, host, version());
   for (const auto& [name, value] : version_lines()) entry += fmt::format("{}: {}\n", name, value);
   io::append_file(command_file_, entry + fmt::format("start: {}\n", started));
 }
+
+void RunRecord::write_config() const { io::write_file(config_file_, config_yaml_); }
 
 void RunRecord::finish(int exit_code) {
   try {

@@ -17,6 +17,12 @@ void Schedule::declare(Options& options) {
 
 void Schedule::check(int64_t total) const {
   if ((kind == "cosine" || kind == "linear") && total <= 0) fail_usage("--schedule {} needs --max-updates", kind);
+  if ((kind == "cosine" || kind == "linear") && warmup >= total) {
+    fail_usage("--schedule {}: the warm-up of {} updates never ends within --max-updates {}", kind, warmup, total);
+  }
+  if ((kind == "inverse-sqrt" || kind == "constant") && min_rate > 0) {
+    fail_usage("--min-learning-rate has no effect with --schedule {}", kind);
+  }
   if (min_rate > rate) fail_usage("--min-learning-rate {} is above --learning-rate {}", min_rate, rate);
 }
 

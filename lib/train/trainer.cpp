@@ -31,14 +31,18 @@ struct Window {
 class Trainer {
  public:
   Trainer(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line)
-      : task_(task), run_(run), options_(options), seed_(seed), progress_line_(progress_line), parameters_(task.parameters()),
-        optimizer_((parameters_.flatten(), parameters_), options.optimizer), time_limit_(parse_duration(options.max_time)) {
+      : task_(task), run_(run), options_(options), seed_(seed), progress_line_(progress_line),
+        parameters_(flattened(task.parameters())), optimizer_(parameters_, options.optimizer),
+        time_limit_(parse_duration(options.max_time)) {
+    progress_.best_by = options.stop_on;
+    progress_.averages = options.ema > 0;
     if (options.ema > 0) average_ = parameters_.flat_values().clone();
   }
 
   void run() {
-    if (will_resume(run_, options_.resume)) restore();
     catch_stop_signals();
+    if (will_resume(run_, options_.resume)) restore();
+    drop_later_events();
     started_ = now() - progress_.seconds;
     std::string reason;
     while (reason = limit_reached(), reason.empty()) {
@@ -46,6 +50,8 @@ class Trainer {
       update();
       const bool epoch_ends = task_.epoch() != epoch;
       log_if_due();
+      // While updates are being skipped the last checkpoint is better than what we have now.
+      if (skipped_in_a_row_ > 0) continue;
       if (validation_due(epoch_ends)) {
         validate();
       } else if (options_.save_every > 0 && progress_.update % options_.save_every == 0) {
@@ -54,13 +60,18 @@ class Trainer {
       stop_if_asked();
     }
     log_window();
-    if (saved_update_ != progress_.update) save();
+    if (progress_.validated != progress_.update) validate();
     log::info("training ends: {}; {} updates, {} skipped, {} of training", reason, progress_.update, progress_.skipped,
               format_duration(progress_.seconds));
     if (options_.average > 0) write_average();
   }
 
  private:
+  static nn::Parameters& flattened(nn::Parameters& parameters) {
+    parameters.flatten();
+    return parameters;
+  }
+
   std::string limit_reached() const {
     if (options_.max_updates > 0 && progress_.update >= options_.max_updates) return "--max-updates is reached";
     if (options_.max_epochs > 0 && task_.epoch() >= options_.max_epochs) return "--max-epochs is reached";
@@ -115,9 +126,7 @@ class Trainer {
     ++skipped_in_a_row_;
     log::warn("update {} skipped: loss {}, gradient norm {}", progress_.update, loss, norm);
     if (skipped_in_a_row_ > options_.max_skipped) {
-      throw Error(fmt::format("{} updates in a row had a loss or gradient that is not finite; the last good checkpoint is {}. "
-                              "A lower --learning-rate, a longer --warmup or a smaller --clip may help",
-                              skipped_in_a_row_, run_.linked("last").empty() ? "none" : run_.linked("last")),
+      throw Error(fmt::format("{} updates in a row had a loss or gradient that is not finite; {}", skipped_in_a_row_, advice()),
                   kExitDiverged);
     }
   }
@@ -162,28 +171,44 @@ class Trainer {
     io::Json event = new_event("valid");
     std::string text;
     double score = 0;
+    bool finite = true;
     for (const auto& [name, value] : scores) {
       event.set(name, value);
       text += fmt::format("{}{} {:.4g}", text.empty() ? "" : ", ", name, value);
       if (name == options_.stop_on) score = name == "loss" ? -value : value;
+      finite = finite && std::isfinite(value);
     }
     event.set("seconds", now() - begin);
     write_event(event);
-    const bool gain = progress_.best.empty() || score > progress_.best.front().score;
+    const bool gain = finite && (progress_.best.empty() || score > progress_.best.front().score);
     progress_.validations_without_gain = gain ? 0 : progress_.validations_without_gain + 1;
     log::info("update {} valid: {}{}", progress_.update, text, gain ? " (best)" : "");
-    progress_.best.push_back({checkpoint_name(progress_.update), score});
+    if (finite) progress_.best.push_back({checkpoint_name(progress_.update), score});
     std::stable_sort(progress_.best.begin(), progress_.best.end(),
                      [](const Progress::Best& a, const Progress::Best& b) { return a.score > b.score; });
     if (static_cast<int64_t>(progress_.best.size()) > std::max<int64_t>(1, options_.keep_best)) {
       progress_.best.resize(static_cast<size_t>(std::max<int64_t>(1, options_.keep_best)));
     }
+    progress_.validated = progress_.update;
     save();
+  }
+
+  /// A step may carry the weights out of range although its gradient was finite.
+  void check_weights() const {
+    if (std::isfinite(at::dot(parameters_.flat_values(), parameters_.flat_values()).item<double>())) return;
+    throw Error(fmt::format("the weights are no longer finite after update {}; {}", progress_.update, advice()), kExitDiverged);
+  }
+
+  std::string advice() const {
+    const std::string last = run_.linked("last");
+    return fmt::format("the last good checkpoint is {}. A lower --learning-rate, a longer --warmup or a smaller --clip may help",
+                       last.empty() ? "none" : last);
   }
 
   static std::string checkpoint_name(int64_t update) { return fmt::format("step-{:08}", update); }
 
   void save() {
+    check_weights();
     progress_.cursor = task_.cursor();
     progress_.seconds = now() - started_;
     run_.save_checkpoint(progress_.update, [this](const std::string& directory) {
@@ -197,6 +222,11 @@ class Trainer {
       io::write_file(directory + "/state.json", progress_.to_json().dump_pretty() + "\n");
     });
     saved_update_ = progress_.update;
+    tidy();
+  }
+
+  /// What follows a checkpoint, and a start from one, in case the session before was killed in between.
+  void tidy() {
     if (!progress_.best.empty()) run_.link("best", progress_.best.front().checkpoint);
     remove_old();
   }
@@ -216,6 +246,10 @@ class Trainer {
     const std::string name = run_.linked("last");
     const std::string directory = run_.checkpoint_path(name);
     progress_ = Progress::from_json(io::read_json(directory + "/state.json"), directory + "/state.json");
+    if (progress_.averages != average_.defined()) {
+      fail_usage("--ema {}: this run was begun {} a moving average of the weights, and goes on so", options_.ema,
+                 progress_.averages ? "with" : "without");
+    }
     std::vector<tensor::NamedTensor> weights, rest = optimizer_.state();
     for (const nn::Parameter& parameter : parameters_.all()) weights.emplace_back(parameter.name, parameter.value);
     tensor::load_into(directory + "/model.safetensors", weights);
@@ -228,22 +262,37 @@ class Trainer {
     optimizer_.set_steps(progress_.optimizer_steps);
     task_.set_cursor(progress_.cursor);
     saved_update_ = progress_.update;
-    drop_later_events();
+    forget_lost_bests();
+    tidy();
     log::info("resumed from {} (update {}, {} of training)", directory, progress_.update, format_duration(progress_.seconds));
   }
 
-  /// What a killed session logged past its last checkpoint will happen again.
+  /// Scores of another kind cannot be compared, and checkpoints that somebody removed cannot be used.
+  void forget_lost_bests() {
+    if (progress_.best_by != options_.stop_on) {
+      log::warn("--stop-on was {} and is {}: what is best is found anew", progress_.best_by, options_.stop_on);
+      progress_.best_by = options_.stop_on;
+      progress_.best.clear();
+      progress_.validations_without_gain = 0;
+    }
+    const std::vector<std::string> all = run_.checkpoints();
+    const auto lost = [&](const Progress::Best& entry) { return std::find(all.begin(), all.end(), entry.checkpoint) == all.end(); };
+    progress_.best.erase(std::remove_if(progress_.best.begin(), progress_.best.end(), lost), progress_.best.end());
+  }
+
+  /// What a killed session logged past its last checkpoint will happen again, and so will the mean of the last checkpoints.
   void drop_later_events() {
     const std::string path = run_.file("metrics.jsonl");
+    if (!std::filesystem::exists(path)) return;
     std::string kept;
-    try {
-      for (const std::string& line : io::read_lines(path)) {
+    for (const std::string& line : split(io::read_file(path), '\n')) {
+      try {
         const io::Json event = io::parse_json(line, path);
-        if (event.at("step").as_int() <= progress_.update) kept += line + "\n";
+        if (event.at("step").as_int() <= progress_.update && event.at("split").as_string() != "average") kept += line + "\n";
+      } catch (const Error& error) {
+        // A line half written when the run was killed, or the nothing after the last line.
+        log::debug("{}", error.what());
       }
-    } catch (const Error& error) {
-      // A line half written when the run was killed ends the part that can be read.
-      log::debug("metrics.jsonl: {}", error.what());
     }
     io::write_file(path, kept);
   }
@@ -317,16 +366,12 @@ class Trainer {
   }
 
   void write_average() {
-    std::vector<std::string> files;
-    const std::vector<std::string> all = run_.checkpoints();
-    const int64_t count = std::min<int64_t>(options_.average, static_cast<int64_t>(all.size()));
-    for (size_t i = all.size() - static_cast<size_t>(count); i < all.size(); ++i) {
-      files.push_back(run_.checkpoint_path(all[i]) + "/model.safetensors");
-    }
-    const std::vector<tensor::NamedTensor> mean = tensor::average_weights(files);
+    const int64_t count = std::min<int64_t>(options_.average, static_cast<int64_t>(run_.checkpoints().size()));
+    const std::vector<tensor::NamedTensor> mean = tensor::average_weights(io::newest_checkpoints(run_.path(), count));
     write_model_directory(run_, mean);
-    at::NoGradGuard no_grad;
-    for (size_t i = 0; i < mean.size(); ++i) parameters_.all()[i].value.detach().copy_(mean[i].second);
+    std::vector<tensor::NamedTensor> targets;
+    for (const nn::Parameter& parameter : parameters_.all()) targets.emplace_back(parameter.name, parameter.value.detach());
+    tensor::load_into(run_.file("average/model.safetensors"), targets);
     std::string text;
     io::Json event = new_event("average");
     for (const auto& [name, value] : task_.validate()) {
@@ -358,11 +403,13 @@ class Trainer {
 void Trainer::write_model_directory(const io::RunDir& run, const std::vector<tensor::NamedTensor>& weights) {
   const std::string directory = run.file("average");
   std::filesystem::create_directories(directory);
-  tensor::save_tensors(directory + "/.model.safetensors.tmp", weights, {{"format", "pt"}});
-  std::filesystem::rename(directory + "/.model.safetensors.tmp", directory + "/model.safetensors");
+  // The weights come last: a directory that has them is whole.
+  std::filesystem::remove(directory + "/model.safetensors");
   for (const char* name : {"config.yaml", "vocab.spm", "vocab.src.spm", "vocab.tgt.spm"}) {
     if (std::filesystem::exists(run.file(name))) io::write_file(directory + "/" + std::string(name), io::read_file(run.file(name)));
   }
+  tensor::save_tensors(directory + "/.model.safetensors.tmp", weights, {{"format", "pt"}});
+  std::filesystem::rename(directory + "/.model.safetensors.tmp", directory + "/model.safetensors");
 }
 
 }  // namespace

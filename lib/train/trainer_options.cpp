@@ -29,7 +29,7 @@ void TrainerOptions::declare(Options& options) {
   options.add("validate-every", validate_every, "Updates between validations; 0: at the end of each epoch").range(0);
   options.add("log-every", log_every, "Updates between lines of the log").range(1);
   options.add("keep-last", keep_last, "Newest checkpoints to keep").range(1);
-  options.add("keep-best", keep_best, "Best checkpoints to keep").range(0);
+  options.add("keep-best", keep_best, "Best checkpoints to keep").range(1);
   options.add("average", average, "At the end write the mean of this many newest checkpoints to RUN/average; 0: no").range(0);
 }
 
@@ -39,7 +39,7 @@ void TrainerOptions::check() const {
   }
   if (average > keep_last) fail_usage("--average {} needs --keep-last {} or more, found {}", average, average, keep_last);
   schedule.check(max_updates);
-  parse_duration(max_time);
+  if (!max_time.empty() && parse_duration(max_time) <= 0) fail_usage("--max-time {}: no time to train in", max_time);
 }
 
 double parse_duration(const std::string& text) {

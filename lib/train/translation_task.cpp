@@ -1,5 +1,6 @@
 #include "train/translation_task.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
@@ -19,11 +20,14 @@ class TranslationTask final : public Task {
   TranslationTask(model::Seq2Seq& model, const model::Vocabularies& vocabularies, const TranslationTaskOptions& options,
                   const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer)
       : model_(model), vocabularies_(vocabularies), options_(options), threads_(threads), seed_(seed), scorer_(std::move(scorer)) {
+    check_options();
     std::filesystem::create_directories(cache);
+    remove_leftovers(cache);
     train_ = load(options.train_source, options.train_target, options.max_length, options.max_ratio, cache + "/train.tokens");
     report("training data", train_->counts());
-    // Validation sees every pair it can: only empty ones are left out.
-    valid_ = load(options.valid_source, options.valid_target, int64_t{1} << 30, 0, cache + "/valid.tokens");
+    // Validation sees every pair it can: only empty ones are left out, and what the model has no positions for.
+    valid_ = load(options.valid_source, options.valid_target, std::min(int64_t{1} << 30, model.max_positions() - 1), 0,
+                  cache + "/valid.tokens");
     report("validation data", valid_->counts());
     plan();
   }
@@ -60,7 +64,8 @@ class TranslationTask final : public Task {
     }
     const double loss = nll / static_cast<double>(tokens);
     Scores scores{{"loss", loss}, {"ppl", std::exp(loss)}};
-    if (options_.valid_bleu) scores.emplace_back("bleu", bleu());
+    // A model that has diverged cannot be decoded with, and its loss says so already.
+    if (options_.valid_bleu) scores.emplace_back("bleu", std::isfinite(loss) ? bleu() : 0.0);
     return scores;
   }
 
@@ -69,6 +74,7 @@ class TranslationTask final : public Task {
     json.set("epoch", cursor_.epoch);
     json.set("batch", cursor_.batch);
     json.set("pairs", train_->size());
+    json.set("order", order_key());
     return json;
   }
 
@@ -81,14 +87,38 @@ class TranslationTask final : public Task {
     cursor_.epoch = json.at("epoch").as_int();
     cursor_.batch = json.at("batch").as_int();
     plan();
-    if (cursor_.batch >= static_cast<int64_t>(plan_.size())) {
-      log::warn("the epoch has {} batches, the checkpoint was at {} (another --batch-tokens?): the epoch starts anew",
-                plan_.size(), cursor_.batch);
+    if (json.at("order").as_string() != order_key() || cursor_.batch >= static_cast<int64_t>(plan_.size())) {
+      log::warn("the text, --seed, --batch-tokens or --bucket-batches is another one than before: epoch {} starts anew", cursor_.epoch);
       cursor_.batch = 0;
     }
   }
 
  private:
+  void check_options() const {
+    for (const std::string* file : {&options_.train_source, &options_.train_target, &options_.valid_source, &options_.valid_target}) {
+      if (*file == "-") fail_usage("training and validation text is read more than once and cannot be standard input ('-')");
+    }
+    if (options_.max_length + 1 > model_.max_positions()) {
+      fail_usage("--max-length {} and an end symbol are more than the {} positions of the model (model.max-positions)",
+                 options_.max_length, model_.max_positions());
+    }
+  }
+
+  /// What a killed session was writing; the run is ours, so nobody else is at it.
+  static void remove_leftovers(const std::string& cache) {
+    for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(cache)) {
+      const std::string name = entry.path().filename().string();
+      if (name != "train.tokens" && name != "valid.tokens") std::filesystem::remove(entry.path());
+    }
+  }
+
+  /// What the order of the batches depends on.
+  std::string order_key() const {
+    const data::CorpusCounts& counts = train_->counts();
+    return fmt::format("seed {}, batch-tokens {}, bucket-batches {}, {} source and {} target tokens", seed_, options_.batch_tokens,
+                       options_.bucket_batches, counts.source_tokens, counts.target_tokens);
+  }
+
   std::unique_ptr<data::ParallelCorpus> load(const std::string& source, const std::string& target, int64_t max_length,
                                              double max_ratio, const std::string& cache) const {
     return std::make_unique<data::ParallelCorpus>(source, target, *vocabularies_.source, *vocabularies_.target,

@@ -15,6 +15,11 @@ void copy(const std::string& from, const std::string& to) {
   io::write_file(to, io::read_file(from));
 }
 
+void expect_same(const std::string& given, const std::string& kept) {
+  if (given.empty() || io::read_file(given) == io::read_file(kept)) return;
+  fail_usage("{} is another vocabulary than {}, which the checkpoints of this run were trained with", given, kept);
+}
+
 }  // namespace
 
 void VocabularyOptions::declare(Options& options) {
@@ -36,7 +41,14 @@ model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const
   if (given && options.size > 0) fail_usage("give a vocabulary or --vocab-size, not both");
   if (options.source.empty() != options.target.empty()) fail_usage("--vocab-src and --vocab-tgt go together");
   if (!options.joint.empty() && !options.source.empty()) fail_usage("give --vocab, or --vocab-src and --vocab-tgt, not both");
-  if (std::filesystem::exists(both) || std::filesystem::exists(target)) return model::load_vocabularies(run.path());
+  if (!run.linked("last").empty()) {
+    expect_same(options.joint, both);
+    expect_same(options.source, source);
+    expect_same(options.target, target);
+    return model::load_vocabularies(run.path());
+  }
+  // What a session left that never came to a checkpoint may be of other options.
+  for (const std::string& file : {both, source, target}) std::filesystem::remove(file);
   if (!given && options.size == 0) fail_usage("give --vocab FILE, --vocab-src and --vocab-tgt, or --vocab-size N");
   if (!options.joint.empty()) {
     copy(options.joint, both);

@@ -20,7 +20,7 @@ struct VocabularyOptions {
   void declare(Options& options);
 };
 
-/// Copies or trains the vocabularies into the run unless they are there already, and loads them.
+/// Copies or trains the vocabularies into the run and loads them. A run with checkpoints keeps those it has; given ones must then be the same.
 model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const std::string& train_source,
                                          const std::string& train_target, const io::RunDir& run, int threads);
 

@@ -344,9 +344,9 @@ void to_bfloat16(const float* x, BFloat16* out, int64_t count) {
   }
 }
 
-void add_column_sums(const float* x, float* sum, int64_t rows, int64_t columns) {
+void add_column_sums(const float* x, int64_t stride, float* sum, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t j = 0; j < columns; ++j) sum[j] += x[r * columns + j];
+    for (int64_t j = 0; j < columns; ++j) sum[j] += x[r * stride + j];
   }
 }
 

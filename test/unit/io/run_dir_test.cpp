@@ -300,3 +300,18 @@ TEST_CASE("a model is found in a directory, a checkpoint or a run") {
   CHECK(failure_of([&] { find_model(dir / "none"); }).says("No such file or directory"));
   CHECK(failure_of([&] { find_model(put(dir / "file", "x")); }).says("is no model"));
 }
+
+TEST_CASE("the newest checkpoints are those of the highest updates") {
+  TempDir dir;
+  for (const char* step : {"step-00000100", "step-00002000", "step-00000900", ".tmp-9-step-00009000", "step-100000000"}) {
+    std::filesystem::create_directories(dir / "ckpt/" + step);
+    put(dir / "ckpt/" + step + "/model.safetensors", "");
+  }
+  std::filesystem::create_symlink("step-00000100", dir / "ckpt/last");
+  CHECK(io::newest_checkpoints(dir.path(), 2) == std::vector<std::string>{dir / "ckpt/step-00002000/model.safetensors",
+                                                                          dir / "ckpt/step-100000000/model.safetensors"});
+  CHECK(io::newest_checkpoints(dir.path(), 4).front() == dir / "ckpt/step-00000100/model.safetensors");
+  const Failure failure = failure_of([&] { io::newest_checkpoints(dir.path(), 5); });
+  CHECK((failure.says(dir.path()) && failure.says("4 checkpoints") && failure.says("--keep-last 5")));
+  CHECK(failure_of([&] { io::newest_checkpoints(dir / "nowhere", 1); }).says("0 checkpoints"));
+}

@@ -96,7 +96,7 @@ TEST_CASE("rows are filled and columns are added up", "[sums]") {
       for (size_t i = 0; i + 1 < rows.size(); ++i) REQUIRE(rows[i] == bias[i % bias.size()]);
       CHECK(rows.back() == 9.0f);
       for (size_t r = 0; r < 5; ++r) rows[r * bias.size()] = static_cast<float>(r);
-      kernels->add_column_sums(rows.data(), sums.data(), 5, columns);
+      kernels->add_column_sums(rows.data(), columns, sums.data(), 5, columns);
       CHECK(sums[0] == Approx(before[0] + 10));
       for (size_t j = 1; j < sums.size(); ++j) CHECK(sums[j] == Approx(before[j] + 5 * bias[j]).margin(1e-5));
     }

@@ -127,18 +127,3 @@ TEST_CASE("different models are not averaged", "[average]") {
   }
   CHECK(failure_of([] { average_weights({}); }).says("no checkpoints"));
 }
-
-TEST_CASE("the newest checkpoints are those of the highest steps", "[average]") {
-  TempDir dir;
-  for (const char* step : {"step-00000100", "step-00002000", "step-00000900", ".tmp-step-00009000", "step-00003000"}) {
-    std::filesystem::create_directories(dir / "ckpt/" + step);
-    if (std::string(step) != "step-00003000") put(dir / "ckpt/" + step + "/model.safetensors", "");
-  }
-  std::filesystem::create_symlink("step-00000100", dir / "ckpt/last");
-  CHECK(newest_checkpoints(dir.path(), 2) ==
-        Names{dir / "ckpt/step-00000900/model.safetensors", dir / "ckpt/step-00002000/model.safetensors"});
-  CHECK(newest_checkpoints(dir.path(), 3).front() == dir / "ckpt/step-00000100/model.safetensors");
-  const Failure failure = failure_of([&] { newest_checkpoints(dir.path(), 4); });
-  CHECK((failure.says(dir.path()) && failure.says("3 checkpoints") && failure.says("--keep-last 4")));
-  CHECK(failure_of([&] { newest_checkpoints(dir / "nowhere", 1); }).says("0 checkpoints"));
-}
