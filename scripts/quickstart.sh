@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a translated and scored test set: see usage().
 set -euo pipefail
+export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'
@@ -52,10 +53,22 @@ while (($#)); do
 done
 [[ -z $from || " ${stages[*]} " == *" $from "* ]] || code=2 die "unknown stage '$from'; stages: ${stages[*]}"
 
+# Only a folder that this script made, or an empty one, is written to: it removes data/ and run/ in it.
+mark=.seqmill-quickstart
+if [[ -d $dir && ! -e $dir/$mark && -n $(ls -A "$dir") ]]; then
+  code=2 die "$dir is not empty and was not made by this script; give another --dir"
+fi
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
+: >"$dir/$mark"
 if $clean; then rm -rf "$dir"/{data,run,done,test.out.en,scores.json}; fi
 mkdir -p "$dir/done"
+# A model that was trained with other options is another model.
+options="--max-time $max_time --seed $seed --threads $threads"
+if [[ -e $dir/done/train && $(<"$dir/done/train") != "$options" ]]; then
+  echo "quickstart.sh: the model was trained with $(<"$dir/done/train"): training again" >&2
+  rm -rf "$dir/run" "$dir"/done/{train,translate,score}
+fi
 started=$SECONDS
 bin=$root/build/bin
 data=$dir/data
@@ -126,7 +139,7 @@ for stage in "${stages[@]}"; do
   rm -f "$dir/done/$stage"
   begin=$SECONDS
   $stage
-  : >"$dir/done/$stage"
+  echo "$options" >"$dir/done/$stage"
   echo "== $stage: $((SECONDS - begin)) s" >&2
 done
 current=""
@@ -139,4 +152,4 @@ echo
 echo "Test set of $(wc -l <"$data/test.de") pairs, training text of $(wc -l <"$data/train.de") pairs:"
 "$bin/seq-eval" --metric bleu,chrf --ref "$data/test.en" <"$dir/test.out.en"
 echo
-echo "$((SECONDS - started)) seconds in all. Your own text: $bin/nmt-translate --model $dir/run < german.txt"
+printf '%d seconds in all. Your own text: %q --model %q < german.txt\n' $((SECONDS - started)) "$bin/nmt-translate" "$dir/run"

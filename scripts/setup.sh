@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, testing and using seqmill needs on Debian 12, and nothing that is already there.
 set -euo pipefail
+export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'
@@ -90,7 +91,8 @@ if ((${#missing[@]})); then
   install=("${apt[@]}" install --no-install-recommends "${missing[@]}")
   # The package lists at hand may be absent or old; they are fetched only when the installation fails without that.
   if ! "${install[@]}" >&2; then
-    say "that failed; fetching the package lists and trying again"
+    say "that failed; repairing an interrupted installation if there is one, fetching the package lists and trying again"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >&2 || true
     if ! "${apt[@]}" -o APT::Update::Error-Mode=any update >&2; then
       die "cannot fetch Debian's package lists (no network?). Still missing: ${missing[*]}"
     fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds build/ and runs every test.
 set -euo pipefail
+export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'

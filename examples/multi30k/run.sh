@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Multi30k: trains, translates test_2016_flickr, scores. See usage() and README.md.
 set -euo pipefail
+export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'
@@ -47,8 +48,9 @@ while (($#)); do
 done
 ((${#languages[@]} == 2)) || { usage >&2; code=2 die "expected a source and a target language, found ${#languages[@]}"; }
 for number in seed stage threads; do
-  [[ ${!number} =~ ^[0-9]+$ ]] || code=2 die "--$number: '${!number}' is not a number"
+  [[ ${!number} =~ ^(0|[1-9][0-9]*)$ ]] || code=2 die "--$number: '${!number}' is not a number"
 done
+((stage <= 3)) || code=2 die "--stage $stage: the last one is 3"
 source=${languages[0]} target=${languages[1]} pair=${languages[0]}-${languages[1]}
 [[ $source != "$target" ]] || code=2 die "source and target are both $source"
 configs=(-c "$here/conf/transformer.yaml")

@@ -2,12 +2,14 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <malloc.h>
 #include <torch/version.h>
 
 #include <atomic>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "base/threads.h"
 #include "base/version.h"
@@ -18,7 +20,25 @@ namespace {
 
 std::atomic<Precision> chosen_precision{Precision::kFloat32};
 
-const bool version_line = (add_version_line("LibTorch", TORCH_VERSION), true);
+using Text = char* (*)();
+using Number = int (*)();
+
+// By name, since LibTorch brings its own BLAS or the system's, and that may be any.
+template <typename Function>
+Function blas_function(const char* name) {
+  return reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
+}
+
+std::string blas() {
+  const auto config = blas_function<Text>("openblas_get_config");
+  if (!config) return "not OpenBLAS";
+  const auto parallel = blas_function<Number>("openblas_get_parallel");
+  const int kind = parallel ? parallel() : -1;
+  const char* threads = kind == 0 ? "one thread" : kind == 1 ? "POSIX threads" : kind == 2 ? "OpenMP" : "threads unknown";
+  return fmt::format("{} ({})", trim(config()), threads);
+}
+
+const bool version_line = (add_version_line("LibTorch", TORCH_VERSION), add_version_line("BLAS", blas()), true);
 
 }  // namespace
 
@@ -29,6 +49,12 @@ void set_up_runtime(int threads) {
   mallopt(M_TOP_PAD, 64 << 20);
   set_threads(threads);
   at::set_num_threads(threads);
+  const auto parallel = blas_function<Number>("openblas_get_parallel");
+  if (threads > 1 && parallel && parallel() == 1) {
+    // Its own pool would spin against ours. Our products do not use it; LibTorch's operators may.
+    if (const auto limit = blas_function<void (*)(int)>("openblas_set_num_threads")) limit(1);
+    log::debug("OpenBLAS with its own threads was limited to one; the package libopenblas0-openmp shares ours");
+  }
   at::globalContext().setDeterministicAlgorithms(true, true);
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 2)
   at::globalContext().setDeterministicFillUninitializedMemory(false);

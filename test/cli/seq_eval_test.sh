@@ -117,9 +117,13 @@ fails 'bad JSON' 1 'badjson:2' "$bin" --pass-at-k 1 --input badjson
 printf '{"n":2,"c":3}\n' > toomany
 fails 'c above n' 1 'toomany:1' "$bin" --pass-at-k 1 --input toomany
 
-"$bin" --ref ref --hyp hyp > /dev/full 2> err && report 'a full device goes unnoticed'
+"$bin" --ref ref --hyp hyp > /dev/full 2> err
+[ $? = 1 ] || report "a full device: exit $?"
 grep -qF 'No space left' err || report "full device: $(cat err)"
-timeout 20 bash -c "yes 'a b c d' | head -50000 > long; '$bin' --metric bleu --sentence --ref long --hyp long | head -1 > out" || report 'closed pipe'
+yes 'a b c d' | head -50000 > long
+timeout 20 bash -c "'$bin' --metric bleu --sentence --ref long --hyp long 2> err | head -1 > out; exit \${PIPESTATUS[0]}"
+[ $? = 141 ] || report "closed pipe: exit $? instead of 141 (SIGPIPE)"
+[ -s err ] && report "closed pipe: $(cat err)"
 
 [ "$failures" = 0 ] && echo 'all seq-eval checks passed'
 exit $((failures > 0))
