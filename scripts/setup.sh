@@ -5,12 +5,13 @@ export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'
-Usage: scripts/setup.sh [--quickstart] [--check]
+Usage: scripts/setup.sh [--quickstart] [--bench] [--check]
 
 Installs the Debian packages that seqmill needs and that are missing, and makes the OpenMP build of OpenBLAS the
 system's BLAS. Does nothing, at once, when all is in place. Uses sudo when not run as root.
 
   --quickstart  also what scripts/quickstart.sh reads: libreoffice-l10n-de (German-English text)
+  --bench       also what scripts/bench.sh compares with: python3-torch
   --check       install nothing; print what is missing and exit 1 if anything is
   -h, --help    this text
 END
@@ -26,6 +27,7 @@ check=false
 for argument in "$@"; do
   case $argument in
     --quickstart) packages+=(libreoffice-l10n-de) ;;
+    --bench) packages+=(python3-torch python3-numpy) ;;
     --check) check=true ;;
     -h | --help) usage; exit 0 ;;
     *) echo "setup.sh: unknown option '$argument'" >&2; usage >&2; exit 2 ;;

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Every architecture learns a toy language; variants of the Transformer begin to learn it and decode.
+# usage: nmt_toy_test.sh DIRECTORY_OF_BINARIES
+set -u
+bin=$(cd "${1:?usage: nmt_toy_test.sh DIRECTORY_OF_BINARIES}" && pwd)
+train=$bin/nmt-train translate=$bin/nmt-translate evaluate=$bin/seq-eval
+for tool in "$train" "$translate" "$evaluate"; do
+  [[ -x $tool ]] || { echo "no $tool: skipped"; exit 77; }
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failures=0
+report() { echo "FAILED: $*"; failures=$((failures + 1)); }
+
+# The words of the source in reverse order, each with another ending. Our own generator: awk's differs between its versions.
+awk 'function draw(n) { x = (x * 16807) % 2147483647; return int(x / 2147483647 * n) }
+BEGIN {
+  x = 5; split("ba de fi go ku la me no pu ri sa to", w, " ")
+  for (n = 0; n < 2100; n++) {
+    s = ""; t = ""; words = 2 + draw(5)
+    for (i = 0; i < words; i++) { y = w[1 + draw(12)] w[1 + draw(12)]; s = s (i ? " " : "") y "en"; t = y "o" (i ? " " : "") t }
+    print s > "all.a"; print t > "all.b"
+  }
+}'
+for side in a b; do
+  head -n 2000 "all.$side" > "train.$side"
+  tail -n 100 "all.$side" > "test.$side"
+done
+
+cat > conf.yaml <<'END'
+train-src: train.a
+train-tgt: train.b
+valid-src: test.a
+valid-tgt: test.b
+vocab-size: 350
+batch-tokens: 600
+threads: 1
+label-smoothing: 0
+learning-rate: 0.003
+warmup: 100
+validate-every: 100
+END
+
+# small TYPE: sets `options` to a small size for whichever of these options the architecture has
+small() {
+  local pair
+  options=(--model.type "$1")
+  "$train" --model.type "$1" --dump-config | sed -n '/^model:$/,/^[^ ]/s/^  \([a-z-]*\):.*/\1/p' > keys
+  for pair in dim=64 ffn=128 hidden=64 heads=4 layers=1 encoder-layers=1 decoder-layers=1 dropout=0 attention-dropout=0 activation-dropout=0; do
+    if grep -qxF -- "${pair%%=*}" keys; then options+=("--model.${pair%%=*}" "${pair#*=}"); fi
+  done
+}
+
+# learn NAME UPDATES OPTION...: trains; the loss has to fall
+learn() {
+  local name=$1 updates=$2
+  shift 2
+  if ! "$train" -c conf.yaml --quiet --run "$name" --max-updates "$updates" "$@" 2> err; then
+    report "$name: training: $(cat err)"
+    return 1
+  fi
+  sed -En 's/.*"split":"valid","loss":([0-9.e+-]+).*/\1/p' "$name/metrics.jsonl" > losses
+  awk 'NR == 1 { first = $1 } { last = $1 } END { exit !(NR > 1 && last < 0.8 * first) }' losses ||
+    report "$name: the loss of validation does not fall: $(tr '\n' ' ' < losses)"
+}
+
+# decode NAME BEAM: translates the held-out sentences; sets `bleu`
+decode() {
+  local name=$1 beam=$2
+  bleu=0
+  if ! "$translate" --model "$name" --beam "$beam" --threads 1 --quiet < test.a > out 2> err; then
+    report "$name, beam $beam: $(cat err)"
+    return 1
+  fi
+  [[ $(wc -l < out) == 100 ]] || report "$name, beam $beam: $(wc -l < out) lines for 100"
+  bleu=$("$evaluate" --metric bleu --ref test.b --json < out | sed -E 's/.*"score":([0-9.]+).*/\1/')
+  echo "$name: beam $beam, BLEU $bleu"
+}
+
+"$train" --list-models > models || report "--list-models: exit $?"
+types=$(awk '{ print $1 }' models)
+[[ -n $types ]] || report '--list-models lists nothing'
+for type in $types; do
+  small "$type"
+  learn "$type" 1500 "${options[@]}" || continue
+  for beam in 1 5; do
+    decode "$type" "$beam" && { awk -v x="$bleu" 'BEGIN { exit !(x >= 80) }' || report "$type, beam $beam: BLEU $bleu, expected 80 or more"; }
+  done
+done
+
+small transformer
+while read -r name variant; do
+  # shellcheck disable=SC2086
+  learn "$name" 200 "${options[@]}" $variant || continue
+  decode "$name" 5
+done <<'END'
+post-norm --model.norm post
+learned-positions --model.positions learned
+rotary-positions --model.positions rotary
+untied --model.tie none
+all-tied --model.tie all
+END
+
+((failures == 0)) || { echo "$failures failures"; exit 1; }

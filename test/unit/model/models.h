@@ -1,0 +1,142 @@
+#pragma once
+// What the tests of model and train share: small random models, batches of random pairs, tiny vocabularies.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "data/batch.h"
+#include "model/load.h"
+#include "support/files.h"
+#include "tensor/runtime.h"
+#include "tensor/weights.h"
+#include "unit/tensor/tensors.h"
+
+namespace seqmill::model {
+
+using data::Tokens;
+using test::normals;
+
+inline const bool kRuntimeIsReady = (tensor::set_up_runtime(1), log::set_level(log::Level::kOff), true);
+
+constexpr int32_t kBos = 1, kEos = 2;
+constexpr int32_t kFirstToken = 4;  // the ids before it are unk, bos, eos, pad
+
+/// Options of a Transformer, without "model.".
+using Settings = std::map<std::string, std::string>;
+
+/// A Transformer of two layers a side, small enough for thousands of passes, with `more` changed.
+inline Settings small(const Settings& more = {}) {
+  Settings settings{{"dim", "16"}, {"ffn", "24"}, {"heads", "2"}, {"encoder-layers", "2"}, {"decoder-layers", "2"}};
+  for (const auto& [key, value] : more) settings[key] = value;
+  return settings;
+}
+
+/// Every combination of norm, positions and tied embeddings.
+inline std::vector<Settings> grid() {
+  std::vector<Settings> all;
+  for (const char* norm : {"pre", "post"}) {
+    for (const char* positions : {"sinusoidal", "learned", "rotary"}) {
+      for (const char* tie : {"none", "decoder", "all"}) {
+        const std::string activation = all.size() % 2 == 0 ? "relu" : "gelu";
+        all.push_back(small({{"norm", norm}, {"positions", positions}, {"tie", tie}, {"activation", activation}}));
+      }
+    }
+  }
+  return all;
+}
+
+inline std::string name_of(const Settings& settings) {
+  std::string name;
+  for (const auto& [key, value] : settings) name += key + " " + value + ", ";
+  return name;
+}
+
+inline std::unique_ptr<Seq2Seq> build(const Settings& settings, const VocabularySizes& sizes, uint64_t seed = 1) {
+  Options options;
+  std::string type = "transformer";
+  const std::unique_ptr<Seq2SeqConfig> config = declare_seq2seq(options, type);
+  for (const auto& [key, value] : settings) {
+    Option* option = options.find("model." + key);
+    if (!option) fail("the test sets model.{}, which does not exist", key);
+    if (const std::string wrong = option->set({value}); !wrong.empty()) fail("model.{}: {}", key, wrong);
+  }
+  return config->build(sizes, seed);
+}
+
+/// Moves every parameter away from its start, so that no bias is 0 and no norm is 1.
+inline void shake(Seq2Seq& model, uint64_t seed) {
+  for (const nn::Parameter& parameter : model.parameters().all()) {
+    parameter.value.detach().add_(normals(parameter.value.sizes(), ++seed * 1000) * 0.2);
+  }
+}
+
+inline std::unique_ptr<Seq2Seq> random_model(const Settings& settings, const VocabularySizes& sizes, uint64_t seed = 1) {
+  auto model = build(settings, sizes, seed);
+  shake(*model, seed);
+  return model;
+}
+
+/// The same model in double: LibTorch's general operators instead of our kernels.
+inline std::unique_ptr<Seq2Seq> general_twin(const Settings& settings, const VocabularySizes& sizes, uint64_t seed = 1) {
+  auto model = random_model(settings, sizes, seed);
+  model->parameters().to(at::kCPU, at::kDouble);
+  return model;
+}
+
+inline std::vector<Tokens> random_sequences(const std::vector<int64_t>& lengths, int64_t vocabulary, uint64_t seed) {
+  Rng rng(seed, "sequences");
+  std::vector<Tokens> sequences;
+  for (const int64_t length : lengths) {
+    Tokens& tokens = sequences.emplace_back();
+    for (int64_t i = 0; i < length; ++i) {
+      tokens.push_back(kFirstToken + static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocabulary - kFirstToken))));
+    }
+  }
+  return sequences;
+}
+
+inline data::Batch batch_of(const std::vector<Tokens>& sources, const std::vector<Tokens>& targets) {
+  return data::make_batch(sources, targets, kEos, kBos, kEos);
+}
+
+inline data::PackedTokens packed(const std::vector<Tokens>& sources) { return data::pack(sources, -1, kEos); }
+
+/// The letters a to h as pieces of their own when `size` is 13; more pieces are made of them.
+inline std::shared_ptr<const text::Vocabulary> letters(int64_t size = 13) {
+  static std::map<int64_t, std::shared_ptr<const text::Vocabulary>> known;
+  auto& vocabulary = known[size];
+  if (vocabulary) return vocabulary;
+  const test::TempDir dir;
+  Rng rng(7, "letters");
+  std::string text;
+  for (int line = 0; line < 100; ++line) {
+    for (int i = 0; i < 20; ++i) text += i % 5 == 4 ? ' ' : static_cast<char>('a' + rng.below(8));
+    text += "\n";
+  }
+  text::VocabularyTraining training;
+  training.size = size;
+  training.byte_fallback = false;
+  text::train_vocabulary({test::put(dir / "text", text)}, training, dir / "v");
+  return vocabulary = std::make_shared<const text::Vocabulary>(dir / "v");
+}
+
+inline Vocabularies shared_letters() { return {letters(), letters()}; }
+
+/// Lines of one to four words of the letters a to h.
+inline std::vector<std::string> random_lines(int count, uint64_t seed) {
+  Rng rng(seed, "lines");
+  std::vector<std::string> lines;
+  for (int line = 0; line < count; ++line) {
+    std::string& text = lines.emplace_back();
+    for (uint64_t words = 1 + rng.below(4); words > 0; --words) {
+      for (uint64_t n = 1 + rng.below(5); n > 0; --n) text += static_cast<char>('a' + rng.below(8));
+      if (words > 1) text += ' ';
+    }
+  }
+  return lines;
+}
+
+}  // namespace seqmill::model

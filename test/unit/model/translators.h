@@ -1,0 +1,59 @@
+#pragma once
+// A Translator of random models over letters, with searches of every kind.
+
+#include "model/translator.h"
+#include "models.h"
+
+namespace seqmill::model {
+
+/// A random model over the letters that never writes unk, bos or pad.
+inline std::unique_ptr<Seq2Seq> letter_model(uint64_t seed = 1, const Settings& more = {}) {
+  auto model = random_model(small(more), shared_letters().sizes(), seed);
+  at::Tensor bias = model->output_layer().bias.detach();
+  for (const int32_t never : {0, 1, 3}) bias[never] = -20;
+  return model;
+}
+
+inline search::SearchOptions beam_search(int64_t beam, int64_t n_best) {
+  search::SearchOptions options;
+  options.beam = beam;
+  options.n_best = n_best;
+  options.max_length = 14;
+  return options;
+}
+
+inline search::SearchOptions sampling(int64_t n_best) {
+  search::SearchOptions options = beam_search(5, n_best);
+  options.sample = true;
+  return options;
+}
+
+/// Greedy, beam, diverse beam, sampling.
+inline std::vector<search::SearchOptions> all_searches() {
+  std::vector<search::SearchOptions> all{beam_search(1, 1), beam_search(4, 3), beam_search(4, 4), sampling(2)};
+  all[2].diverse_groups = 2;
+  return all;
+}
+
+inline Translator translator_of(const std::vector<const Seq2Seq*>& models, const search::SearchOptions& search,
+                                int64_t batch_tokens = 2048, int threads = 1, uint64_t seed = 1) {
+  TranslatorOptions options;
+  options.batch_tokens = batch_tokens;
+  return Translator(models, shared_letters(), search, options, threads, seed);
+}
+
+using Translations = std::vector<std::vector<Translation>>;
+
+inline bool same(const Translation& a, const Translation& b) {
+  return a.text == b.text && a.logprob == b.logprob && a.score == b.score && a.length == b.length && a.finished == b.finished;
+}
+
+inline bool same(const std::vector<Translation>& a, const std::vector<Translation>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) { return same(x, y); });
+}
+
+inline bool same(const Translations& a, const Translations& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) { return same(x, y); });
+}
+
+}  // namespace seqmill::model
