@@ -35,12 +35,13 @@ std::string flag_text(const Option& option) {
   if (option.is_flag()) {
     return option.default_text() == "true" ? fmt::format("--no-{}", option.key()) : fmt::format("--{}", option.key());
   }
-  return fmt::format("--{} {}{}", option.key(), option.placeholder_text(), option.is_list() ? "..." : "");
+  return fmt::format("--{} {}", option.key(), option.placeholder_text());
 }
 
 std::string description(const Option& option) {
-  std::string text = option.help();
+  std::string text = option.is_flag() && option.default_text() == "true" ? "Turn off: " + option.help() : option.help();
   if (!option.choices().empty()) text += fmt::format(" [{}]", join(option.choices(), ", "));
+  if (option.is_list() && text.find("repeat") == std::string::npos) text += "; may be repeated";
   if (option.is_required()) {
     text += " (required)";
   } else if (!option.is_flag() && !option.default_text().empty()) {

@@ -56,7 +56,8 @@ std::vector<std::string> scan_config_files(const std::vector<std::string>& argum
   std::vector<std::string> files;
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& word = arguments[i];
-    if ((word == "-c" || word == "--config") && i + 1 < arguments.size()) {
+    if ((word == "-c" || word == "--config") && i + 1 == arguments.size()) fail_usage("{} needs a file", word);
+    if (word == "-c" || word == "--config") {
       files.push_back(arguments[++i]);
     } else if (starts_with(word, "--config=")) {
       files.push_back(word.substr(9));
@@ -89,7 +90,11 @@ std::map<std::string, std::string> scan_previews(const std::vector<std::string>&
 void apply_config(const ConfigEntries& entries, Options& options) {
   for (const io::ConfigEntry& entry : entries) {
     Option* option = options.find(entry.key);
-    if (!option || entry.key == "config") {
+    if (entry.key == "config") {
+      fail_usage("{}:{}: a configuration file names no further ones; give several -c FILE, or `-c FILE` after another", entry.file,
+                 entry.line);
+    }
+    if (!option) {
       std::vector<std::string> keys;
       for (const auto& known : options.all()) keys.push_back(known->key());
       const std::string guess = nearest(entry.key, keys);
@@ -162,7 +167,9 @@ void apply_flags(const ParsedFlags& parsed, Options& options) {
 void check_required(const Options& options) {
   std::vector<std::string> missing;
   for (const auto& option : options.all()) {
-    if (option->is_required() && !option->is_given()) missing.push_back("--" + option->key());
+    const std::vector<std::string> values = option->values();
+    const bool empty = values.empty() || (values.size() == 1 && values[0].empty());
+    if (option->is_required() && (!option->is_given() || empty)) missing.push_back("--" + option->key());
   }
   if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
 }

@@ -187,7 +187,7 @@ ParallelCorpus::ParallelCorpus(const std::string& source, const std::string& tar
     Builder(source_vocabulary, target_vocabulary, limits, cache).build(source, target, fingerprint);
     if (!open(cache, fingerprint)) fail("{} cannot be read back", cache);
   }
-  if (counts_.lines == 0) fail("{} is empty: there is nothing to train on", source);
+  if (counts_.lines == 0) fail("{} is empty: it holds no pair of sentences", source);
   if (counts_.kept == 0) {
     fail("no pair of {} is left: {} empty, {} with more than {} tokens, {} past the length ratio", source, counts_.empty,
          counts_.too_long, limits.max_length, counts_.ratio);

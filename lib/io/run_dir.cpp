@@ -258,6 +258,7 @@ void RunDir::remove_checkpoint(const std::string& name) {
 }
 
 std::vector<std::string> newest_checkpoints(const std::string& run, int64_t count) {
+  if (!is_directory(run + "/ckpt")) fail("{} is no run with checkpoints (no ckpt/ in it): there is nothing to average", run);
   const std::vector<std::string> names = complete_checkpoints(run + "/ckpt");
   const auto found = static_cast<int64_t>(names.size());
   if (found < count) {

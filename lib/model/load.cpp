@@ -60,7 +60,7 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
     for (auto& [name, value] : tensor::average_weights(io::newest_checkpoints(path, average))) mean.emplace(name, value);
     for (auto& [name, target] : targets) {
       const auto found = mean.find(name);
-      if (found == mean.end()) fail("the newest checkpoints of {} have no {}: they are of another model", path, name);
+      if (found == mean.end() || found->second.sizes() != target.sizes()) fail("the newest checkpoints of {} have no {} of that shape: they are of another model", path, name);
       target.copy_(found->second);
     }
   }

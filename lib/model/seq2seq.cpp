@@ -1,5 +1,7 @@
 #include "model/seq2seq.h"
 
+#include <algorithm>
+
 namespace seqmill::model {
 
 loss::TokenLoss Seq2Seq::loss(const data::Batch& batch, double label_smoothing, tensor::DropoutStream* stream) const {
@@ -17,8 +19,11 @@ at::Tensor Seq2Seq::target_logprobs(const data::Batch& batch) const {
 std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type) {
   options.group("Model");
   const auto& registry = Registry<Seq2SeqType>::instance();
-  options.add("model.type", type, "Architecture; the options below are those of the type chosen").one_of(registry.names());
-  auto config = registry.get(options.preview("model.type", type)).config();
+  const std::vector<std::string> known = registry.names();
+  options.add("model.type", type, "Architecture; the options below are those of the type chosen").one_of(known);
+  // An unknown type is reported when the option is set, which knows file and line.
+  const std::string chosen = options.preview("model.type", type);
+  auto config = registry.get(std::find(known.begin(), known.end(), chosen) != known.end() ? chosen : type).config();
   config->declare(options);
   return config;
 }

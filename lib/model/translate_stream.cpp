@@ -70,9 +70,9 @@ class Stream {
       const bool full = static_cast<int64_t>(lines_.size()) >= options_.window;
       if (full || (options_.stream && reader_.would_block())) answer();
     }
-    answer();
     if (targets_) targets_->expect_end();
     if (prefixes_) prefixes_->expect_end();
+    answer();
     output_.close();
     report(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   }

@@ -105,6 +105,16 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   if (error) std::rethrow_exception(error);
 }
 
+data::Tokens Translator::encode_target(const std::string& text, const char* what, size_t line) const {
+  data::Tokens tokens = vocabularies_.target->encode(text);
+  for (const Seq2Seq* model : models_) {
+    if (static_cast<int64_t>(tokens.size()) >= model->max_positions()) {
+      fail("line {}: the {} has {} tokens, the model has positions for {}", line + 1, what, tokens.size(), model->max_positions() - 1);
+    }
+  }
+  return tokens;
+}
+
 std::vector<std::vector<Translation>> Translator::translate(const std::vector<std::string>& lines,
                                                             const std::vector<std::string>& prefixes, int64_t first_line) {
   std::vector<data::Tokens> sources;
@@ -118,7 +128,7 @@ std::vector<std::vector<Translation>> Translator::translate(const std::vector<st
       members.push_back(sources[i]);
       search::SentenceInput input;
       input.source_length = static_cast<int64_t>(sources[i].size());
-      if (!prefixes.empty()) input.prefix = vocabularies_.target->encode(prefixes[i]);
+      if (!prefixes.empty()) input.prefix = encode_target(prefixes[i], "prefix", static_cast<size_t>(first_line) + i);
       input.line = static_cast<uint64_t>(first_line) + i;
       inputs.push_back(std::move(input));
     }
@@ -147,7 +157,10 @@ std::vector<std::vector<Translation>> Translator::translate(const std::vector<st
 std::vector<Translation> Translator::score(const std::vector<std::string>& lines, const std::vector<std::string>& targets) {
   std::vector<data::Tokens> sources, outputs;
   for (const std::string& line : lines) sources.push_back(encode_source(line));
-  for (const std::string& target : targets) outputs.push_back(vocabularies_.target->encode(target));
+  for (const std::string& target : targets) {
+    outputs.push_back(encode_target(target, "target", static_cast<size_t>(counts_.lines) - lines.size() + outputs.size()));
+    counts_.target_tokens += static_cast<int64_t>(outputs.back().size());
+  }
   std::vector<Translation> results(lines.size());
   for_each_batch(plan(sources, true), [&](const std::vector<size_t>& chosen) {
     std::vector<data::Tokens> batch_sources, batch_targets;

@@ -49,6 +49,8 @@ class Translator {
   std::vector<std::vector<size_t>> plan(const std::vector<data::Tokens>& sources, bool with_empty) const;
   data::PackedTokens pack_sources(const std::vector<data::Tokens>& sources) const;
   data::Tokens encode_source(const std::string& line);
+  /// Throws Error naming the line (counted from 0) when the model has no positions for so long a text.
+  data::Tokens encode_target(const std::string& text, const char* what, size_t line) const;
   void for_each_batch(const std::vector<std::vector<size_t>>& batches,
                       const std::function<void(const std::vector<size_t>&)>& work) const;
 

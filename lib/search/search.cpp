@@ -107,9 +107,9 @@ void SearchOptions::declare(Options& options) {
 }
 
 void SearchOptions::check() const {
+  check_sampling(*this);
   check_beam(*this);
   check_lengths(*this);
-  check_sampling(*this);
 }
 
 void fail_not_finite(const SentenceInput& input, int64_t step) {

@@ -37,6 +37,10 @@ std::string shape_text(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::
 
 /// "" when the record fits the target, else why not.
 std::string misfit(const io::TensorRecord& record, const at::Tensor& target) {
+  const at::ScalarType type = to_scalar(record.dtype);
+  if (at::isFloatingType(type) != at::isFloatingType(target.scalar_type())) {
+    return fmt::format("type {} where {} is needed", io::name_of(record.dtype), at::toString(target.scalar_type()));
+  }
   if (target.sizes() == at::IntArrayRef(record.shape)) return "";
   return fmt::format("shape {} where {} is needed", shape_text(record.shape), shape_text(target.sizes()));
 }

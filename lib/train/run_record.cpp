@@ -20,9 +20,9 @@ std::map<std::string, std::string> by_key(const std::vector<io::ConfigEntry>& en
   return values;
 }
 
-/// Whether a checkpoint would mean something else under another value. Dropout may change in the course of a run.
+/// Whether a checkpoint would mean something else under another value. Dropout may change in the course of a run. Vocabularies are compared
+/// by what they hold, not here.
 bool defines_model(const std::string& key) {
-  if (starts_with(key, "vocab-")) return key != "vocab-src" && key != "vocab-tgt";  // their contents are compared, not their names
   return starts_with(key, "model.") && !ends_with(key, "dropout");
 }
 

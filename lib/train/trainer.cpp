@@ -51,8 +51,12 @@ class Trainer {
       const bool epoch_ends = task_.epoch() != epoch;
       log_if_due();
       // While updates are being skipped the last checkpoint is better than what we have now.
-      if (skipped_in_a_row_ > 0) continue;
-      if (validation_due(epoch_ends)) {
+      validation_owed_ = validation_owed_ || validation_due(epoch_ends);
+      if (skipped_in_a_row_ > 0) {
+        stop_if_asked();
+        continue;
+      }
+      if (validation_owed_) {
         validate();
       } else if (options_.save_every > 0 && progress_.update % options_.save_every == 0) {
         save();
@@ -171,13 +175,15 @@ class Trainer {
     io::Json event = new_event("valid");
     std::string text;
     double score = 0;
-    bool finite = true;
+    bool finite = true, known = false;
     for (const auto& [name, value] : scores) {
       event.set(name, value);
       text += fmt::format("{}{} {:.4g}", text.empty() ? "" : ", ", name, value);
       if (name == options_.stop_on) score = name == "loss" ? -value : value;
+      known = known || name == options_.stop_on;
       finite = finite && std::isfinite(value);
     }
+    if (!known) fail("--stop-on {}: a validation gives no such score", options_.stop_on);
     event.set("seconds", now() - begin);
     write_event(event);
     const bool gain = finite && (progress_.best.empty() || score > progress_.best.front().score);
@@ -190,6 +196,7 @@ class Trainer {
       progress_.best.resize(static_cast<size_t>(std::max<int64_t>(1, options_.keep_best)));
     }
     progress_.validated = progress_.update;
+    validation_owed_ = false;
     save();
   }
 
@@ -201,8 +208,8 @@ class Trainer {
 
   std::string advice() const {
     const std::string last = run_.linked("last");
-    return fmt::format("the last good checkpoint is {}. A lower --learning-rate, a longer --warmup or a smaller --clip may help",
-                       last.empty() ? "none" : last);
+    return fmt::format("{}. A lower --learning-rate, a longer --warmup or a smaller --clip may help",
+                       last.empty() ? "there is no checkpoint yet" : "the last good checkpoint is " + last);
   }
 
   static std::string checkpoint_name(int64_t update) { return fmt::format("step-{:08}", update); }
@@ -300,9 +307,10 @@ class Trainer {
   void stop_if_asked() {
     const int signal = stop_signal();
     if (signal == 0) return;
-    if (saved_update_ != progress_.update) save();
-    throw Error(fmt::format("stopped by signal {} after update {}; {} is saved, the same command goes on from there", signal,
-                            progress_.update, run_.linked("last")),
+    if (saved_update_ != progress_.update && skipped_in_a_row_ == 0) save();
+    const std::string last = run_.linked("last");
+    throw Error(fmt::format("stopped by signal {} after update {}; the same command goes on from {}", signal, progress_.update,
+                            last.empty() ? "the start" : last),
                 kExitSignalBase + signal);
   }
 
@@ -397,6 +405,7 @@ class Trainer {
   Window window_;
   int64_t saved_update_ = -1;
   int64_t skipped_in_a_row_ = 0;
+  bool validation_owed_ = false;  ///< one was due while updates were skipped
   double started_ = 0, shown_ = 0;
 };
 

@@ -10,13 +10,15 @@
 namespace seqmill::train {
 namespace {
 
-void copy(const std::string& from, const std::string& to) {
-  const text::Vocabulary checked(from);
-  io::write_file(to, io::read_file(from));
+/// The bytes of a vocabulary that can be loaded; a file may be one of the run's own, which is about to be replaced.
+std::string checked(const std::string& path) {
+  const text::Vocabulary vocabulary(path);
+  return io::read_file(path);
 }
 
 void expect_same(const std::string& given, const std::string& kept) {
-  if (given.empty() || io::read_file(given) == io::read_file(kept)) return;
+  if (given.empty()) return;
+  if (std::filesystem::exists(kept) && io::read_file(given) == io::read_file(kept)) return;
   fail_usage("{} is another vocabulary than {}, which the checkpoints of this run were trained with", given, kept);
 }
 
@@ -30,7 +32,7 @@ void VocabularyOptions::declare(Options& options) {
   options.add("vocab-size", size, "Train a vocabulary of this size on the training text").range(0);
   options.add("vocab-type", type, "Kind of vocabulary to train").one_of({"bpe", "unigram"});
   options.add("vocab-separate", separate, "Train one vocabulary per side instead of a joint one");
-  options.add("vocab-coverage", character_coverage, "Share of characters that get a piece of their own").range(0.5, 1);
+  options.add("vocab-coverage", character_coverage, "Share of characters that get a piece of their own").range(0.98, 1);
   options.add("vocab-byte-fallback", byte_fallback, "Spell other characters in bytes instead of the unknown piece");
 }
 
@@ -42,19 +44,28 @@ model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const
   if (options.source.empty() != options.target.empty()) fail_usage("--vocab-src and --vocab-tgt go together");
   if (!options.joint.empty() && !options.source.empty()) fail_usage("give --vocab, or --vocab-src and --vocab-tgt, not both");
   if (!run.linked("last").empty()) {
+    if (options.separate && options.size > 0 && std::filesystem::exists(both)) {
+      fail_usage("--vocab-separate: this run was begun with one vocabulary for both sides");
+    }
     expect_same(options.joint, both);
     expect_same(options.source, source);
     expect_same(options.target, target);
-    return model::load_vocabularies(run.path());
+    model::Vocabularies kept = model::load_vocabularies(run.path());
+    if (options.size > 0 && kept.target->size() != options.size) {
+      fail_usage("--vocab-size {}: this run was begun with a vocabulary of {} pieces; give another --run to begin anew", options.size,
+                 kept.target->size());
+    }
+    return kept;
   }
+  if (!given && options.size == 0) fail_usage("give --vocab FILE, --vocab-src and --vocab-tgt, or --vocab-size N");
+  if (options.separate && options.size > 0 && train_target.empty()) fail_usage("--vocab-separate needs two files, not a TSV");
+  std::vector<std::pair<std::string, std::string>> copies;  // name in the run, bytes
+  if (!options.joint.empty()) copies.emplace_back(both, checked(options.joint));
+  if (!options.source.empty()) copies = {{source, checked(options.source)}, {target, checked(options.target)}};
   // What a session left that never came to a checkpoint may be of other options.
   for (const std::string& file : {both, source, target}) std::filesystem::remove(file);
-  if (!given && options.size == 0) fail_usage("give --vocab FILE, --vocab-src and --vocab-tgt, or --vocab-size N");
-  if (!options.joint.empty()) {
-    copy(options.joint, both);
-  } else if (given) {
-    copy(options.source, source);
-    copy(options.target, target);
+  if (given) {
+    for (const auto& [file, bytes] : copies) io::write_file(file, bytes);
   } else {
     text::VocabularyTraining training;
     training.size = options.size;
@@ -64,7 +75,6 @@ model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const
     training.threads = threads;
     log::info("training a {} vocabulary of {} pieces", options.type, options.size);
     if (options.separate) {
-      if (train_target.empty()) fail_usage("--vocab-separate needs two files, not a TSV");
       text::train_vocabulary({train_source}, training, source);
       text::train_vocabulary({train_target}, training, target);
     } else if (train_target.empty()) {

@@ -254,7 +254,7 @@ printf 'model:\n  type: transformr\n' > model.yaml
 stops 'duplicate key' 2 'duplicate.yaml:2' -c duplicate.yaml
 stops 'unknown key' 2 "unknown.yaml:3: unknown key 'model.dimm'; did you mean 'model.dim'?" -c unknown.yaml
 stops 'wrong model type in a file' 2 "did you mean 'transformer'" -c model.yaml
-stops 'wrong model type' 2 "unknown model type 'transformr'; did you mean 'transformer'?" -c conf.yaml --model.type transformr
+stops 'wrong model type' 2 "'transformr' is not one of transformer; did you mean 'transformer'?" -c conf.yaml --model.type transformr
 stops 'unknown flag' 2 "did you mean '--max-updates'?" --max-update 3
 stops 'nothing given' 2 'missing --run, --train-src, --valid-src'
 fails 'no vocabulary asked for' 2 '--vocab-size' --vocab-size 0

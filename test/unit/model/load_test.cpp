@@ -178,7 +178,8 @@ TEST_CASE("a wrong configuration is reported with file and line", "[load]") {
   CHECK(config_failure("model:\n  type: transformer\n  norm: prae\n").says("config.yaml:3: model.norm: 'prae' is not one of"));
   CHECK(config_failure("model:\n  type: transformer\n  dim: [16, 8]\n").says("config.yaml:3: model.dim: takes one value"));
   const Failure type = config_failure("model:\n  type: transfomer\n");
-  CHECK(type.exit_code == kExitUsage);
+  CHECK(type.exit_code == kExitFailure);
+  CHECK(type.says("config.yaml:2: model.type: 'transfomer' is not one of"));
   CHECK(type.says("did you mean 'transformer'?"));
   CHECK(config_failure("seed: 1\n").says("does not say model.type"));
   CHECK(config_failure("model:\n  type: transformer\n  dim: 15\n  heads: 3\n").exit_code == kExitUsage);

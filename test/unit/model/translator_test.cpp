@@ -156,16 +156,21 @@ TEST_CASE("scores are those of the model, whatever the batches and threads", "[t
   const std::vector<std::string> lines = some_lines();
   std::vector<std::string> targets = random_lines(static_cast<int>(lines.size()), 9);
   targets[3] = "";
-  const std::vector<Translation> expected = translator_of({model.get()}, {}, 100000).score(lines, targets);
+  Translator translator = translator_of({model.get()}, {}, 100000);
+  const std::vector<Translation> expected = translator.score(lines, targets);
   REQUIRE(expected.size() == lines.size());
+  int64_t target_tokens = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
     CAPTURE(i);
     CHECK(expected[i].logprob == Approx(logprob_by_hand(*model, lines[i], targets[i])).margin(1e-4));
     CHECK(expected[i].text == targets[i]);
     const auto length = static_cast<int64_t>(letters()->encode(targets[i]).size());
+    target_tokens += length;
     CHECK(expected[i].length == length);
     CHECK(expected[i].score == Approx(expected[i].logprob / static_cast<double>(length + 1)));
   }
+  CHECK(translator.counts().lines == static_cast<int64_t>(lines.size()));
+  CHECK(translator.counts().target_tokens == target_tokens);
   for (const int64_t batch_tokens : {1, 64, 100000}) {
     for (const int threads : {1, 2, 3}) {
       CAPTURE(batch_tokens, threads);

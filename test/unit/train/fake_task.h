@@ -2,6 +2,7 @@
 // A task whose every number is known: rows x, one batch after another, with the loss |a + b - x|^2 / 2 of each row.
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <stdexcept>
 
@@ -36,6 +37,7 @@ class FakeTask final : public Task {
   nn::Parameters& parameters() override { return parameters_; }
 
   StepLoss next(tensor::DropoutStream& dropout) override {
+    if (before_next) before_next();
     const int64_t number = epoch_ * static_cast<int64_t>(sizes.size()) + batch_;
     values.push_back(flat());
     keys.push_back(dropout.next(0.5).key);
@@ -82,6 +84,7 @@ class FakeTask final : public Task {
   std::vector<int64_t> sizes;
   at::Tensor data, a, b;
   bool noisy = false;                      ///< the targets move with the dropout stream
+  std::function<void()> before_next;
   std::map<int64_t, Trouble> troubles;     ///< by the number of the micro-batch, from 0
   int64_t killed_in_validation = -1;
   std::vector<double> losses, bleus;       ///< given scores of the validations

@@ -258,28 +258,23 @@ TEST_CASE("a damaged state is an error that names the file", "[resume]") {
 }
 
 TEST_CASE("a stop signal saves and ends with 128 and its number", "[resume]") {
-  const TempDir dir;
-  const int status = in_child([&] {
-    FakeTask task;
-    TrainerOptions options = plain_options(100);
-    options.validate_every = 1000;
-    struct Stopper final : Task {
-      explicit Stopper(FakeTask& inner) : inner(inner) {}
-      nn::Parameters& parameters() override { return inner.parameters(); }
-      StepLoss next(tensor::DropoutStream& dropout) override {
-        if (inner.values.size() == 4) std::raise(SIGTERM);
-        return inner.next(dropout);
-      }
-      int64_t epoch() const override { return inner.epoch(); }
-      double epoch_progress() const override { return inner.epoch_progress(); }
-      Scores validate() override { return inner.validate(); }
-      io::Json cursor() const override { return inner.cursor(); }
-      void set_cursor(const io::Json& json) override { inner.set_cursor(json); }
-      FakeTask& inner;
-    } stopper(task);
-    return failure_of([&] { train_in(dir / "run", stopper, options); }).exit_code;
-  });
-  REQUIRE(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == kExitSignalBase + SIGTERM);
-  CHECK(progress_of(dir / "run/ckpt/last").update == 5);
+  // Asked for in the fifth update; in the second case updates are being skipped since the fourth.
+  for (const bool skipping : {false, true}) {
+    CAPTURE(skipping);
+    const TempDir dir;
+    const int status = in_child([&] {
+      FakeTask task;
+      TrainerOptions options = plain_options(100);
+      options.save_every = 2;
+      options.validate_every = 1000;
+      for (int64_t number = 3; skipping && number < 9; ++number) task.troubles[number] = Trouble::kNanLoss;
+      task.before_next = [&] {
+        if (task.values.size() == 4) std::raise(SIGTERM);
+      };
+      return failure_of([&] { train_in(dir / "run", task, options); }).exit_code;
+    });
+    REQUIRE(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == kExitSignalBase + SIGTERM);
+    CHECK(progress_of(dir / "run/ckpt/last").update == (skipping ? 2 : 5));
+  }
 }

@@ -149,7 +149,8 @@ TEST_CASE("a run with checkpoints keeps its vocabulary", "[vocabularies]") {
   place.prepare(sized(24));
   const std::string before = get(place.run.file("vocab.spm"));
   place.run.save_checkpoint(1, [](const std::string& directory) { put(directory + "/model.safetensors", "x"); });
-  CHECK(place.prepare(sized(30)).source->size() == 24);
+  CHECK(place.failure(sized(30)).says("--vocab-size 30: this run was begun with a vocabulary of 24 pieces"));
+  CHECK(place.prepare(sized(24)).source->size() == 24);
   CHECK(place.prepare({}).source->size() == 24);
   VocabularyOptions given;
   given.joint = put(place.dir / "copy.spm", before);
@@ -172,4 +173,19 @@ TEST_CASE("what a run without checkpoints left is made anew", "[vocabularies]") 
   put(place.run.file("vocab.src.spm"), "half");
   CHECK(place.prepare(separate).source->size() == 20);
   CHECK_FALSE(place.has("vocab.spm"));
+}
+
+TEST_CASE("the run's own vocabulary may be given, and a damaged one loses nothing", "[vocabularies]") {
+  Place place;
+  place.prepare(sized(24));
+  const std::string file = place.run.file("vocab.spm"), before = get(file);
+  VocabularyOptions given;
+  given.joint = file;
+  CHECK(place.prepare(given).source->size() == 24);
+  CHECK((get(file) == before));
+  CHECK(place.failure({}).exit_code == kExitUsage);
+  CHECK((get(file) == before));
+  given.joint = put(place.dir / "damaged.spm", "no vocabulary");
+  CHECK(place.failure(given).says("damaged.spm"));
+  CHECK((get(file) == before));
 }
