@@ -121,7 +121,7 @@ if ((stage <= 2)); then
   begin_stage 2 "translate the test set with $model"
   [[ -e $run/config.yaml ]] || die "no trained model in $run: begin with --stage 1"
   before=$(date +%s.%N)
-  gzip -dc "$test.$source.gz" | "$bin/nmt-translate" --model "$model" --beam 5 --threads "$threads" >"$run/test.$target"
+  gzip -dc "$test.$source.gz" | "$bin/nmt-translate" --model "$model" --beam 5 --length-penalty-alpha 1.8 --threads "$threads" >"$run/test.$target"
   awk -v a="$before" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f\n", b - a }' >"$run/translate.seconds"
 fi
 
