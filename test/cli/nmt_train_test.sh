@@ -2,6 +2,8 @@
 # The real nmt-train: what a run leaves behind, vocabularies, options of model and training, resuming, bad input, messages.
 # usage: nmt_train_test.sh DIRECTORY_OF_BINARIES
 set -u
+# shellcheck source=test/support/toy_language.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/toy_language.sh"
 bin=$(cd "${1:?usage: nmt_train_test.sh DIRECTORY_OF_BINARIES}" && pwd)
 train=$bin/nmt-train translate=$bin/nmt-translate
 [[ -x $train && -x $translate ]] || { echo "no $train or $translate: skipped"; exit 77; }
@@ -56,16 +58,7 @@ translates() {
   [[ $(wc -l < out) == 20 ]]
 }
 
-# A toy language: the words of the source in reverse order, each with another ending.
-awk 'function draw(n) { x = (x * 16807) % 2147483647; return int(x / 2147483647 * n) }
-BEGIN {
-  x = 5; split("ba de fi go ku la me no pu ri sa to", w, " ")
-  for (n = 0; n < 300; n++) {
-    s = ""; t = ""; words = 2 + draw(6)
-    for (i = 0; i < words; i++) { y = w[1 + draw(12)] w[1 + draw(12)]; s = s (i ? " " : "") y "en"; t = y "o" (i ? " " : "") t }
-    print s > "train.a"; print t > "train.b"
-  }
-}'
+toy_language 300 2 7 train.a train.b
 for side in a b; do
   head -n 20 "train.$side" > "valid.$side"
   gzip -c "train.$side" > "train.$side.gz"

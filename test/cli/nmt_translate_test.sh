@@ -2,6 +2,8 @@
 # The real nmt-translate: searches, scoring, records, streams, bad models and bad input, messages.
 # usage: nmt_translate_test.sh DIRECTORY_OF_BINARIES
 set -u
+# shellcheck source=test/support/toy_language.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/toy_language.sh"
 bin=$(cd "${1:?usage: nmt_translate_test.sh DIRECTORY_OF_BINARIES}" && pwd)
 train=$bin/nmt-train translate=$bin/nmt-translate
 [[ -x $train && -x $translate ]] || { echo "no $train or $translate: skipped"; exit 77; }
@@ -39,16 +41,7 @@ fails() {
   grep 'error: ' err | grep -qF -- "$text" || report "$name: no '$text' in: $(tail -n 3 err)"
 }
 
-# A toy language: the words of the source in reverse order, each with another ending.
-awk 'function draw(n) { x = (x * 16807) % 2147483647; return int(x / 2147483647 * n) }
-BEGIN {
-  x = 5; split("ba de fi go ku la me no pu ri sa to", w, " ")
-  for (n = 0; n < 600; n++) {
-    s = ""; t = ""; words = 1 + draw(4)
-    for (i = 0; i < words; i++) { y = w[1 + draw(12)] w[1 + draw(12)]; s = s (i ? " " : "") y "en"; t = y "o" (i ? " " : "") t }
-    print s > "train.a"; print t > "train.b"
-  }
-}'
+toy_language 600 1 4 train.a train.b
 for side in a b; do head -n 30 "train.$side" > "test.$side"; done
 cat > conf.yaml <<'END'
 train-src: train.a

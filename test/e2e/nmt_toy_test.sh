@@ -2,6 +2,8 @@
 # Every architecture learns a toy language; variants of the Transformer begin to learn it and decode.
 # usage: nmt_toy_test.sh DIRECTORY_OF_BINARIES
 set -u
+# shellcheck source=test/support/toy_language.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/toy_language.sh"
 bin=$(cd "${1:?usage: nmt_toy_test.sh DIRECTORY_OF_BINARIES}" && pwd)
 train=$bin/nmt-train translate=$bin/nmt-translate evaluate=$bin/seq-eval
 for tool in "$train" "$translate" "$evaluate"; do
@@ -13,16 +15,7 @@ cd "$work" || exit 1
 failures=0
 report() { echo "FAILED: $*"; failures=$((failures + 1)); }
 
-# The words of the source in reverse order, each with another ending. Our own generator: awk's differs between its versions.
-awk 'function draw(n) { x = (x * 16807) % 2147483647; return int(x / 2147483647 * n) }
-BEGIN {
-  x = 5; split("ba de fi go ku la me no pu ri sa to", w, " ")
-  for (n = 0; n < 2100; n++) {
-    s = ""; t = ""; words = 2 + draw(5)
-    for (i = 0; i < words; i++) { y = w[1 + draw(12)] w[1 + draw(12)]; s = s (i ? " " : "") y "en"; t = y "o" (i ? " " : "") t }
-    print s > "all.a"; print t > "all.b"
-  }
-}'
+toy_language 2100 2 6 all.a all.b
 for side in a b; do
   head -n 2000 "all.$side" > "train.$side"
   tail -n 100 "all.$side" > "test.$side"

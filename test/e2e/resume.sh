@@ -2,6 +2,8 @@
 # A run that is killed and resumed ends with the same bits as one that is left alone; what stops a run leaves it usable.
 # usage: resume.sh DIRECTORY_OF_BINARIES [KILLS] [SEED]
 set -euo pipefail
+# shellcheck source=test/support/toy_language.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/toy_language.sh"
 bin=$(cd "${1:?usage: resume.sh DIRECTORY_OF_BINARIES [KILLS] [SEED]}" && pwd)
 kills_wanted=${2:-20}
 RANDOM=${3:-17}
@@ -21,15 +23,7 @@ failures=0
 report() { echo "FAILED: $*"; failures=$((failures + 1)); }
 passed() { echo "ok: $*"; }
 
-# A toy language: the words of the source in reverse order, each with another ending.
-awk 'BEGIN {
-  srand(5); split("ba de fi go ku la me no pu ri sa to", w, " ")
-  for (n = 0; n < 300; n++) {
-    s = ""; t = ""; words = 2 + int(rand() * 6)
-    for (i = 0; i < words; i++) { x = w[1 + int(rand() * 12)] w[1 + int(rand() * 12)]; s = s (i ? " " : "") x "en"; t = x "o" (i ? " " : "") t }
-    print s > "train.a"; print t > "train.b"
-  }
-}'
+toy_language 300 2 7 train.a train.b
 head -n 20 train.a >valid.a
 head -n 20 train.b >valid.b
 
