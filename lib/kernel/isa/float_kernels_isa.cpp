@@ -79,8 +79,16 @@ inline float dot(const float* a, const float* b, int64_t count) {
   return sum_of(count, [a, b](int64_t i) { return a[i] * b[i]; });
 }
 
-// Extensions of both compilers, for the one loop that must not be left to their vectorisers.
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+// Extensions of both compilers, for the one loop that must not be left to their vectorisers. As wide as a register: g++ 12 takes wider ones
+// apart with moves that need an alignment which memory of others does not have.
+#if defined(__AVX512F__)
+constexpr int64_t kVectorLanes = 16;
+#elif defined(__AVX__)
+constexpr int64_t kVectorLanes = 8;
+#else
+constexpr int64_t kVectorLanes = 4;
+#endif
+using Vector = float __attribute__((vector_size(kVectorLanes * sizeof(float))));
 
 int64_t padded(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
@@ -94,23 +102,22 @@ template <int kRows, int kVectors>
 inline void product_block(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t terms) {
   Vector sums[kRows][kVectors] = {};
   for (int64_t t = 0; t < terms; ++t) {
-    const auto* row = reinterpret_cast<const Vector*>(x + t * x_stride);
+    Vector row[kVectors];
+    std::memcpy(row, x + t * x_stride, sizeof row);
     for (int r = 0; r < kRows; ++r) {
       const float factor = a.data[r * a.row + t * a.term];
       for (int v = 0; v < kVectors; ++v) sums[r][v] += factor * row[v];
     }
   }
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) reinterpret_cast<Vector*>(out + r * out_stride)[v] = sums[r][v];
-  }
+  for (int r = 0; r < kRows; ++r) std::memcpy(out + r * out_stride, sums[r], sizeof sums[r]);
 }
 
 template <int kRows>
 inline void product_rows(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t columns,
                          int64_t terms) {
   int64_t c = 0;
-  for (; c + 2 * kLanes <= columns; c += 2 * kLanes) product_block<kRows, 2>(a, x + c, x_stride, out + c, out_stride, terms);
-  for (; c + kLanes <= columns; c += kLanes) product_block<kRows, 1>(a, x + c, x_stride, out + c, out_stride, terms);
+  for (; c + 2 * kVectorLanes <= columns; c += 2 * kVectorLanes) product_block<kRows, 2>(a, x + c, x_stride, out + c, out_stride, terms);
+  for (; c + kVectorLanes <= columns; c += kVectorLanes) product_block<kRows, 1>(a, x + c, x_stride, out + c, out_stride, terms);
   for (; c < columns; ++c) {
     for (int r = 0; r < kRows; ++r) {
       float sum = 0;
