@@ -2,62 +2,20 @@
 # The real nmt-translate: searches, scoring, records, streams, bad models and bad input, messages.
 # usage: nmt_translate_test.sh DIRECTORY_OF_BINARIES
 set -u
-# shellcheck source=test/support/toy_language.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../support/toy_language.sh"
-bin=$(cd "${1:?usage: nmt_translate_test.sh DIRECTORY_OF_BINARIES}" && pwd)
+# shellcheck source=test/support/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
+need nmt-train nmt-translate
 train=$bin/nmt-train translate=$bin/nmt-translate
-[[ -x $train && -x $translate ]] || { echo "no $train or $translate: skipped"; exit 77; }
-work=$(mktemp -d)
-child=""
-# shellcheck disable=SC2317  # called by the trap
-clean_up() {
-  if [[ -n $child ]]; then kill "$child" 2> /dev/null; fi
-  rm -rf "$work"
-}
-trap clean_up EXIT
-cd "$work" || exit 1
-failures=0
-
-report() { echo "FAILED: $1"; failures=$((failures + 1)); }
-
-# gives NAME TEXT OPTION... < INPUT: succeeds and prints TEXT, where one is given, to stdout; the output is left in out
-gives() {
-  local name=$1 text=$2
-  shift 2
-  "$translate" --threads 1 "$@" > out 2> err || report "$name: exit $?: $(tail -n 3 err)"
-  [[ -z $text ]] || grep -qF -- "$text" out || report "$name: no '$text' in: $(head -c 400 out)"
-}
-lines() { [[ $(wc -l < out) == "$2" ]] || report "$1: $(wc -l < out) lines instead of $2"; }
-
-# fails NAME CODE TEXT OPTION... < INPUT: exits with CODE, says TEXT in its only error line, prints nothing to stdout
-fails() {
-  local name=$1 code=$2 text=$3 found
-  shift 3
-  "$translate" --threads 1 "$@" > out 2> err
-  found=$?
-  [[ $found == "$code" ]] || report "$name: exit $found instead of $code: $(tail -n 3 err)"
-  [[ -s out ]] && report "$name: wrote to standard output: $(head -c 400 out)"
-  [[ $(grep -c 'error: ' err) == 1 ]] || report "$name: not one error line: $(grep 'error: ' err)"
-  grep 'error: ' err | grep -qF -- "$text" || report "$name: no '$text' in: $(tail -n 3 err)"
-}
+command=("$translate" --threads 1)
 
 toy_language 600 1 4 train.a train.b
-for side in a b; do head -n 30 "train.$side" > "test.$side"; done
-cat > conf.yaml <<'END'
-train-src: train.a
-train-tgt: train.b
-valid-src: test.a
-valid-tgt: test.b
-vocab-size: 350
-batch-tokens: 400
-threads: 1
-model:
-  dim: 32
-  ffn: 64
-  heads: 2
-  encoder-layers: 1
-  decoder-layers: 1
+for side in a b; do head -n 30 "train.$side" | tee "valid.$side" > "test.$side"; done
+{
+  toy_configuration
+  tiny_transformer
+  cat << 'END'
   dropout: 0
+batch-tokens: 400
 learning-rate: 0.005
 label-smoothing: 0
 warmup: 40
@@ -66,6 +24,7 @@ save-every: 50
 keep-last: 3
 quiet: true
 END
+} > conf.yaml
 "$train" -c conf.yaml --run run 2> err || { echo "FAILED: training: $(cat err)"; exit 1; }
 "$train" -c conf.yaml --run second --seed 2 --vocab-size 0 --vocab run/vocab.spm --max-updates 100 --average 2 2> err || report "training: $(cat err)"
 "$train" -c conf.yaml --run foreign --vocab-size 360 --max-updates 2 2> err || report "training: $(cat err)"
@@ -210,10 +169,7 @@ wait "$child" || report "--stream: exit $?: $(cat err)"
 child=""
 
 # Bad input: file and line or byte.
-printf 'good\n\xff\xfe\nx\n' > broken
-printf 'ab\0c\n' > nul
-printf 'a b\r\nc\r\n' > crlf
-{ echo ok; head -c 1000000 /dev/zero | tr '\0' a; echo; } > mega
+broken_texts
 head -c 60 in.gz > cut.gz
 fails 'invalid UTF-8' 1 'standard input:2: byte 1' "${run[@]}" < broken
 fails 'NUL' 1 'standard input:1: byte 3' "${run[@]}" < nul
@@ -232,18 +188,17 @@ fails 'bad input, file output' 1 'broken:2' "${run[@]}" --input broken --output 
 fails 'output directory' 1 'is a directory' "${run[@]}" --output plain < test.a
 
 # Bad models.
-safetensors() { printf '%b\0\0\0\0\0\0\0%s' "\\0$(printf %03o "${#2}")" "$2" > "$1"; head -c "$3" /dev/zero >> "$1"; }
 good=run/ckpt/last/model.safetensors bad=plain/model.safetensors
 head -c 50000 "$good" > $bad
 fails 'truncated weights' 1 "$bad: tensor " --model plain < test.a
 cp "$good" $bad
 printf '\377\377\377\377\377\377\377\177' | dd of=$bad conv=notrunc 2> /dev/null
 fails 'huge header' 1 "$bad: the first 8 bytes give a header of 9223372036854775807 bytes" --model plain < test.a
-safetensors $bad '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}' 12
+weights_file $bad '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}' 12
 fails 'overlapping tensors' 1 "$bad: tensor \"b\": its data begin at byte 4 and overlap" --model plain < test.a
-safetensors $bad '{"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}}' 8
+weights_file $bad '{"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}}' 8
 fails 'unknown dtype' 1 "$bad: tensor \"a\": dtype is 'F31'" --model plain < test.a
-safetensors $bad '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' 8
+weights_file $bad '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' 8
 fails 'other tensors' 1 'unexpected: a' --model plain < test.a
 LC_ALL=C sed '1,/F32/s/"dtype":"F32"/"dtype":"I32"/' "$good" > $bad
 fails 'weights that are integers' 1 "$bad" --model plain < test.a
@@ -286,16 +241,10 @@ gives 'resolved configuration' 'beam: 3' --model 'a b' --model b --beam 3 --dump
 cp out dumped.yaml
 gives 'resolved configuration' '"a b"' -c dumped.yaml --dump-config < /dev/null
 cmp -s out dumped.yaml || report "--dump-config does not read back: $(diff out dumped.yaml)"
-for command in "--model run --threads 1 --beam 1" --help; do
-  # shellcheck disable=SC2086
-  "$translate" $command < test.a > /dev/full 2> err
-  code=$?
-  [[ $code == 1 ]] || report "$command > /dev/full: exit $code"
-  grep -qF 'No space left' err || report "$command > /dev/full: $(cat err)"
-done
+full 'translations' --model run --beam 1 < test.a
+full '--help' --help < test.a
 for _ in 1 2 3 4 5 6 7 8 9 10; do cat train.a; done > many
 "$translate" "${run[@]}" --threads 1 --beam 1 --window 40 --quiet < many 2> err | head -n 1 > out
 [[ $(cat out) == "$(head -n 1 greedy)" && ! -s err ]] || report "closed pipe: $(cat out err)"
 
-((failures == 0)) && echo 'all nmt-translate checks passed'
-exit $((failures > 0))
+finish

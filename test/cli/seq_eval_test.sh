@@ -2,32 +2,10 @@
 # The real seq-eval: output forms, every mode, exit codes and messages.
 # usage: seq_eval_test.sh DIRECTORY_OF_BINARIES
 set -u
-bin=$(cd "${1:?usage: seq_eval_test.sh DIRECTORY_OF_BINARIES}" && pwd)/seq-eval
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-
-report() { echo "FAILED: $1"; failures=$((failures + 1)); }
-
-# gives NAME TEXT COMMAND...: succeeds and prints TEXT somewhere
-gives() {
-  local name=$1 text=$2
-  shift 2
-  "$@" > out 2> err || report "$name: exit $?: $(cat err)"
-  grep -qF -- "$text" out || report "$name: no '$text' in: $(cat out)"
-}
-
-# fails NAME CODE TEXT COMMAND...: exits with CODE, prints nothing to stdout and TEXT to stderr
-fails() {
-  local name=$1 code=$2 text=$3
-  shift 3
-  "$@" > out 2> err
-  local found=$?
-  [ "$found" = "$code" ] || report "$name: exit $found instead of $code: $(cat err)"
-  [ -s out ] && report "$name: wrote to standard output: $(cat out)"
-  grep -qF -- "$text" err || report "$name: no '$text' in: $(cat err)"
-}
+# shellcheck source=test/support/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
+need seq-eval
+command=("$bin/seq-eval")
 
 printf 'the cat sat on the mat\na b c\nguten Tag\n' > hyp
 printf 'the cat is on the mat\nc a b\nGuten Tag!\n' > ref
@@ -35,95 +13,92 @@ printf 'the cat is on the mat\nc a b\nGuten Tag\n' > better
 printf 'a cat\na b c\nTag\n' > ref2
 gzip -c ref > ref.gz
 
-gives 'table' 'BLEU   31.20' "$bin" --metric bleu,chrf,ter --ref ref < hyp
+gives 'table' 'BLEU   31.20' --metric bleu,chrf,ter --ref ref < hyp
 grep -qF 'BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0' out || report 'signature line'
 grep -qE '^TER +27\.27 ' out || report 'TER in the table'
-gives 'default metrics' 'chrF2' "$bin" --ref ref < hyp
-gives 'json' '{"bleu":{"score":31.20' "$bin" --metric bleu --ref ref --json < hyp
+gives 'default metrics' 'chrF2' --ref ref < hyp
+gives 'json' '{"bleu":{"score":31.20' --metric bleu --ref ref --json < hyp
 [ "$(wc -l < out)" = 1 ] || report 'json is one line'
-gives 'gz reference' '"score":31.20' "$bin" --metric bleu --ref ref.gz --json < hyp
-gives 'two references' 'nrefs:2' "$bin" --metric bleu --ref ref --ref ref2 --hyp hyp
-gives 'rouge' '"rougeL":{"precision":0.8333' "$bin" --metric rougeL --ref ref --json < hyp
-gives 'chrF++' 'chrF2++' "$bin" --metric chrf --chrf-word-order 2 --ref ref < hyp
-gives 'lowercase' 'case:lc' "$bin" --metric bleu --lowercase --ref ref < hyp
+gives 'gz reference' '"score":31.20' --metric bleu --ref ref.gz --json < hyp
+gives 'two references' 'nrefs:2' --metric bleu --ref ref --ref ref2 --hyp hyp
+gives 'rouge' '"rougeL":{"precision":0.8333' --metric rougeL --ref ref --json < hyp
+gives 'chrF++' 'chrF2++' --metric chrf --chrf-word-order 2 --ref ref < hyp
+gives 'lowercase' 'case:lc' --metric bleu --lowercase --ref ref < hyp
 
-gives 'sentences' '16.6667' "$bin" --metric ter,chrf --sentence --ref ref < hyp
+gives 'sentences' '16.6667' --metric ter,chrf --sentence --ref ref < hyp
 [ "$(wc -l < out)" = 3 ] || report 'one line per sentence'
 sed -n 2p out | grep -qP '^33\.3333\t50\.0000$' || report "second sentence: $(sed -n 2p out)"
-gives 'sentences in json' '{"line":2,"ter":{"score":33.33' "$bin" --metric ter --sentence --json --ref ref < hyp
+gives 'sentences in json' '{"line":2,"ter":{"score":33.33' --metric ter --sentence --json --ref ref < hyp
 
-gives 'interval' '[' "$bin" --metric bleu --bootstrap 50 --ref ref < hyp
-gives 'paired tests' 'p-randomise' "$bin" --metric chrf,ter --bootstrap 50 --randomise 50 --ref ref --hyp hyp --system better
-gives 'paired tests in json' '"systems":[{"system":"better","chrf":{' "$bin" --metric chrf --ref ref --hyp hyp --system better --json
+gives 'interval' '[' --metric bleu --bootstrap 50 --ref ref < hyp
+gives 'paired tests' 'p-randomise' --metric chrf,ter --bootstrap 50 --randomise 50 --ref ref --hyp hyp --system better
+gives 'paired tests in json' '"systems":[{"system":"better","chrf":{' --metric chrf --ref ref --hyp hyp --system better --json
 grep -qF '"samples":1000' out || report 'a system is compared with 1000 resamples unless told otherwise'
-gives 'equal systems do not differ' '"p_value":1.0' "$bin" --metric bleu --randomise 20 --ref ref --hyp hyp --system hyp --json
-"$bin" --metric bleu --bootstrap 20 --seed 5 --ref ref --json < hyp > one
-"$bin" --metric bleu --bootstrap 20 --seed 5 --threads 1 --ref ref --json < hyp > two
+gives 'equal systems do not differ' '"p_value":1.0' --metric bleu --randomise 20 --ref ref --hyp hyp --system hyp --json
+"${command[@]}" --metric bleu --bootstrap 20 --seed 5 --ref ref --json < hyp > one
+"${command[@]}" --metric bleu --bootstrap 20 --seed 5 --threads 1 --ref ref --json < hyp > two
 cmp -s one two || report 'same seed, same numbers'
 
-gives 'tokens' 'Guten Tag !' "$bin" --print-tokens --metric bleu --hyp ref
-gives 'stems' 'walk dog' "$bin" --print-tokens --metric rouge1 --stem <<< 'walking dogs'
+gives 'tokens' 'Guten Tag !' --print-tokens --metric bleu --hyp ref
+gives 'stems' 'walk dog' --print-tokens --metric rouge1 --stem <<< 'walking dogs'
 
 printf '1\t2\n2\t1\n3\t4\n4\t3\n5\t5\n' > xy
-gives 'correlation' '"pearson":0.8,"spearman":0.8' "$bin" --correlate --json < xy
-gives 'correlation table' 'Kendall tau-b  0.600000' "$bin" --correlate --input xy
+gives 'correlation' '"pearson":0.8,"spearman":0.8' --correlate --json < xy
+gives 'correlation table' 'Kendall tau-b  0.600000' --correlate --input xy
 printf '1\t1\ta\n2\t2\ta\n3\t3\ta\n1\t7\tb\n2\t7\tb\n' > grouped
-gives 'grouped' '"n":5,"groups":2,"undefined-groups":1' "$bin" --correlate --json < grouped
+gives 'grouped' '"n":5,"groups":2,"undefined-groups":1' --correlate --json < grouped
 printf '1\t1\n1\t2\n' > constant
-gives 'undefined is null' '"pearson":null,"spearman":null,"kendall":null' "$bin" --correlate --json < constant
-gives 'undefined is said' 'undefined' "$bin" --correlate < constant
-gives 'paired columns' '"delta":0.0' "$bin" --paired --json < xy
+gives 'undefined is null' '"pearson":null,"spearman":null,"kendall":null' --correlate --json < constant
+gives 'undefined is said' 'undefined' --correlate < constant
+gives 'paired columns' '"delta":0.0' --paired --json < xy
 printf 'y\ty\ny\tn\nn\tn\nn\tn\n' > labels
-gives 'kappa' '"kappa":0.5' "$bin" --kappa --json < labels
-gives 'weighted kappa' 'weights quadratic' "$bin" --kappa --weights quadratic < labels
+gives 'kappa' '"kappa":0.5' --kappa --json < labels
+gives 'weighted kappa' 'weights quadratic' --kappa --weights quadratic < labels
 printf '{"n":5,"c":2}\n{"results":[true,0,false,1,false]}\n' > passes
-gives 'pass@k' '{"pass@1":0.4,"pass@2":0.7,"problems":2}' "$bin" --pass-at-k 1,2 --json < passes
-gives 'pass@k undefined' '"pass@6":null' "$bin" --pass-at-k 6 --json < passes
-gives 'pass@k by problem' '0.400000' "$bin" --pass-at-k 1 --sentence < passes
+gives 'pass@k' '{"pass@1":0.4,"pass@2":0.7,"problems":2}' --pass-at-k 1,2 --json < passes
+gives 'pass@k undefined' '"pass@6":null' --pass-at-k 6 --json < passes
+gives 'pass@k by problem' '0.400000' --pass-at-k 1 --sentence < passes
 
-gives 'help' 'Usage: seq-eval' "$bin" --help
-gives 'version' 'seqmill' "$bin" --version
+gives 'help' 'Usage: seq-eval' --help
+gives 'version' 'seqmill' --version
 
-fails 'no reference' 2 '--ref is needed' "$bin" --hyp hyp
-fails 'unknown metric' 2 "did you mean 'bleu'" "$bin" --metric blue --ref ref --hyp hyp
-fails 'unknown flag' 2 '--tokenise' "$bin" --tokenise 13a --ref ref --hyp hyp
-fails 'wrong choice' 2 'intl' "$bin" --tokenize international --ref ref --hyp hyp
-fails 'metric twice' 2 'twice' "$bin" --metric bleu,bleu --ref ref --hyp hyp
-fails 'two modes' 2 'exclude each other' "$bin" --correlate --kappa
-fails 'stdin twice' 2 'can be read once' "$bin" --ref -
-fails 'bad k' 2 '--pass-at-k' "$bin" --pass-at-k 0
-fails 'sentence and systems' 2 '--sentence' "$bin" --sentence --ref ref --hyp hyp --system hyp
-fails 'randomise alone' 2 '--randomise' "$bin" --randomise 10 --ref ref --hyp hyp
-fails 'hyp with columns' 2 '--input' "$bin" --correlate --hyp xy
+fails 'no reference' 2 '--ref is needed' --hyp hyp
+fails 'unknown metric' 2 "did you mean 'bleu'" --metric blue --ref ref --hyp hyp
+fails 'unknown flag' 2 '--tokenise' --tokenise 13a --ref ref --hyp hyp
+fails 'wrong choice' 2 'intl' --tokenize international --ref ref --hyp hyp
+fails 'metric twice' 2 'twice' --metric bleu,bleu --ref ref --hyp hyp
+fails 'two modes' 2 'exclude each other' --correlate --kappa
+fails 'stdin twice' 2 'can be read once' --ref -
+fails 'bad k' 2 '--pass-at-k' --pass-at-k 0
+fails 'sentence and systems' 2 '--sentence' --sentence --ref ref --hyp hyp --system hyp
+fails 'randomise alone' 2 '--randomise' --randomise 10 --ref ref --hyp hyp
+fails 'hyp with columns' 2 '--input' --correlate --hyp xy
 
 printf 'one line\n' > short
-fails 'misaligned' 1 'short has 1 lines, hyp has 3' "$bin" --ref short --hyp hyp
+fails 'misaligned' 1 'short has 1 lines, hyp has 3' --ref short --hyp hyp
 grep -qF 'hyp:2' err || report 'misaligned: no file and line'
-fails 'empty hypotheses' 1 'standard input' "$bin" --ref ref < /dev/null
-fails 'empty table' 1 'empty' "$bin" --correlate < /dev/null
-fails 'missing file' 1 'No such file' "$bin" --ref nowhere --hyp hyp
+fails 'empty hypotheses' 1 'standard input' --ref ref < /dev/null
+fails 'empty table' 1 'empty' --correlate < /dev/null
+fails 'missing file' 1 'No such file' --ref nowhere --hyp hyp
 printf 'good\n\xff\xfe\nx\n' > broken
-fails 'invalid UTF-8' 1 'broken:2' "$bin" --ref broken --hyp hyp
+fails 'invalid UTF-8' 1 'broken:2' --ref broken --hyp hyp
 head -c 20 ref.gz > cut.gz
-fails 'truncated gz' 1 'cut.gz' "$bin" --ref cut.gz --hyp hyp
+fails 'truncated gz' 1 'cut.gz' --ref cut.gz --hyp hyp
 printf '1\t2\n3\tfour\n' > words
-fails 'not a number' 1 "words:2: column 2 is not a number: 'four'" "$bin" --correlate --input words
+fails 'not a number' 1 "words:2: column 2 is not a number: 'four'" --correlate --input words
 printf '1\t2\nnan\t3\n' > nan
-fails 'nan is no number' 1 'nan:2' "$bin" --correlate --input nan
+fails 'nan is no number' 1 'nan:2' --correlate --input nan
 printf '1\t2\n3\n' > ragged
-fails 'one column' 1 'ragged:2' "$bin" --correlate --input ragged
+fails 'one column' 1 'ragged:2' --correlate --input ragged
 printf '{"n":5,"c":2}\n{"n":5,\n' > badjson
-fails 'bad JSON' 1 'badjson:2' "$bin" --pass-at-k 1 --input badjson
+fails 'bad JSON' 1 'badjson:2' --pass-at-k 1 --input badjson
 printf '{"n":2,"c":3}\n' > toomany
-fails 'c above n' 1 'toomany:1' "$bin" --pass-at-k 1 --input toomany
+fails 'c above n' 1 'toomany:1' --pass-at-k 1 --input toomany
 
-"$bin" --ref ref --hyp hyp > /dev/full 2> err
-[ $? = 1 ] || report "a full device: exit $?"
-grep -qF 'No space left' err || report "full device: $(cat err)"
+full 'scores' --ref ref --hyp hyp
 yes 'a b c d' | head -50000 > long
-timeout 20 bash -c "'$bin' --metric bleu --sentence --ref long --hyp long 2> err | head -1 > out; exit \${PIPESTATUS[0]}"
+timeout 20 bash -c "'$bin/seq-eval' --metric bleu --sentence --ref long --hyp long 2> err | head -1 > out; exit \${PIPESTATUS[0]}"
 [ $? = 141 ] || report "closed pipe: exit $? instead of 141 (SIGPIPE)"
 [ -s err ] && report "closed pipe: $(cat err)"
 
-[ "$failures" = 0 ] && echo 'all seq-eval checks passed'
-exit $((failures > 0))
+finish

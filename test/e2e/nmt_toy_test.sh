@@ -2,38 +2,27 @@
 # Every architecture learns a toy language; variants of the Transformer begin to learn it and decode.
 # usage: nmt_toy_test.sh DIRECTORY_OF_BINARIES
 set -u
-# shellcheck source=test/support/toy_language.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../support/toy_language.sh"
-bin=$(cd "${1:?usage: nmt_toy_test.sh DIRECTORY_OF_BINARIES}" && pwd)
+# shellcheck source=test/support/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
+need nmt-train nmt-translate seq-eval
 train=$bin/nmt-train translate=$bin/nmt-translate evaluate=$bin/seq-eval
-for tool in "$train" "$translate" "$evaluate"; do
-  [[ -x $tool ]] || { echo "no $tool: skipped"; exit 77; }
-done
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-report() { echo "FAILED: $*"; failures=$((failures + 1)); }
 
 toy_language 2100 2 6 all.a all.b
 for side in a b; do
   head -n 2000 "all.$side" > "train.$side"
-  tail -n 100 "all.$side" > "test.$side"
+  tail -n 100 "all.$side" | tee "valid.$side" > "test.$side"
 done
 
-cat > conf.yaml <<'END'
-train-src: train.a
-train-tgt: train.b
-valid-src: test.a
-valid-tgt: test.b
-vocab-size: 350
+{
+  toy_configuration
+  cat << 'END'
 batch-tokens: 600
-threads: 1
 label-smoothing: 0
 learning-rate: 0.003
 warmup: 100
 validate-every: 100
 END
+} > conf.yaml
 
 # small TYPE: sets `options` to a small size for whichever of these options the architecture has
 small() {
@@ -95,4 +84,4 @@ untied --model.tie none
 all-tied --model.tie all
 END
 
-((failures == 0)) || { echo "$failures failures"; exit 1; }
+finish

@@ -2,47 +2,31 @@
 # A run that is killed and resumed ends with the same bits as one that is left alone; what stops a run leaves it usable.
 # usage: resume.sh DIRECTORY_OF_BINARIES [KILLS] [SEED]
 set -euo pipefail
-# shellcheck source=test/support/toy_language.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../support/toy_language.sh"
-bin=$(cd "${1:?usage: resume.sh DIRECTORY_OF_BINARIES [KILLS] [SEED]}" && pwd)
+# shellcheck source=test/support/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
 kills_wanted=${2:-20}
 RANDOM=${3:-17}
+need nmt-train
 train=$bin/nmt-train
-[[ -x $train ]] || { echo "no $train: skipped"; exit 77; }
-work=$(mktemp -d)
-child=""
 mounted=()
-clean_up() {
-  if [[ -n $child ]]; then kill -9 "$child" 2>/dev/null || true; fi
-  for folder in ${mounted[@]+"${mounted[@]}"}; do umount "$folder" 2>/dev/null || true; done
-  rm -rf "$work"
+unmount() {
+  local folder
+  for folder in ${mounted[@]+"${mounted[@]}"}; do umount "$folder" 2> /dev/null || true; done
 }
-trap clean_up EXIT
-cd "$work"
-failures=0
-report() { echo "FAILED: $*"; failures=$((failures + 1)); }
+trap 'unmount; clean_up' EXIT
 passed() { echo "ok: $*"; }
 
 toy_language 300 2 7 train.a train.b
 head -n 20 train.a >valid.a
 head -n 20 train.b >valid.b
 
-cat >conf.yaml <<'END'
-train-src: train.a
-train-tgt: train.b
-valid-src: valid.a
-valid-tgt: valid.b
-vocab-size: 350
-batch-tokens: 150
-threads: 1
-model:
-  dim: 32
-  ffn: 64
-  heads: 2
-  encoder-layers: 1
-  decoder-layers: 1
+{
+  toy_configuration
+  tiny_transformer
+  cat << 'END'
   dropout: 0.2
   attention-dropout: 0.1
+batch-tokens: 150
 learning-rate: 0.003
 warmup: 20
 max-updates: 400
@@ -53,6 +37,7 @@ keep-best: 2
 ema: 0.9
 accumulate: 2
 END
+} > conf.yaml
 command=("$train" -c conf.yaml --quiet)
 run() { "${command[@]}" "$@"; }
 
@@ -227,4 +212,4 @@ trap - XFSZ
 run --run limited --max-updates 60 2>session.log || report "file size limit, then none: exit $?"
 passed "file size limit"
 
-((failures == 0)) || { echo "$failures failures"; exit 1; }
+finish

@@ -1,0 +1,123 @@
+# To be sourced, with the arguments of the script. What the scripts of test/cli and test/e2e set up and check with.
+#
+#   bin       folder of the tools, the script's first argument
+#   command   what `gives` and `fails` run, before the options of each check; the script sets it
+#   work      a temporary folder, also the current one; removed at the end
+#   child     number of a background process to end with the script; empty when there is none
+#
+# shellcheck shell=bash
+
+bin=$(cd "${1:?usage: ${0##*/} DIRECTORY_OF_TOOLS}" && pwd) || exit 1
+child=""
+failures=0
+work=$(mktemp -d) || exit 1
+clean_up() {
+  if [[ -n $child ]]; then kill -9 "$child" 2> /dev/null || true; fi
+  rm -rf "$work"
+}
+trap clean_up EXIT
+cd "$work" || exit 1
+
+# need TOOL...: the script is skipped where one of these is not built
+need() {
+  local tool
+  for tool in "$@"; do
+    [[ -x $bin/$tool ]] || { echo "no $bin/$tool: skipped"; exit 77; }
+  done
+}
+
+report() {
+  echo "FAILED: $*"
+  failures=$((failures + 1))
+}
+
+# finish: to be called last
+finish() {
+  if ((failures > 0)); then echo "$failures failures"; exit 1; fi
+  echo "all checks of ${0##*/} passed"
+  exit 0
+}
+
+# gives NAME TEXT OPTION... < INPUT: the command succeeds and prints TEXT, where one is given; out and err keep what it printed
+gives() {
+  local name=$1 text=$2
+  shift 2
+  "${command[@]}" "$@" > out 2> err || report "$name: exit $?: $(tail -n 3 err)"
+  [[ -z $text ]] || grep -qF -- "$text" out || report "$name: no '$text' in: $(head -c 400 out)"
+}
+
+# fails NAME CODE TEXT OPTION... < INPUT: the command exits with CODE, prints one line of error, with TEXT in it, and no result
+fails() {
+  local name=$1 code=$2 text=$3 found=0
+  shift 3
+  "${command[@]}" "$@" > out 2> err || found=$?
+  [[ $found == "$code" ]] || report "$name: exit $found instead of $code: $(tail -n 3 err)"
+  [[ ! -s out ]] || report "$name: wrote to standard output: $(head -c 400 out)"
+  [[ $(grep -c 'error: ' err) == 1 ]] || report "$name: not one error line: $(grep 'error: ' err)"
+  grep 'error: ' err | grep -qF -- "$text" || report "$name: no '$text' in: $(tail -n 3 err)"
+}
+
+# full NAME OPTION... < INPUT: with a full device as standard output the command says so and exits with 1
+full() {
+  local name=$1 found=0
+  shift
+  "${command[@]}" "$@" > /dev/full 2> err || found=$?
+  [[ $found == 1 ]] || report "$name > /dev/full: exit $found instead of 1"
+  grep -qF 'No space left' err || report "$name > /dev/full: $(cat err)"
+}
+
+# lines NAME N: the last command printed N lines
+lines() { [[ $(wc -l < out) == "$2" ]] || report "$1: $(wc -l < out) lines instead of $2"; }
+
+# toy_language LINES SHORTEST LONGEST SOURCE_FILE TARGET_FILE: the same lines each time. A language for tests that train: the words of the
+# source in reverse order, each with another ending. Its own generator, since awk's differs between versions.
+toy_language() {
+  awk -v lines="$1" -v shortest="$2" -v longest="$3" -v source="$4" -v target="$5" '
+  function draw(n) { x = (x * 16807) % 2147483647; return int(x / 2147483647 * n) }
+  BEGIN {
+    x = 5; split("ba de fi go ku la me no pu ri sa to", w, " ")
+    for (n = 0; n < lines; n++) {
+      s = ""; t = ""; words = shortest + draw(longest - shortest + 1)
+      for (i = 0; i < words; i++) { y = w[1 + draw(12)] w[1 + draw(12)]; s = s (i ? " " : "") y "en"; t = y "o" (i ? " " : "") t }
+      print s > source; print t > target
+    }
+  }'
+}
+
+# toy_configuration: the part of a training's configuration that every test of the toy language begins with
+toy_configuration() {
+  cat << 'END'
+train-src: train.a
+train-tgt: train.b
+valid-src: valid.a
+valid-tgt: valid.b
+vocab-size: 350
+threads: 1
+END
+}
+
+# tiny_transformer: as YAML, a model whose updates take milliseconds; lines for `model:` can follow it
+tiny_transformer() {
+  cat << 'END'
+model:
+  dim: 32
+  ffn: 64
+  heads: 2
+  encoder-layers: 1
+  decoder-layers: 1
+END
+}
+
+# weights_file FILE HEADER BYTES: a safetensors file with this header and as many bytes of zeros after it
+weights_file() {
+  printf '%b\0\0\0\0\0\0\0%s' "\\0$(printf %03o "${#2}")" "$2" > "$1"
+  head -c "$3" /dev/zero >> "$1"
+}
+
+# Files that no tool may read as text: invalid UTF-8, a NUL byte, CR line ends, a line of a million bytes.
+broken_texts() {
+  printf 'good\n\xff\xfe\nx\n' > broken
+  printf 'ab\0c\n' > nul
+  printf 'a b\r\nc\r\n' > crlf
+  { echo ok; head -c 1000000 /dev/zero | tr '\0' a; echo; } > mega
+}
