@@ -6,7 +6,6 @@
 #include "metric/bleu.h"
 #include "model/load.h"
 #include "tensor/runtime.h"
-#include "tensor/weights.h"
 #include "train/run_record.h"
 #include "train/trainer.h"
 #include "train/translation_task.h"
@@ -39,29 +38,6 @@ struct Settings {
   }
 };
 
-void initialise_from(const std::string& path, model::Seq2Seq& model, const model::Vocabularies& vocabularies) {
-  const io::ModelFiles files = io::find_model(path);
-  const model::Vocabularies theirs = model::load_vocabularies(files.directory);
-  const bool same = text::same_pieces(*theirs.source, *vocabularies.source) && text::same_pieces(*theirs.target, *vocabularies.target);
-  std::vector<tensor::NamedTensor> targets;
-  std::vector<std::string> left;
-  for (const nn::Parameter& parameter : model.parameters().all()) {
-    const int64_t rows = parameter.value.size(0);
-    // Rows of embeddings and of the output layer belong to pieces, not to numbers.
-    if (!same && (rows == vocabularies.source->size() || rows == vocabularies.target->size())) {
-      left.push_back(parameter.name + ": its rows belong to another vocabulary");
-    } else {
-      targets.emplace_back(parameter.name, parameter.value.detach());
-    }
-  }
-  const tensor::PartialLoad loaded = tensor::load_matching(files.weights, targets);
-  if (loaded.taken.empty()) fail("--init-from {}: no tensor fits this model", path);
-  log::info("--init-from {}: {} of {} tensors taken", path, loaded.taken.size(), targets.size() + left.size());
-  left.insert(left.end(), loaded.not_taken.begin(), loaded.not_taken.end());
-  for (const std::string& name : loaded.taken) log::info("  taken: {}", name);
-  for (const std::string& reason : left) log::info("  not taken: {}", reason);
-}
-
 void train_model(Settings& settings, const cli::Invocation& call) {
   settings.trainer.check();
   const at::Device device = tensor::parse_device(settings.device);
@@ -77,15 +53,14 @@ void train_model(Settings& settings, const cli::Invocation& call) {
     const auto model = settings.model->build(vocabularies.sizes(), call.seed);
     log::info("{} with {} parameters, {} threads, {}", settings.model_type, model->parameters().count(), call.threads,
               settings.precision);
-    if (!settings.init_from.empty() && !resumes) initialise_from(settings.init_from, *model, vocabularies);
+    if (!settings.init_from.empty() && !resumes) model::initialise_from(settings.init_from, *model, vocabularies);
     model->parameters().to(device);
     const auto bleu = [](const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
       return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references});
     };
     const auto task = train::make_translation_task(*model, vocabularies, settings.data, run.file("cache"), call.threads,
                                                    call.seed, bleu);
-    record.write_config();
-    train::train(*task, run, settings.trainer, call.seed, call.progress);
+    train::train(*task, run, settings.trainer, call.seed, call.progress, [&] { record.write_config(); });
     record.finish(kExitDone);
   } catch (const Error& error) {
     record.finish(error.exit_code());

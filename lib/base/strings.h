@@ -26,6 +26,8 @@ std::string format_double(double value);
 std::string quote_shell(std::string_view word);
 /// 3725 s -> "1:02:05".
 std::string format_duration(double seconds);
+/// At most `size` bytes of UTF-8 text, cut between characters, with "..." when something was cut. For messages.
+std::string excerpt(const std::string& text, size_t size);
 
 /// Edit distance with unit costs, in bytes.
 size_t edit_distance(std::string_view a, std::string_view b);

@@ -8,11 +8,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <map>
 #include <new>
 
 #include "base/error.h"
+#include "base/host.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/threads.h"
@@ -125,7 +125,23 @@ struct ParsedFlags {
   fail_usage("unknown option '{}'{}", word, guess.empty() ? "; see --help" : fmt::format("; did you mean '{}'?", guess));
 }
 
+/// `--key=` gives an empty value; CLI11 would take the next word for it.
+std::vector<std::string> with_empty_values(const std::vector<std::string>& arguments, const Options& options) {
+  std::vector<std::string> words;
+  for (const std::string& word : arguments) {
+    const bool ends_empty = starts_with(word, "--") && word.find('=') == word.size() - 1;
+    const Option* option = ends_empty ? options.find(word.substr(2, word.size() - 3)) : nullptr;
+    if (option && !option->is_flag()) {
+      words.insert(words.end(), {word.substr(0, word.size() - 1), ""});
+    } else {
+      words.push_back(word);
+    }
+  }
+  return words;
+}
+
 ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& options, const Tool& tool) {
+  arguments = with_empty_values(arguments, options);
   CLI::App app;
   app.set_help_flag();
   app.allow_extras();
@@ -209,12 +225,8 @@ Invocation make_invocation(int argc, char** argv, CommonOptions& common, const O
   for (int i = 0; i < argc; ++i) words.push_back(quote_shell(argv[i]));
   call.command_line = join(words, " ");
   call.config_yaml = resolved_yaml(options);
-  const std::time_t now = std::time(nullptr);
-  char text[64] = "";
-  std::tm parts{};
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &parts));
-  call.started = text;
-  if (gethostname(text, sizeof text - 1) == 0) call.host = text;
+  call.started = local_time();
+  call.host = host_name();
   return call;
 }
 
@@ -227,11 +239,11 @@ void flush_stdout() {
 }
 
 /// A daemon may start us without them; the next file to be opened would then take a number that messages or data are written to.
-/// Writing to a standard output that was closed still fails, and is reported.
+/// Reading from a standard input and writing to a standard output that were closed still fail, and that is reported.
 void open_standard_descriptors() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
-    const int opened = open("/dev/null", descriptor == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+    const int opened = open("/dev/null", descriptor == STDOUT_FILENO ? O_RDONLY : O_WRONLY);
     if (opened > STDERR_FILENO) close(opened);
   }
 }
@@ -292,7 +304,7 @@ int tool_main(int argc, char** argv, const Tool& tool) {
   } catch (const Error& error) {
     return report(error.what(), error.exit_code());
   } catch (const std::bad_alloc&) {
-    return report("out of memory; a smaller --batch-tokens or model needs less", kExitFailure);
+    return report("out of memory; smaller batches, a smaller model or less text at once need less", kExitFailure);
   } catch (const std::exception& error) {
     // LibTorch's messages go on with a stack trace, which tells a user nothing.
     const std::string text = error.what();

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include "base/error.h"
@@ -155,6 +156,7 @@ class Builder {
     if (descriptor < 0) fail_errno("cannot read " + path_ + ".tokens");
     std::vector<char> buffer(1 << 20);
     while (bytes > 0) {
+      errno = EIO;  // what a file that ends too early is taken for
       const ssize_t got = ::read(descriptor, buffer.data(), buffer.size());
       if (got <= 0) {
         ::close(descriptor);
@@ -227,6 +229,12 @@ bool ParallelCorpus::open(const std::string& cache, uint64_t fingerprint) {
   tokens_ = reinterpret_cast<const int32_t*>(base);
   index_ = reinterpret_cast<const int64_t*>(base + padded);
   return true;
+}
+
+uint64_t ParallelCorpus::shape() const {
+  uint64_t hash = 0xcbf29ce484222325ULL;
+  for (int64_t i = 0; i <= 2 * counts_.kept; ++i) hash = combine(hash, static_cast<uint64_t>(index_[i]));
+  return hash;
 }
 
 int64_t ParallelCorpus::source_length(int64_t pair) const { return index_[2 * pair + 1] - index_[2 * pair]; }

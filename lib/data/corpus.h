@@ -25,7 +25,7 @@ struct CorpusCounts {
 
 class ParallelCorpus {
  public:
-  /// Reads `target` too, or `source` as TSV when `target` is empty. `cache` names the file to write or reuse. Throws Error for bad text (file and
+  /// Reads `target` too, or `source` as TSV when `target` is empty; neither can be standard input. `cache` names the file to write or reuse. Throws Error for bad text (file and
   /// line) and when no pair is left.
   ParallelCorpus(const std::string& source, const std::string& target, const text::Vocabulary& source_vocabulary,
                  const text::Vocabulary& target_vocabulary, const CorpusLimits& limits, const std::string& cache);
@@ -34,6 +34,8 @@ class ParallelCorpus {
   ParallelCorpus& operator=(const ParallelCorpus&) = delete;
 
   int64_t size() const { return counts_.kept; }
+  /// A hash of all lengths: what the plan of the batches depends on.
+  uint64_t shape() const;
   const CorpusCounts& counts() const { return counts_; }
   int64_t source_length(int64_t pair) const;
   int64_t target_length(int64_t pair) const;

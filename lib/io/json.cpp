@@ -20,13 +20,6 @@ constexpr size_t kFewKeys = 16;  // up to here a linear search for a duplicate b
   fail("expected {}, found {}", expected, found.type_name());
 }
 
-// At most `size` bytes of `text`, cut between characters, with "..." when something was cut.
-std::string excerpt(const std::string& text, size_t size) {
-  if (text.size() <= size) return text;
-  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;
-  return text.substr(0, size) + "...";
-}
-
 // nlohmann's parser calls this for each token and keeps no stack of its own that hostile nesting could exhaust.
 // Building our own values keeps the order of keys, tells integers from other numbers, and sees duplicate keys.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
@@ -58,7 +51,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& name) override {
     Level& level = levels_.back();
     if (!add_name(level, name)) fail("{}: the key \"{}\" stands twice in one object", where_, excerpt(name, 100));
-    level.value->as_object().emplace_back(std::move(name), Json());
+    level.value->as_object().emplace_back(std::move(name), nullptr);
     return true;
   }
 

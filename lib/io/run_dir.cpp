@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/host.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "io/descriptor.h"
@@ -29,8 +30,6 @@ constexpr const char* kLast = "last";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kConfig = "config.yaml";
 
-std::string step_name(int64_t update) { return fmt::format("{}{:08}", kStep, update); }
-
 // The update of "step-00012000", or -1 for any other name.
 int64_t update_of(const std::string& name) {
   const std::string_view prefix = kStep;
@@ -39,11 +38,6 @@ int64_t update_of(const std::string& name) {
   int64_t update = -1;
   if (digits.find_first_not_of("0123456789") != std::string_view::npos || !parse_int(digits, update)) return -1;
   return update;
-}
-
-std::string host_name() {
-  char text[256] = {};
-  return ::gethostname(text, sizeof text - 1) == 0 ? text : "unknown host";
 }
 
 bool is_directory(const std::string& path) {
@@ -178,6 +172,16 @@ void recover_links(const std::string& directory) {
 
 }  // namespace
 
+std::string checkpoint_name(int64_t update) { return fmt::format("{}{:08}", kStep, update); }
+
+std::vector<std::string> model_companions(const std::string& directory) {
+  std::vector<std::string> names;
+  for (const char* name : {kConfig, "vocab.spm", "vocab.src.spm", "vocab.tgt.spm"}) {
+    if (is_file(directory + "/" + name)) names.emplace_back(name);
+  }
+  return names;
+}
+
 RunDir::RunDir(const std::string& path) : path_(path) {
   make_directory(path);
   Descriptor lock = lock_run(path);
@@ -194,7 +198,7 @@ std::string RunDir::save_checkpoint(int64_t update,
                                     const std::function<void(const std::string& directory)>& write) {
   if (update < 0) fail("cannot save a checkpoint of update {}", update);
   const std::string directory = path_ + "/ckpt";
-  const std::string name = step_name(update);
+  const std::string name = checkpoint_name(update);
   const std::string target = directory + "/" + name;
   const std::string old = fmt::format("{}/{}{}", directory, kOld, name);
   const std::string temporary = fmt::format("{}/{}{}-{}", directory, kTemporary, ::getpid(), name);

@@ -38,6 +38,12 @@ class RunDir {
   int lock_ = -1;
 };
 
+/// The name of an update's checkpoint: "step-00012000".
+std::string checkpoint_name(int64_t update);
+
+/// Which of the files that a model directory has beside its weights (config.yaml, vocabularies) lie in this directory.
+std::vector<std::string> model_companions(const std::string& directory);
+
 /// The files inference reads. `--model` accepts a model directory (model.safetensors, config.yaml, vocab.spm), a checkpoint (the
 /// run's config and vocabulary are found two levels up) or a run (its best, else its last checkpoint).
 struct ModelFiles {

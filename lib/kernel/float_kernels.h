@@ -8,7 +8,7 @@
 
 namespace seqmill::kernel {
 
-/// A dropout mask that is never stored: element i is kept when hash(key, i) falls under keep_probability.
+/// A dropout mask that is never stored: element i is dropped when hash(key, i) falls under the probability.
 struct DropoutMask {
   uint64_t key = 0;
   float probability = 0;  ///< of dropping, in [0, 1); kept values are divided by 1 - probability

@@ -15,7 +15,7 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-/// The same for bfloat16 factors; products are summed and written in float32. Any shape at full speed on a CPU that has_bfloat16(),
+/// The same for bfloat16 factors, with beta 0 or 1 (else Error); products are summed and written in float32. Any shape at full speed on a CPU that has_bfloat16(),
 /// slow or an Error on others.
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t lda,
           const BFloat16* b, int64_t ldb, float beta, float* c, int64_t ldc);

@@ -168,8 +168,25 @@ TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tenso
 
 at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target) {
   at::NoGradGuard no_grad;
-  const at::Tensor log_probs = at::log_softmax(tensor::linear(hidden, weight, bias), -1);
-  return -log_probs.gather(1, target.unsqueeze(1)).squeeze(1);
+  if (!is_fast(hidden, weight) || (bias.defined() && !tensor::is_fast(bias))) {
+    const at::Tensor log_probs = at::log_softmax(tensor::linear(hidden, weight, bias), -1);
+    return -log_probs.gather(1, target.unsqueeze(1)).squeeze(1);
+  }
+  check_targets(target, hidden.size(0), weight.size(0));
+  at::Tensor nll = at::empty({hidden.size(0)}, hidden.options());
+  const int64_t vocabulary = weight.size(0);
+  const int64_t* wanted = target.data_ptr<int64_t>();
+  for (int64_t first = 0; first < hidden.size(0); first += kSliceRows) {
+    const int64_t rows = std::min(kSliceRows, hidden.size(0) - first);
+    const at::Tensor slice = tensor::linear(hidden.narrow(0, first, rows), weight, bias);
+    float *logits = slice.data_ptr<float>(), *to = nll.data_ptr<float>() + first;
+    parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        kernel::float_kernels().cross_entropy(logits + r * vocabulary, vocabulary, wanted[first + r], 0, false, to + r);
+      }
+    });
+  }
+  return nll;
 }
 
 }  // namespace seqmill::loss

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "io/run_dir.h"
 #include "io/yaml.h"
@@ -66,6 +67,30 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
   }
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) parameter.value.set_requires_grad(false);
   return loaded;
+}
+
+void initialise_from(const std::string& path, Seq2Seq& model, const Vocabularies& vocabularies) {
+  const io::ModelFiles files = io::find_model(path);
+  const Vocabularies theirs = load_vocabularies(files.directory);
+  const bool same_source = text::same_pieces(*theirs.source, *vocabularies.source);
+  const bool same_target = text::same_pieces(*theirs.target, *vocabularies.target);
+  std::vector<tensor::NamedTensor> targets;
+  std::vector<std::string> left;
+  for (const nn::Parameter& parameter : model.parameters().all()) {
+    const bool foreign = (parameter.rows == nn::Rows::kSourcePieces && !same_source) ||
+                         (parameter.rows == nn::Rows::kTargetPieces && !same_target);
+    if (foreign) {
+      left.push_back(parameter.name + ": its rows belong to another vocabulary");
+    } else {
+      targets.emplace_back(parameter.name, parameter.value.detach());
+    }
+  }
+  const tensor::PartialLoad loaded = tensor::load_matching(files.weights, targets);
+  if (loaded.taken.empty()) fail("--init-from {}: no tensor fits this model", path);
+  log::info("--init-from {}: {} of {} tensors taken", path, loaded.taken.size(), targets.size() + left.size());
+  left.insert(left.end(), loaded.not_taken.begin(), loaded.not_taken.end());
+  for (const std::string& name : loaded.taken) log::info("  taken: {}", name);
+  for (const std::string& reason : left) log::info("  not taken: {}", reason);
 }
 
 }  // namespace seqmill::model

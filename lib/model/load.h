@@ -25,6 +25,10 @@ struct LoadedSeq2Seq {
 /// `path`: model directory, checkpoint or run. `average` > 0: the mean of that many newest checkpoints of a run instead of one.
 LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average = 0);
 
+/// Gives `model` the weights of the trained model at `path`, as far as names and shapes fit, and logs what was taken and what was not. Rows
+/// that stand for pieces of another vocabulary are left. Throws Error when nothing fits.
+void initialise_from(const std::string& path, Seq2Seq& model, const Vocabularies& vocabularies);
+
 /// The untrained model that a config.yaml describes.
 std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const VocabularySizes& sizes);
 

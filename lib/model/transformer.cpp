@@ -103,11 +103,11 @@ class Transformer final : public Seq2Seq {
       : options_(options), parameters_(seed) {
     const nn::Scope root(parameters_);
     const nn::Scope encoder = root / "encoder", decoder = root / "decoder";
-    target_embedding_.emplace_back(decoder / "embedding", vocabulary.target, options.dim);
-    if (options.tie != "all") source_embedding_.emplace_back(encoder / "embedding", vocabulary.source, options.dim);
-    output_weight_ = options.tie == "none" ? (root / "output").matrix("weight", vocabulary.target, options.dim)
+    target_embedding_.emplace_back(decoder / "embedding", vocabulary.target, options.dim, nn::Rows::kTargetPieces);
+    if (options.tie != "all") source_embedding_.emplace_back(encoder / "embedding", vocabulary.source, options.dim, nn::Rows::kSourcePieces);
+    output_weight_ = options.tie == "none" ? (root / "output").matrix("weight", vocabulary.target, options.dim, nn::Rows::kTargetPieces)
                                            : target_embedding_[0].weight;
-    output_bias_ = (root / "output").parameter("bias", {vocabulary.target}, nn::Init::constant(0));
+    output_bias_ = (root / "output").parameter("bias", {vocabulary.target}, nn::Init::constant(0), nn::Rows::kTargetPieces);
     positions_.emplace_back(encoder / "positions", options.positions, options.dim, options.max_positions);
     positions_.emplace_back(decoder / "positions", options.positions, options.dim, options.max_positions);
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(encoder / std::to_string(i), options);

@@ -45,15 +45,15 @@ data::PackedTokens Translator::pack_sources(const std::vector<data::Tokens>& sou
 }
 
 /// Longest first, so that the last batches to be taken are short ones and the workers end together.
-std::vector<std::vector<size_t>> Translator::plan(const std::vector<data::Tokens>& sources, bool with_empty) const {
+std::vector<std::vector<size_t>> Translator::plan(const std::vector<data::Tokens>& sources, const std::vector<data::Tokens>* targets) const {
   std::vector<size_t> order;
   for (size_t i = 0; i < sources.size(); ++i) {
-    if (with_empty || !sources[i].empty()) order.push_back(i);
+    if (targets || !sources[i].empty()) order.push_back(i);
   }
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
   // Enough batches for every worker to have a share, even of a short input.
   // The work and memory of a sentence do not shrink with it beyond a point: its rows of the output layer stay.
-  const auto cost = [&](size_t i) { return std::max<size_t>(sources[i].size() + 1, 8); };
+  const auto cost = [&](size_t i) { return std::max<size_t>({sources[i].size() + 1, targets ? (*targets)[i].size() + 1 : 0, 8}); };
   size_t total = 0;
   for (const size_t i : order) total += cost(i);
   const size_t share = total / static_cast<size_t>(std::max(1, threads_)) + 1;
@@ -121,7 +121,7 @@ std::vector<std::vector<Translation>> Translator::translate(const std::vector<st
   for (const std::string& line : lines) sources.push_back(encode_source(line));
   std::vector<std::vector<Translation>> results(lines.size());
   std::mutex counts;
-  for_each_batch(plan(sources, false), [&](const std::vector<size_t>& batch) {
+  for_each_batch(plan(sources, nullptr), [&](const std::vector<size_t>& batch) {
     std::vector<data::Tokens> members;
     std::vector<search::SentenceInput> inputs;
     for (const size_t i : batch) {
@@ -162,7 +162,7 @@ std::vector<Translation> Translator::score(const std::vector<std::string>& lines
     counts_.target_tokens += static_cast<int64_t>(outputs.back().size());
   }
   std::vector<Translation> results(lines.size());
-  for_each_batch(plan(sources, true), [&](const std::vector<size_t>& chosen) {
+  for_each_batch(plan(sources, &outputs), [&](const std::vector<size_t>& chosen) {
     std::vector<data::Tokens> batch_sources, batch_targets;
     for (const size_t i : chosen) {
       batch_sources.push_back(sources[i]);

@@ -46,7 +46,7 @@ class Translator {
   const TranslatorCounts& counts() const { return counts_; }
 
  private:
-  std::vector<std::vector<size_t>> plan(const std::vector<data::Tokens>& sources, bool with_empty) const;
+  std::vector<std::vector<size_t>> plan(const std::vector<data::Tokens>& sources, const std::vector<data::Tokens>* targets) const;
   data::PackedTokens pack_sources(const std::vector<data::Tokens>& sources) const;
   data::Tokens encode_source(const std::string& line);
   /// Throws Error naming the line (counted from 0) when the model has no positions for so long a text.

@@ -19,8 +19,8 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
   return at::layer_norm(x, weight.sizes(), weight, bias, 1e-5);
 }
 
-Embedding::Embedding(const Scope& scope, int64_t size, int64_t dim)
-    : weight(scope.parameter("weight", {size, dim}, Init::normal(1.0 / std::sqrt(static_cast<double>(dim))))) {}
+Embedding::Embedding(const Scope& scope, int64_t size, int64_t dim, Rows rows)
+    : weight(scope.parameter("weight", {size, dim}, Init::normal(1.0 / std::sqrt(static_cast<double>(dim))), rows)) {}
 
 at::Tensor Embedding::operator()(const at::Tensor& tokens) const {
   return at::embedding(weight, tokens) * std::sqrt(static_cast<double>(weight.size(1)));

@@ -28,7 +28,7 @@ struct LayerNorm {
 
 /// Token embeddings times sqrt(D), as in Vaswani et al., 2017, section 3.4.
 struct Embedding {
-  Embedding(const Scope& scope, int64_t size, int64_t dim);
+  Embedding(const Scope& scope, int64_t size, int64_t dim, Rows rows = Rows::kOther);
   at::Tensor operator()(const at::Tensor& tokens) const;  ///< [N] int64 -> [N, D]
   at::Tensor weight;                                      ///< [size, D]
 };

@@ -9,7 +9,7 @@ Init Init::xavier(int64_t inputs, int64_t outputs) {
   return {kUniform, std::sqrt(6.0 / static_cast<double>(inputs + outputs))};
 }
 
-at::Tensor Parameters::add(const std::string& name, std::vector<int64_t> shape, Init init, bool decays) {
+at::Tensor Parameters::add(const std::string& name, std::vector<int64_t> shape, Init init, bool decays, Rows rows) {
   for (const Parameter& known : all_) {
     if (known.name == name) fail("parameter {} is declared twice", name);
   }
@@ -23,7 +23,7 @@ at::Tensor Parameters::add(const std::string& name, std::vector<int64_t> shape, 
     data[i] = static_cast<float>(draw);
   }
   value.set_requires_grad(true);
-  all_.push_back({name, value, decays});
+  all_.push_back({name, value, decays, rows});
   return value;
 }
 
@@ -55,12 +55,12 @@ void Parameters::to(at::Device device, at::ScalarType type) {
   for (Parameter& parameter : all_) parameter.value.set_data(parameter.value.detach().to(device, type));
 }
 
-at::Tensor Scope::matrix(const std::string& name, int64_t rows, int64_t columns) const {
-  return parameters_->add(prefix_ + name, {rows, columns}, Init::xavier(columns, rows), true);
+at::Tensor Scope::matrix(const std::string& name, int64_t rows, int64_t columns, Rows kind) const {
+  return parameters_->add(prefix_ + name, {rows, columns}, Init::xavier(columns, rows), true, kind);
 }
 
-at::Tensor Scope::parameter(const std::string& name, std::vector<int64_t> shape, Init init) const {
-  return parameters_->add(prefix_ + name, std::move(shape), init, false);
+at::Tensor Scope::parameter(const std::string& name, std::vector<int64_t> shape, Init init, Rows kind) const {
+  return parameters_->add(prefix_ + name, std::move(shape), init, false, kind);
 }
 
 }  // namespace seqmill::nn

@@ -19,10 +19,14 @@ struct Init {
   static Init constant(double value) { return {kConstant, value}; }
 };
 
+/// What the rows of a tensor stand for. A row that stands for a piece means nothing under another vocabulary.
+enum class Rows { kOther, kSourcePieces, kTargetPieces };
+
 struct Parameter {
   std::string name;
   at::Tensor value;
   bool decays = false;  ///< belongs to the weight decay group: matrices, but no biases, norms or embeddings
+  Rows rows = Rows::kOther;
 };
 
 class Parameters {
@@ -32,7 +36,7 @@ class Parameters {
   Parameters& operator=(const Parameters&) = delete;
 
   /// Initial values depend on the seed and the name alone, not on what else was declared.
-  at::Tensor add(const std::string& name, std::vector<int64_t> shape, Init init, bool decays);
+  at::Tensor add(const std::string& name, std::vector<int64_t> shape, Init init, bool decays, Rows rows = Rows::kOther);
   const std::vector<Parameter>& all() const { return all_; }
   int64_t count() const;  ///< numbers, not tensors
 
@@ -54,8 +58,8 @@ class Scope {
  public:
   explicit Scope(Parameters& parameters, std::string prefix = "") : parameters_(&parameters), prefix_(std::move(prefix)) {}
   Scope operator/(const std::string& name) const { return Scope(*parameters_, prefix_ + name + "."); }
-  at::Tensor matrix(const std::string& name, int64_t rows, int64_t columns) const;  ///< Xavier, decays
-  at::Tensor parameter(const std::string& name, std::vector<int64_t> shape, Init init) const;
+  at::Tensor matrix(const std::string& name, int64_t rows, int64_t columns, Rows kind = Rows::kOther) const;  ///< Xavier, decays
+  at::Tensor parameter(const std::string& name, std::vector<int64_t> shape, Init init, Rows kind = Rows::kOther) const;
 
  private:
   Parameters* parameters_;

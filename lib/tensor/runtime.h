@@ -9,7 +9,8 @@
 namespace seqmill::tensor {
 
 /// Sets LibTorch's thread count (Debian's comes up with one), keeps big blocks in the allocator instead of handing them back to
-/// the kernel after each step, and makes LibTorch's own operators deterministic where it has a choice.
+/// the kernel after each step, limits an OpenBLAS with threads of its own to one, and makes LibTorch's own operators deterministic where it
+/// has a choice.
 void set_up_runtime(int threads);
 
 /// From here on this thread computes alone, whatever the process's thread count. For workers that each have their own batch.
@@ -23,7 +24,7 @@ Precision precision();
 Precision parse_precision(const std::string& name);
 const char* name_of(Precision precision);
 
-/// "cpu", "cuda" or "cuda:1"; anything else, and a device that is not there, is a usage error.
+/// "cpu", "cuda" or "cuda:1"; anything else is a usage error, and so is CUDA where there is none.
 at::Device parse_device(const std::string& name);
 
 /// True for what the CPU kernels take: float32, contiguous, on the CPU.

@@ -4,25 +4,20 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/strings.h"
 
 namespace seqmill::text {
 namespace {
 
 // The beginning of a line, for messages.
-std::string excerpt(const std::string& line) {
-  constexpr size_t kShown = 60;
-  if (line.size() <= kShown) return line;
-  size_t size = kShown;
-  while (size > 0 && (static_cast<unsigned char>(line[size]) & 0xC0) == 0x80) --size;
-  return line.substr(0, size) + "...";
-}
+constexpr size_t kShown = 60;  // bytes of a line in a message
 
 [[noreturn]] void fail_misaligned(const io::LineReader& ended, int64_t lines, const io::LineReader& longer,
                                   const std::string& line) {
   fail(
       "{} ends after line {}, {} goes on: '{}'; expected equally many lines, line by line translations of each "
       "other",
-      ended.name(), lines, longer.name(), excerpt(line));
+      ended.name(), lines, longer.name(), excerpt(line, kShown));
 }
 
 }  // namespace

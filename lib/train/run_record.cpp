@@ -1,10 +1,10 @@
 #include "train/run_record.h"
 
-#include <ctime>
 #include <filesystem>
 #include <map>
 
 #include "base/error.h"
+#include "base/host.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/version.h"
@@ -20,33 +20,42 @@ std::map<std::string, std::string> by_key(const std::vector<io::ConfigEntry>& en
   return values;
 }
 
-/// Whether a checkpoint would mean something else under another value. Dropout may change in the course of a run. Vocabularies are compared
-/// by what they hold, not here.
-bool defines_model(const std::string& key) {
+using Values = std::map<std::string, std::string>;
+
+bool trains_vocabulary(const Values& values) {
+  const auto size = values.find("vocab-size");
+  return size != values.end() && size->second != "0";
+}
+
+/// Whether a checkpoint would mean something else under another value. Dropout may change in the course of a run. Given vocabularies are
+/// compared by what they hold, not here; how one was made counts while it is made by the run.
+bool defines_model(const std::string& key, const Values& before, const Values& now) {
+  for (const char* option : {"vocab-type", "vocab-separate", "vocab-coverage", "vocab-byte-fallback"}) {
+    if (key == option) return trains_vocabulary(before) && trains_vocabulary(now);
+  }
   return starts_with(key, "model.") && !ends_with(key, "dropout");
 }
 
 void check_changes(const std::string& path, const std::string& config_yaml, bool has_checkpoint) {
   if (!std::filesystem::exists(path)) return;
-  const auto before = by_key(io::read_yaml(path)), now = by_key(io::parse_yaml(config_yaml, "the new configuration"));
+  const Values before = by_key(io::read_yaml(path)), now = by_key(io::parse_yaml(config_yaml, "the new configuration"));
   for (const auto& [key, value] : now) {
     const auto old = before.find(key);
-    if (old != before.end() && old->second == value) continue;
-    const std::string was = old == before.end() ? "not there" : "'" + old->second + "'";
-    if (has_checkpoint && defines_model(key)) {
-      fail_usage("--{} {}: this run was begun with {}, and its checkpoints are of that model; give another --run to begin anew", key,
-                 value, was);
+    // An option that the run's version did not have yet: whether the weights fit is seen when they are loaded.
+    if (old == before.end()) {
+      log::warn("new since the last session of this run: {} is '{}'", key, value);
+      continue;
     }
-    log::warn("changed since the last session of this run: {} from {} to '{}'", key, was, value);
+    if (old->second == value) continue;
+    if (has_checkpoint && defines_model(key, before, now)) {
+      fail_usage("--{} {}: this run was begun with '{}', and its checkpoints are of that model; give another --run to begin anew", key,
+                 value, old->second);
+    }
+    log::warn("changed since the last session of this run: {} from '{}' to '{}'", key, old->second, value);
   }
-}
-
-std::string local_time() {
-  const std::time_t now = std::time(nullptr);
-  char text[64] = "";
-  std::tm parts{};
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &parts));
-  return text;
+  for (const auto& [key, value] : before) {
+    if (!now.count(key)) log::warn("gone since the last session of this run: {}, which was '{}'", key, value);
+  }
 }
 
 }  // namespace

@@ -39,9 +39,11 @@ class Trainer {
     if (options.ema > 0) average_ = parameters_.flat_values().clone();
   }
 
-  void run() {
+  void run(const std::function<void()>& begins) {
     catch_stop_signals();
     if (will_resume(run_, options_.resume)) restore();
+    begins();
+    tidy();
     drop_later_events();
     started_ = now() - progress_.seconds;
     std::string reason;
@@ -52,18 +54,24 @@ class Trainer {
       log_if_due();
       // While updates are being skipped the last checkpoint is better than what we have now.
       validation_owed_ = validation_owed_ || validation_due(epoch_ends);
+      save_owed_ = save_owed_ || (options_.save_every > 0 && progress_.update % options_.save_every == 0);
       if (skipped_in_a_row_ > 0) {
         stop_if_asked();
         continue;
       }
       if (validation_owed_) {
         validate();
-      } else if (options_.save_every > 0 && progress_.update % options_.save_every == 0) {
+      } else if (save_owed_) {
         save();
       }
       stop_if_asked();
     }
     log_window();
+    if (skipped_in_a_row_ > 0) {
+      throw Error(fmt::format("training ends ({}), but its last {} updates had a loss or gradient that is not finite; {}", reason,
+                              skipped_in_a_row_, advice()),
+                  kExitDiverged);
+    }
     if (progress_.validated != progress_.update) validate();
     log::info("training ends: {}; {} updates, {} skipped, {} of training", reason, progress_.update, progress_.skipped,
               format_duration(progress_.seconds));
@@ -189,7 +197,7 @@ class Trainer {
     const bool gain = finite && (progress_.best.empty() || score > progress_.best.front().score);
     progress_.validations_without_gain = gain ? 0 : progress_.validations_without_gain + 1;
     log::info("update {} valid: {}{}", progress_.update, text, gain ? " (best)" : "");
-    if (finite) progress_.best.push_back({checkpoint_name(progress_.update), score});
+    if (finite) progress_.best.push_back({io::checkpoint_name(progress_.update), score});
     std::stable_sort(progress_.best.begin(), progress_.best.end(),
                      [](const Progress::Best& a, const Progress::Best& b) { return a.score > b.score; });
     if (static_cast<int64_t>(progress_.best.size()) > std::max<int64_t>(1, options_.keep_best)) {
@@ -212,8 +220,6 @@ class Trainer {
                        last.empty() ? "there is no checkpoint yet" : "the last good checkpoint is " + last);
   }
 
-  static std::string checkpoint_name(int64_t update) { return fmt::format("step-{:08}", update); }
-
   void save() {
     check_weights();
     progress_.cursor = task_.cursor();
@@ -229,6 +235,7 @@ class Trainer {
       io::write_file(directory + "/state.json", progress_.to_json().dump_pretty() + "\n");
     });
     saved_update_ = progress_.update;
+    save_owed_ = false;
     tidy();
   }
 
@@ -241,9 +248,11 @@ class Trainer {
   void remove_old() {
     const std::vector<std::string> all = run_.checkpoints();
     const auto keep_from = static_cast<int64_t>(all.size()) - options_.keep_last;
+    // The one that is linked stays until another takes its place: after a change of --stop-on nothing is known to be best yet.
+    const std::string linked = run_.linked("best");
     for (int64_t i = 0; i < keep_from; ++i) {
       const std::string& name = all[static_cast<size_t>(i)];
-      const bool is_best = std::any_of(progress_.best.begin(), progress_.best.end(),
+      const bool is_best = name == linked || std::any_of(progress_.best.begin(), progress_.best.end(),
                                        [&](const Progress::Best& entry) { return entry.checkpoint == name; });
       if (!is_best) run_.remove_checkpoint(name);
     }
@@ -267,10 +276,13 @@ class Trainer {
     }
     tensor::load_into(directory + "/optim.safetensors", rest);
     optimizer_.set_steps(progress_.optimizer_steps);
-    task_.set_cursor(progress_.cursor);
+    try {
+      task_.set_cursor(progress_.cursor);
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}/state.json: {}", directory, error.what()), error.exit_code());
+    }
     saved_update_ = progress_.update;
     forget_lost_bests();
-    tidy();
     log::info("resumed from {} (update {}, {} of training)", directory, progress_.update, format_duration(progress_.seconds));
   }
 
@@ -281,11 +293,15 @@ class Trainer {
       progress_.best_by = options_.stop_on;
       progress_.best.clear();
       progress_.validations_without_gain = 0;
+      progress_.validated = -1;
     }
     const std::vector<std::string> all = run_.checkpoints();
     const auto lost = [&](const Progress::Best& entry) { return std::find(all.begin(), all.end(), entry.checkpoint) == all.end(); };
     progress_.best.erase(std::remove_if(progress_.best.begin(), progress_.best.end(), lost), progress_.best.end());
   }
+
+  /// The last validation that a checkpoint knows of: one that was under way when the session was killed will happen again.
+  int64_t last_validated() const { return progress_.validated < 0 ? progress_.update : progress_.validated; }
 
   /// What a killed session logged past its last checkpoint will happen again, and so will the mean of the last checkpoints.
   void drop_later_events() {
@@ -295,7 +311,9 @@ class Trainer {
     for (const std::string& line : split(io::read_file(path), '\n')) {
       try {
         const io::Json event = io::parse_json(line, path);
-        if (event.at("step").as_int() <= progress_.update && event.at("split").as_string() != "average") kept += line + "\n";
+        const std::string& split = event.at("split").as_string();
+        const int64_t known = split == "valid" ? last_validated() : progress_.update;
+        if (event.at("step").as_int() <= known && split != "average") kept += line + "\n";
       } catch (const Error& error) {
         // A line half written when the run was killed, or the nothing after the last line.
         log::debug("{}", error.what());
@@ -405,7 +423,7 @@ class Trainer {
   Window window_;
   int64_t saved_update_ = -1;
   int64_t skipped_in_a_row_ = 0;
-  bool validation_owed_ = false;  ///< one was due while updates were skipped
+  bool validation_owed_ = false, save_owed_ = false;  ///< due, perhaps since updates began to be skipped
   double started_ = 0, shown_ = 0;
 };
 
@@ -414,9 +432,7 @@ void Trainer::write_model_directory(const io::RunDir& run, const std::vector<ten
   std::filesystem::create_directories(directory);
   // The weights come last: a directory that has them is whole.
   std::filesystem::remove(directory + "/model.safetensors");
-  for (const char* name : {"config.yaml", "vocab.spm", "vocab.src.spm", "vocab.tgt.spm"}) {
-    if (std::filesystem::exists(run.file(name))) io::write_file(directory + "/" + std::string(name), io::read_file(run.file(name)));
-  }
+  for (const std::string& name : io::model_companions(run.path())) io::write_file(directory + "/" + name, io::read_file(run.file(name)));
   tensor::save_tensors(directory + "/.model.safetensors.tmp", weights, {{"format", "pt"}});
   std::filesystem::rename(directory + "/.model.safetensors.tmp", directory + "/model.safetensors");
 }
@@ -432,8 +448,9 @@ bool will_resume(const io::RunDir& run, const std::string& resume) {
   return has_checkpoint;
 }
 
-void train(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line) {
-  Trainer(task, run, options, seed, progress_line).run();
+void train(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line,
+           const std::function<void()>& begins) {
+  Trainer(task, run, options, seed, progress_line).run(begins);
 }
 
 }  // namespace seqmill::train

@@ -2,6 +2,7 @@
 // The training loop, one for all tools: batches in, loss out, optimiser, schedule, validation, checkpoints, signals, metrics.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/options.h"
@@ -37,9 +38,12 @@ struct TrainerOptions {
   void check() const;
 };
 
-/// Trains until a limit is reached. Leaves ckpt/last (and ckpt/best when there was a validation). Throws Error with exit code 3 when the
-/// loss stays non-finite, 128+n after signal n (a checkpoint is written first).
-void train(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line);
+/// Trains until a limit is reached. Leaves ckpt/last (and ckpt/best once a validation gave a finite score). Calls `begins` when nothing
+/// stands in the way of the first update any more. Throws Error with exit code 3 when the loss stays non-finite, 128+n after signal n (a
+/// checkpoint is written first, unless updates are being skipped just then).
+void train(
+    Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line,
+    const std::function<void()>& begins = [] {});
 
 /// Whether the run already has a checkpoint to go on from, under the rules of `resume`; throws Error where they forbid.
 bool will_resume(const io::RunDir& run, const std::string& resume);

@@ -5,10 +5,13 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "text/parallel_reader.h"
 
 namespace seqmill::train {
 namespace {
+
+constexpr int64_t kLongestValid = 1024;  ///< tokens, unless --max-length is more
 
 void report(const std::string& what, const data::CorpusCounts& counts) {
   log::info("{}: {} of {} pairs, {} source and {} target tokens; left out: {} empty, {} too long, {} by length ratio", what,
@@ -25,9 +28,9 @@ class TranslationTask final : public Task {
     remove_leftovers(cache);
     train_ = load(options.train_source, options.train_target, options.max_length, options.max_ratio, cache + "/train.tokens");
     report("training data", train_->counts());
-    // Validation sees every pair it can: only empty ones are left out, and what the model has no positions for.
-    valid_ = load(options.valid_source, options.valid_target, std::min(int64_t{1} << 30, model.max_positions() - 1), 0,
-                  cache + "/valid.tokens");
+    // Validation sees every pair it can: left out are empty ones, what the model has no positions for, and what no memory would hold.
+    valid_ = load(options.valid_source, options.valid_target,
+                  std::min(std::max(options.max_length, kLongestValid), model.max_positions() - 1), 0, cache + "/valid.tokens");
     report("validation data", valid_->counts());
     plan();
   }
@@ -86,6 +89,7 @@ class TranslationTask final : public Task {
     }
     cursor_.epoch = json.at("epoch").as_int();
     cursor_.batch = json.at("batch").as_int();
+    if (cursor_.epoch < 0 || cursor_.batch < 0) fail("epoch {} and batch {} are no place in the data", cursor_.epoch, cursor_.batch);
     plan();
     if (json.at("order").as_string() != order_key() || cursor_.batch >= static_cast<int64_t>(plan_.size())) {
       log::warn("the text, --seed, --batch-tokens or --bucket-batches is another one than before: epoch {} starts anew", cursor_.epoch);
@@ -106,17 +110,19 @@ class TranslationTask final : public Task {
 
   /// What a killed session was writing; the run is ours, so nobody else is at it.
   static void remove_leftovers(const std::string& cache) {
-    for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(cache)) {
+    std::error_code code;
+    for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(cache, code)) {
       const std::string name = entry.path().filename().string();
-      if (name != "train.tokens" && name != "valid.tokens") std::filesystem::remove(entry.path());
+      const bool ours = ends_with(name, ".tokens.tokens") || (starts_with(name, ".") && name.find(".tokens") != std::string::npos &&
+                                                              name.find(".tmp-") != std::string::npos);
+      if (ours && entry.is_regular_file(code)) std::filesystem::remove(entry.path(), code);
     }
   }
 
   /// What the order of the batches depends on.
   std::string order_key() const {
-    const data::CorpusCounts& counts = train_->counts();
-    return fmt::format("seed {}, batch-tokens {}, bucket-batches {}, {} source and {} target tokens", seed_, options_.batch_tokens,
-                       options_.bucket_batches, counts.source_tokens, counts.target_tokens);
+    return fmt::format("seed {}, batch-tokens {}, bucket-batches {}, lengths {:016x}", seed_, options_.batch_tokens,
+                       options_.bucket_batches, train_->shape());
   }
 
   std::unique_ptr<data::ParallelCorpus> load(const std::string& source, const std::string& target, int64_t max_length,

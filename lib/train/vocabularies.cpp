@@ -18,6 +18,10 @@ std::string checked(const std::string& path) {
 
 void expect_same(const std::string& given, const std::string& kept) {
   if (given.empty()) return;
+  if (!std::filesystem::exists(given) && std::filesystem::exists(kept)) {
+    log::warn("{} is gone; the run goes on with its own copy, {}", given, kept);
+    return;
+  }
   if (std::filesystem::exists(kept) && io::read_file(given) == io::read_file(kept)) return;
   fail_usage("{} is another vocabulary than {}, which the checkpoints of this run were trained with", given, kept);
 }
@@ -51,9 +55,10 @@ model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const
     expect_same(options.source, source);
     expect_same(options.target, target);
     model::Vocabularies kept = model::load_vocabularies(run.path());
-    if (options.size > 0 && kept.target->size() != options.size) {
+    for (const auto& vocabulary : {kept.source, kept.target}) {
+      if (options.size == 0 || vocabulary->size() == options.size) continue;
       fail_usage("--vocab-size {}: this run was begun with a vocabulary of {} pieces; give another --run to begin anew", options.size,
-                 kept.target->size());
+                 vocabulary->size());
     }
     return kept;
   }
@@ -63,7 +68,11 @@ model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const
   if (!options.joint.empty()) copies.emplace_back(both, checked(options.joint));
   if (!options.source.empty()) copies = {{source, checked(options.source)}, {target, checked(options.target)}};
   // What a session left that never came to a checkpoint may be of other options.
-  for (const std::string& file : {both, source, target}) std::filesystem::remove(file);
+  for (const std::string& file : {both, source, target}) {
+    std::error_code code;
+    std::filesystem::remove(file, code);
+    if (code) fail("cannot remove {}: {}", file, code.message());
+  }
   if (given) {
     for (const auto& [file, bytes] : copies) io::write_file(file, bytes);
   } else {

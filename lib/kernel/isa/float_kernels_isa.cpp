@@ -1,5 +1,5 @@
 // Compiled once per instruction set, with SEQMILL_ISA naming it. Inner loops run over a fixed number of lanes, so that compilers
-// vectorise them without leave to reorder arithmetic, and sums come out the same with every compiler.
+// vectorise them without leave to reorder arithmetic.
 
 #include <cmath>
 #include <cstring>

@@ -237,7 +237,19 @@ TEST_CASE("what is best is found anew under another score, or without its checkp
     first.bleus = {10, 10, 10};
     train_in(run, first, options);
     CHECK(io::RunDir(run).linked("best") == "step-00000001");
-    if (other_score) options.stop_on = "bleu";
+    if (other_score) {
+      // Until a score of the new kind is known, the old best stays.
+      options.stop_on = "bleu";
+      options.keep_last = 1;
+      FakeTask none;
+      none.losses = {7};
+      none.bleus = {1};
+      options.max_updates = 3;
+      train_in(run, none, options);
+      CHECK(none.values.empty());
+      CHECK(none.validated.size() == 1);
+      CHECK(io::RunDir(run).linked("best") == "step-00000003");
+    }
     if (!other_score) fs::remove_all(run + "/ckpt/step-00000001");
     options.max_updates = 5;
     second.losses = {9, 8};
@@ -245,6 +257,43 @@ TEST_CASE("what is best is found anew under another score, or without its checkp
     train_in(run, second, options);
     CHECK(io::RunDir(run).linked("best") == (other_score ? "step-00000004" : "step-00000005"));
   }
+}
+
+TEST_CASE("a session that is refused has not begun", "[resume]") {
+  const TempDir dir;
+  FakeTask first, second;
+  TrainerOptions options = plain_options(3);
+  train_in(dir / "run", first, options);
+  options.ema = 0.5;
+  bool begun = false;
+  io::RunDir run(dir / "run");
+  CHECK(failure_of([&] { seqmill::train::train(second, run, options, 7, false, [&] { begun = true; }); }).exit_code == kExitUsage);
+  CHECK_FALSE(begun);
+}
+
+TEST_CASE("training that ends while updates are skipped has diverged", "[resume]") {
+  const TempDir dir;
+  FakeTask task;
+  TrainerOptions options = plain_options(6);
+  options.save_every = 2;
+  options.validate_every = 1000;
+  for (const int64_t number : {4, 5}) task.troubles[number] = Trouble::kNanLoss;
+  const Failure failure = failure_of([&] { train_in(dir / "run", task, options); });
+  CHECK(failure.exit_code == kExitDiverged);
+  CHECK(failure.says("its last 2 updates"));
+  CHECK(io::RunDir(dir / "run").linked("last") == "step-00000004");
+}
+
+TEST_CASE("a checkpoint that is due at a skipped update comes with the next good one", "[resume]") {
+  const TempDir dir;
+  FakeTask task;
+  TrainerOptions options = plain_options(9);
+  options.save_every = 4;
+  options.validate_every = 1000;
+  options.keep_last = 9;
+  task.troubles[3] = Trouble::kNanLoss;
+  train_in(dir / "run", task, options);
+  CHECK(io::RunDir(dir / "run").checkpoints() == std::vector<std::string>{"step-00000005", "step-00000008", "step-00000009"});
 }
 
 TEST_CASE("a damaged state is an error that names the file", "[resume]") {

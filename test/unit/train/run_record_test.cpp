@@ -76,7 +76,7 @@ TEST_CASE("a second session adds its entry and names what has changed", "[run-re
   const std::string log = get(run.file("log"));
   CHECK(log.find("seed from '7' to '8'") != std::string::npos);
   CHECK(log.find("model.dim from '16' to '32'") != std::string::npos);  // there is no checkpoint of it yet
-  CHECK(log.find("model.ffn from not there to '32'") != std::string::npos);
+  CHECK(log.find("model.ffn is '32'") != std::string::npos);
   CHECK(log.find("dropout") == std::string::npos);
   CHECK(get(run.file("config.yaml")) == changed);
 }
@@ -85,7 +85,7 @@ TEST_CASE("checkpoints bind a run to its model and vocabulary", "[run-record]") 
   const TempDir dir;
   const Logging logging;
   io::RunDir run(dir / "run");
-  const std::string begun = kConfig + "vocab-size: 100\nvocab-src: a.spm\n";
+  const std::string begun = kConfig + "vocab-size: 100\nvocab-src: a.spm\nvocab-type: bpe\n";
   session(run, begun);
   run.save_checkpoint(1, [](const std::string& directory) { put(directory + "/model.safetensors", "x"); });
   const auto failure_with = [&](const std::string& from, const std::string& to) {
@@ -103,11 +103,15 @@ TEST_CASE("checkpoints bind a run to its model and vocabulary", "[run-record]") 
   const Failure dim = failure_with("dim: 16", "dim: 32");
   CHECK(dim.exit_code == kExitUsage);
   CHECK(dim.says("--model.dim 32: this run was begun with '16'"));
-  CHECK(failure_with("  dim", "  ffn: 9\n  dim").exit_code == kExitUsage);
+  CHECK(failure_with("  dim", "  ffn: 9\n  dim").exit_code == kExitDone);  // unknown when the run was begun
   CHECK(failure_with("vocab-size: 100", "vocab-size: 200").exit_code == kExitDone);  // vocabularies are compared by what they hold
   CHECK(failure_with("seed: 7", "seed: 8").exit_code == kExitDone);
   CHECK(failure_with("dropout: 0.1", "dropout: 0.3").exit_code == kExitDone);
   CHECK(failure_with("a.spm", "copy-of-a.spm").exit_code == kExitDone);
+  const Failure type = failure_with("bpe", "unigram");
+  CHECK(type.exit_code == kExitUsage);
+  CHECK(type.says("--vocab-type unigram: this run was begun with 'bpe'"));
+  CHECK(failure_with("100\nvocab-src: a.spm\nvocab-type: bpe", "0\nvocab-src: a.spm\nvocab-type: unigram").exit_code == kExitDone);
 }
 
 TEST_CASE("the end of a record never throws", "[run-record]") {
