@@ -19,7 +19,7 @@ END
 
 packages=(
   g++ clang cmake ninja-build ccache mold pkg-config git python3
-  libtorch-dev libopenblas0-openmp libdnnl-dev
+  libtorch-dev libgloo-dev libopenblas0-openmp libdnnl-dev
   libsentencepiece-dev libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev libicu-dev
   catch2 gettext
 )

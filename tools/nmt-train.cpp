@@ -6,6 +6,7 @@
 #include "metric/bleu.h"
 #include "model/load.h"
 #include "tensor/runtime.h"
+#include "train/ranks.h"
 #include "train/run_record.h"
 #include "train/trainer.h"
 #include "train/translation_task.h"
@@ -20,6 +21,7 @@ struct Settings {
   train::TranslationTaskOptions data;
   train::VocabularyOptions vocabulary;
   train::TrainerOptions trainer;
+  train::RanksOptions ranks;
   std::unique_ptr<model::Seq2SeqConfig> model;
 
   void declare(Options& options) {
@@ -35,32 +37,40 @@ struct Settings {
     vocabulary.declare(options);
     model = model::declare_seq2seq(options, model_type);
     trainer.declare(options);
+    ranks.declare(options);
   }
 };
 
-void train_model(Settings& settings, const cli::Invocation& call) {
-  settings.trainer.check();
-  const at::Device device = tensor::parse_device(settings.device);
-  if (settings.trainer.stop_on == "bleu") settings.data.valid_bleu = true;
-  tensor::set_up_runtime(call.threads);
-  tensor::set_precision(tensor::parse_precision(settings.precision));
+void train_in(Settings& settings, const cli::Invocation& call, at::Device device, train::Ranks& ranks, io::RunDir& run,
+              const std::function<void()>& begins) {
+  const bool resumes = train::will_resume(run, settings.trainer.resume);
+  model::Vocabularies vocabularies;
+  ranks.first_then_others(
+      [&] {
+        vocabularies = train::prepare_vocabularies(settings.vocabulary, settings.data.train_source, settings.data.train_target, run,
+                                                   call.threads);
+      },
+      [&] { vocabularies = model::load_vocabularies(run.path()); });
+  const auto model = settings.model->build(vocabularies.sizes(), call.seed);
+  log::info("{} with {} parameters, {} threads, {}", settings.model_type, model->parameters().count(), call.threads,
+            settings.precision);
+  if (!settings.init_from.empty() && !resumes) model::initialise_from(settings.init_from, *model, vocabularies);
+  model->parameters().to(device);
+  const auto bleu = [](const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
+    return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references});
+  };
+  const auto task = train::make_translation_task(*model, vocabularies, settings.data, run.file("cache"), call.threads, call.seed,
+                                                 bleu, ranks);
+  train::train(*task, run, settings.trainer, call.seed, call.progress && ranks.first(), ranks, begins);
+}
+
+/// Rank 0 holds the run directory and records what happens in it.
+void lead(Settings& settings, const cli::Invocation& call, at::Device device, train::Ranks& ranks) {
   io::RunDir run(settings.run);
   train::RunRecord record(run, call.config_yaml, call.command_line, call.host, call.started);
+  ranks.barrier();
   try {
-    const bool resumes = train::will_resume(run, settings.trainer.resume);
-    const model::Vocabularies vocabularies = train::prepare_vocabularies(
-        settings.vocabulary, settings.data.train_source, settings.data.train_target, run, call.threads);
-    const auto model = settings.model->build(vocabularies.sizes(), call.seed);
-    log::info("{} with {} parameters, {} threads, {}", settings.model_type, model->parameters().count(), call.threads,
-              settings.precision);
-    if (!settings.init_from.empty() && !resumes) model::initialise_from(settings.init_from, *model, vocabularies);
-    model->parameters().to(device);
-    const auto bleu = [](const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
-      return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references});
-    };
-    const auto task = train::make_translation_task(*model, vocabularies, settings.data, run.file("cache"), call.threads,
-                                                   call.seed, bleu);
-    train::train(*task, run, settings.trainer, call.seed, call.progress, [&] { record.write_config(); });
+    train_in(settings, call, device, ranks, run, [&] { record.write_config(); });
     record.finish(kExitDone);
   } catch (const Error& error) {
     record.finish(error.exit_code());
@@ -69,6 +79,23 @@ void train_model(Settings& settings, const cli::Invocation& call) {
     record.finish(kExitFailure);
     throw;
   }
+}
+
+void train_model(Settings& settings, const cli::Invocation& call) {
+  settings.trainer.check(call.launch.ranks);
+  // Ranks of one machine take a GPU each.
+  const bool shares = settings.device == "cuda" && call.launch.local_ranks > 1;
+  const at::Device device = tensor::parse_device(
+      shares ? fmt::format("cuda:{}", call.launch.rank % call.launch.local_ranks) : settings.device);
+  if (settings.trainer.stop_on == "bleu") settings.data.valid_bleu = true;
+  tensor::set_up_runtime(call.threads);
+  tensor::set_precision(tensor::parse_precision(settings.precision));
+  train::run_in_ranks(call.launch, settings.ranks, device, [&](train::Ranks& ranks) {
+    if (ranks.first()) return lead(settings, call, device, ranks);
+    ranks.barrier();
+    io::RunDir run(settings.run, io::RunDir::Role::kReader);
+    train_in(settings, call, device, ranks, run, [] {});
+  });
 }
 
 }  // namespace
@@ -85,7 +112,11 @@ int main(int argc, char** argv) {
       "nmt-train -c runs/de-en/config.yaml --run runs/de-en-2 --seed 2",
       "nmt-train -c runs/de-en/config.yaml --resume must --max-updates 40000"};
   tool.declare = [&](Options& options) { settings.declare(options); };
-  tool.resolve = [&] { settings.precision = tensor::name_of(tensor::parse_precision(settings.precision)); };
+  tool.runs_in_ranks = true;
+  tool.resolve = [&](const Launch& launch) {
+    settings.precision = tensor::name_of(tensor::parse_precision(settings.precision));
+    if (settings.trainer.accumulate == 0) settings.trainer.accumulate = launch.ranks;
+  };
   tool.run = [&](const cli::Invocation& call) { train_model(settings, call); };
   tool.actions = {{"list-models", "The known values of model.type and their papers.", model::list_seq2seq_models}};
   return cli::tool_main(argc, argv, tool);

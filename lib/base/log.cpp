@@ -16,6 +16,7 @@ Level current_level = Level::kInfo;
 bool color = false;
 int copy_descriptor = -1;
 bool status_shown = false;
+std::string origin;
 
 const char* label(Level level) {
   switch (level) {
@@ -78,6 +79,10 @@ bool parse_level(std::string_view name, Level& level) {
 void set_level(Level level) { current_level = level; }
 Level level() { return current_level; }
 void set_color(bool enabled) { color = enabled; }
+void set_origin(const std::string& text) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  origin = text;
+}
 
 void open_copy(const std::string& path) {
   const std::lock_guard<std::mutex> lock(mutex);
@@ -93,9 +98,9 @@ void write(Level level, std::string_view message) {
   const std::lock_guard<std::mutex> lock(mutex);
   const std::string time = timestamp();
   clear_status();
-  const std::string plain = fmt::format("{}{}{}\n", time, label(level), message);
+  const std::string plain = fmt::format("{}{}{}{}\n", time, label(level), origin, message);
   if (color && *color_of(level)) {
-    put(STDERR_FILENO, fmt::format("{}{}{}{}\033[0m\n", time, color_of(level), label(level), message));
+    put(STDERR_FILENO, fmt::format("{}{}{}{}{}\033[0m\n", time, color_of(level), label(level), origin, message));
   } else {
     put(STDERR_FILENO, plain);
   }

@@ -17,6 +17,8 @@ bool parse_level(std::string_view name, Level& level);
 void set_level(Level level);
 Level level();
 void set_color(bool enabled);
+/// Put before every message: "rank 1: ".
+void set_origin(const std::string& origin);
 
 /// From now on each message is also appended to this file (unbuffered, so that a killed run keeps its log). Throws if it
 /// cannot be opened. An empty path closes the copy.

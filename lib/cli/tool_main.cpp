@@ -12,11 +12,13 @@
 #include <new>
 
 #include "base/error.h"
+#include "base/exit.h"
 #include "base/host.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/threads.h"
 #include "cli/help.h"
+#include "cli/launch.h"
 #include "io/yaml.h"
 
 namespace seqmill::cli {
@@ -213,10 +215,13 @@ void set_up_logging(const CommonOptions& common) {
   log::set_color(common.color == "always" || (common.color == "auto" && !plain && isatty(STDERR_FILENO)));
 }
 
-Invocation make_invocation(int argc, char** argv, CommonOptions& common, const Options& options) {
+Invocation make_invocation(int argc, char** argv, CommonOptions& common, const Options& options, const Launch& launch) {
   Invocation call;
   call.seed = static_cast<uint64_t>(common.seed);
-  set_threads(static_cast<int>(common.threads));
+  call.launch = launch;
+  // Processes on one machine share its cores, unless their launcher has already given each its own.
+  const bool shares = common.threads == 0 && launch.local_ranks > 1 && !is_bound_to_cores();
+  set_threads(shares ? std::max(1, available_threads() / launch.local_ranks) : static_cast<int>(common.threads));
   call.threads = threads();
   common.threads = call.threads;  // what is recorded repeats the run on a machine with more cores too
   call.quiet = common.quiet;
@@ -284,15 +289,19 @@ void run_tool(int argc, char** argv, const Tool& tool) {
     return flush_stdout();
   }
   check_required(options);
-  if (tool.resolve) tool.resolve();
-  tool.run(make_invocation(argc, argv, common, options));
+  Launch launch;
+  if (tool.runs_in_ranks) {
+    launch = find_launch([](const std::string& name) {
+      const char* value = std::getenv(name.c_str());
+      return value ? std::optional<std::string>(value) : std::nullopt;
+    });
+  }
+  if (tool.resolve) tool.resolve(launch);
+  tool.run(make_invocation(argc, argv, common, options, launch));
   flush_stdout();
 }
 
-}  // namespace
-
-int tool_main(int argc, char** argv, const Tool& tool) {
-  open_standard_descriptors();
+int run_and_report(int argc, char** argv, const Tool& tool) {
   const auto report = [&tool](const std::string& message, int code) {
     log::status_line("");
     log::error("{}: {}", tool.name, message);
@@ -312,6 +321,15 @@ int tool_main(int argc, char** argv, const Tool& tool) {
   } catch (...) {
     return report("an exception of unknown type", kExitFailure);
   }
+}
+
+}  // namespace
+
+int tool_main(int argc, char** argv, const Tool& tool) {
+  open_standard_descriptors();
+  const int code = run_and_report(argc, argv, tool);
+  if (exits_without_clean_up()) std::_Exit(code);
+  return code;
 }
 
 }  // namespace seqmill::cli

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/launch.h"
 #include "base/options.h"
 
 namespace seqmill::cli {
@@ -21,6 +22,7 @@ struct Invocation {
   std::string config_yaml;    ///< every resolved key that is not transient
   std::string started;        ///< local time, ISO 8601
   std::string host;
+  Launch launch;              ///< the place among processes started together
 };
 
 /// A switch that prints something and ends, as --version does.
@@ -38,7 +40,9 @@ struct Tool {
   std::function<void(const Invocation&)> run;
   std::vector<Action> actions;
   /// Optional: puts what they stand for in place of values such as "auto", before Invocation::config_yaml is made.
-  std::function<void()> resolve = {};
+  std::function<void(const Launch&)> resolve = {};
+  /// Whether processes started together work together. Others ignore how they were started.
+  bool runs_in_ranks = false;
 };
 
 /// Parses, runs, maps errors to exit codes, flushes and checks standard output. Call it as `return tool_main(argc, argv, tool);`.

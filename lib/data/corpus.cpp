@@ -185,9 +185,9 @@ ParallelCorpus::ParallelCorpus(const std::string& source, const std::string& tar
   uint64_t fingerprint = file_identity(file_identity(0xcbf29ce484222325ULL, source), target);
   fingerprint = vocabulary_identity(vocabulary_identity(fingerprint, source_vocabulary), target_vocabulary);
   fingerprint = combine(combine(fingerprint, static_cast<uint64_t>(limits.max_length)), double_bits(limits.max_ratio));
-  if (!open(cache, fingerprint)) {
+  if (!open(cache, &fingerprint)) {
     Builder(source_vocabulary, target_vocabulary, limits, cache).build(source, target, fingerprint);
-    if (!open(cache, fingerprint)) fail("{} cannot be read back", cache);
+    if (!open(cache, &fingerprint)) fail("{} cannot be read back", cache);
   }
   if (counts_.lines == 0) fail("{} is empty: it holds no pair of sentences", source);
   if (counts_.kept == 0) {
@@ -196,11 +196,15 @@ ParallelCorpus::ParallelCorpus(const std::string& source, const std::string& tar
   }
 }
 
+ParallelCorpus::ParallelCorpus(const std::string& cache) {
+  if (!open(cache, nullptr)) fail("cannot open {}, which rank 0 has made: the run directory must be on a file system that all ranks share", cache);
+}
+
 ParallelCorpus::~ParallelCorpus() {
   if (mapping_) ::munmap(mapping_, mapped_bytes_);
 }
 
-bool ParallelCorpus::open(const std::string& cache, uint64_t fingerprint) {
+bool ParallelCorpus::open(const std::string& cache, const uint64_t* fingerprint) {
   const int descriptor = ::open(cache.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return false;
   struct stat status {};
@@ -213,7 +217,7 @@ bool ParallelCorpus::open(const std::string& cache, uint64_t fingerprint) {
   Header header;
   std::memcpy(&header, mapping, sizeof header);
   const int64_t padded = (header.token_bytes + 7) / 8 * 8;
-  const bool whole = header.magic == kMagic && header.fingerprint == fingerprint && header.token_bytes >= 0 &&
+  const bool whole = header.magic == kMagic && (!fingerprint || header.fingerprint == *fingerprint) && header.token_bytes >= 0 &&
                      header.token_bytes <= status.st_size && header.counts.kept >= 0 && header.counts.kept <= status.st_size &&
                      static_cast<int64_t>(bytes) == static_cast<int64_t>(sizeof header) + padded +
                                                         (2 * header.counts.kept + 1) * static_cast<int64_t>(sizeof(int64_t));

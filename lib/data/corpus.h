@@ -29,6 +29,8 @@ class ParallelCorpus {
   /// line) and when no pair is left.
   ParallelCorpus(const std::string& source, const std::string& target, const text::Vocabulary& source_vocabulary,
                  const text::Vocabulary& target_vocabulary, const CorpusLimits& limits, const std::string& cache);
+  /// What another process has just made of its text.
+  explicit ParallelCorpus(const std::string& cache);
   ~ParallelCorpus();
   ParallelCorpus(const ParallelCorpus&) = delete;
   ParallelCorpus& operator=(const ParallelCorpus&) = delete;
@@ -43,7 +45,7 @@ class ParallelCorpus {
   Tokens target(int64_t pair) const;
 
  private:
-  bool open(const std::string& cache, uint64_t fingerprint);
+  bool open(const std::string& cache, const uint64_t* fingerprint);
   /// index_[2i] and index_[2i+1]: where the source and the target of pair i start in tokens_; one more at the end.
   Tokens slice(int64_t entry) const;
 

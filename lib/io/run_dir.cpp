@@ -182,7 +182,8 @@ std::vector<std::string> model_companions(const std::string& directory) {
   return names;
 }
 
-RunDir::RunDir(const std::string& path) : path_(path) {
+RunDir::RunDir(const std::string& path, Role role) : path_(path) {
+  if (role == Role::kReader) return;
   make_directory(path);
   Descriptor lock = lock_run(path);
   const std::string directory = path + "/ckpt";
@@ -192,7 +193,9 @@ RunDir::RunDir(const std::string& path) : path_(path) {
   lock_ = lock.release();
 }
 
-RunDir::~RunDir() { ::close(lock_); }
+RunDir::~RunDir() {
+  if (lock_ >= 0) ::close(lock_);
+}
 
 std::string RunDir::save_checkpoint(int64_t update,
                                     const std::function<void(const std::string& directory)>& write) {

@@ -11,8 +11,10 @@ namespace seqmill::io {
 /// A run directory held by this process: created when missing, locked (flock on <dir>/.lock) until destroyed.
 class RunDir {
  public:
-  /// Throws Error when the directory cannot be made or written, or when another process holds it (names its pid and host).
-  explicit RunDir(const std::string& path);
+  enum class Role { kWriter, kReader };
+  /// Throws Error when the directory cannot be made or written, or when another process holds it (names its pid and host). A reader makes and
+  /// locks nothing: it belongs to the same training as the process that does.
+  explicit RunDir(const std::string& path, Role role = Role::kWriter);
   ~RunDir();
   RunDir(const RunDir&) = delete;
   RunDir& operator=(const RunDir&) = delete;

@@ -33,15 +33,29 @@ class Optimizer {
   void set_steps(int64_t steps) { steps_ = steps; }
   /// The moments, to save and to restore into: "<parameter>.m" and "<parameter>.v".
   std::vector<tensor::NamedTensor> state() const;
+  /// The same as whole vectors.
+  std::vector<at::Tensor> flat_state() const { return {m_, v_}; }
 
  private:
+  /// Neighbours in the flat vectors that are treated alike.
+  struct Range {
+    int64_t begin = 0, end = 0;
+    bool decays = false;
+  };
+
+  void step_fast(const Range& range, double gradient_scale, double learning_rate);
+  void step_general(const Range& range, double gradient_scale, double learning_rate);
+  double correction1() const;
+  double correction2() const;
+
   nn::Parameters& parameters_;
   OptimizerOptions options_;
+  std::vector<Range> ranges_;
   at::Tensor m_, v_;
   int64_t steps_ = 0;
 };
 
-/// Euclidean norm of all gradients; NaN or infinite when any of them is.
-double gradient_norm(const nn::Parameters& parameters);
+/// The Euclidean norm of a vector; NaN or infinite when any of its numbers is. The same for every number of threads.
+double euclidean_norm(const at::Tensor& flat);
 
 }  // namespace seqmill::train

@@ -11,6 +11,7 @@
 #include "io/json.h"
 #include "nn/parameters.h"
 #include "tensor/dropout.h"
+#include "train/ranks.h"
 
 namespace seqmill::train {
 
@@ -31,10 +32,13 @@ class Task {
   virtual nn::Parameters& parameters() = 0;
   /// Takes the next micro-batch and computes its loss in training mode.
   virtual StepLoss next(tensor::DropoutStream& dropout) = 0;
+  /// Leaves out this many micro-batches: other ranks take them.
+  virtual void skip(int64_t batches) = 0;
   /// Complete passes over the data so far, and how far the present one is (0..1).
   virtual int64_t epoch() const = 0;
   virtual double epoch_progress() const = 0;
-  virtual Scores validate() = 0;
+  /// Each rank takes a share; all get the same scores.
+  virtual Scores validate(Ranks& ranks) = 0;
   /// The position in the data, for a checkpoint.
   virtual io::Json cursor() const = 0;
   virtual void set_cursor(const io::Json& cursor) = 0;

@@ -14,6 +14,7 @@
 #include "kernel/float_kernels.h"
 #include "tensor/average.h"
 #include "tensor/runtime.h"
+#include "train/gradient_sum.h"
 
 namespace seqmill::train {
 namespace {
@@ -30,10 +31,11 @@ struct Window {
 
 class Trainer {
  public:
-  Trainer(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line)
-      : task_(task), run_(run), options_(options), seed_(seed), progress_line_(progress_line),
-        parameters_(flattened(task.parameters())), optimizer_(parameters_, options.optimizer),
+  Trainer(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line, Ranks& ranks)
+      : task_(task), run_(run), options_(options), seed_(seed), progress_line_(progress_line), ranks_(ranks),
+        parameters_(flattened(task.parameters())), optimizer_(parameters_, options.optimizer), gradient_sum_(parameters_, ranks),
         time_limit_(parse_duration(options.max_time)) {
+    if (options_.accumulate == 0) options_.accumulate = ranks.count();
     progress_.best_by = options.stop_on;
     progress_.averages = options.ema > 0;
     if (options.ema > 0) average_ = parameters_.flat_values().clone();
@@ -41,11 +43,14 @@ class Trainer {
 
   void run(const std::function<void()>& begins) {
     catch_stop_signals();
-    if (will_resume(run_, options_.resume)) restore();
-    begins();
-    tidy();
-    drop_later_events();
+    if (ranks_.from_first(will_resume(run_, options_.resume) ? 1 : 0) > 0) restore();
+    if (ranks_.first()) {
+      begins();
+      tidy();
+      drop_later_events();
+    }
     started_ = now() - progress_.seconds;
+    agree();
     std::string reason;
     while (reason = limit_reached(), reason.empty()) {
       const int64_t epoch = task_.epoch();
@@ -68,6 +73,7 @@ class Trainer {
     }
     log_window();
     if (skipped_in_a_row_ > 0) {
+      ranks_.end_together();
       throw Error(fmt::format("training ends ({}), but its last {} updates had a loss or gradient that is not finite; {}", reason,
                               skipped_in_a_row_, advice()),
                   kExitDiverged);
@@ -100,17 +106,23 @@ class Trainer {
     const int64_t number = progress_.update + 1;
     double loss = 0, nll = 0;
     int64_t tokens = 0, source_tokens = 0;
-    for (int64_t k = 0; k < options_.accumulate; ++k) {
+    for (int64_t k = ranks_.rank(); k < options_.accumulate; k += ranks_.count()) {
+      // Each batch has its own stream of dropout, whichever rank takes it: the training is the same on any number of ranks.
       tensor::DropoutStream dropout(seed_, static_cast<uint64_t>(number), static_cast<uint64_t>(k));
+      task_.skip(ranks_.rank());
       const StepLoss step = task_.next(dropout);
+      task_.skip(ranks_.count() - 1 - ranks_.rank());
       loss += step.sum.item<double>();
       nll += step.nll_sum;
       tokens += step.tokens;
       source_tokens += step.source_tokens;
+      if (k + ranks_.count() >= options_.accumulate) gradient_sum_.expect();
       if (std::isfinite(loss)) step.sum.backward();
     }
+    gradient_sum_.finish();
+    add_up(loss, nll, tokens, source_tokens);
     const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, tokens));
-    const double norm = std::isfinite(loss) ? gradient_norm(parameters_) * scale : loss;
+    const double norm = std::isfinite(loss) ? euclidean_norm(parameters_.flat_gradients()) * scale : loss;
     progress_.update = number;
     progress_.target_tokens += tokens;
     if (std::isfinite(norm)) {
@@ -128,9 +140,36 @@ class Trainer {
       skip(loss, norm);
     }
     window_.seconds += now() - begin;
-    progress_.seconds = now() - started_;
     progress_.optimizer_steps = optimizer_.steps();
     show_progress();
+  }
+
+  /// Sums over the ranks, and agrees on what every rank has to see alike: the time, and whether to stop.
+  void add_up(double& loss, double& nll, int64_t& tokens, int64_t& source_tokens) {
+    const auto all = exchange({loss, nll, static_cast<double>(tokens), static_cast<double>(source_tokens)});
+    loss = nll = 0;
+    tokens = source_tokens = 0;
+    for (const std::vector<double>& rank : all) {
+      loss += rank[0];
+      nll += rank[1];
+      tokens += static_cast<int64_t>(rank[2]);
+      source_tokens += static_cast<int64_t>(rank[3]);
+    }
+  }
+
+  void agree() { exchange({}); }
+
+  std::vector<std::vector<double>> exchange(std::vector<double> values) {
+    values.push_back(now() - started_);
+    values.push_back(stop_signal());
+    std::vector<std::vector<double>> all = ranks_.gather(values);
+    for (std::vector<double>& rank : all) {
+      stop_signal_ = std::max(stop_signal_, static_cast<int>(rank.back()));
+      rank.pop_back();
+      progress_.seconds = std::max(progress_.seconds, rank.back());
+      rank.pop_back();
+    }
+    return all;
   }
 
   void skip(double loss, double norm) {
@@ -138,6 +177,7 @@ class Trainer {
     ++skipped_in_a_row_;
     log::warn("update {} skipped: loss {}, gradient norm {}", progress_.update, loss, norm);
     if (skipped_in_a_row_ > options_.max_skipped) {
+      ranks_.end_together();
       throw Error(fmt::format("{} updates in a row had a loss or gradient that is not finite; {}", skipped_in_a_row_, advice()),
                   kExitDiverged);
     }
@@ -179,7 +219,7 @@ class Trainer {
 
   void validate() {
     const double begin = now();
-    const Scores scores = with_inference_weights([this] { return task_.validate(); });
+    const Scores scores = with_inference_weights([this] { return task_.validate(ranks_); });
     io::Json event = new_event("valid");
     std::string text;
     double score = 0;
@@ -209,9 +249,23 @@ class Trainer {
   }
 
   /// A step may carry the weights out of range although its gradient was finite.
-  void check_weights() const {
-    if (std::isfinite(at::dot(parameters_.flat_values(), parameters_.flat_values()).item<double>())) return;
+  void check_weights() {
+    const double size = euclidean_norm(parameters_.flat_values());
+    if (std::isfinite(size)) return keep_ranks_alike(size);
+    ranks_.end_together();
     throw Error(fmt::format("the weights are no longer finite after update {}; {}", progress_.update, advice()), kExitDiverged);
+  }
+
+  /// Every rank takes the same steps. Processors that round differently could drift apart all the same.
+  void keep_ranks_alike(double size) {
+    const std::vector<std::vector<double>> sizes = ranks_.gather({size});
+    const bool alike = std::all_of(sizes.begin(), sizes.end(), [&](const std::vector<double>& other) { return other == sizes[0]; });
+    if (alike) return;
+    log::warn("update {}: the ranks' weights differ, perhaps by their processors; all go on with those of rank 0", progress_.update);
+    std::vector<at::Tensor> state = optimizer_.flat_state();
+    state.push_back(parameters_.flat_values());
+    if (average_.defined()) state.push_back(average_);
+    for (const at::Tensor& tensor : state) ranks_.broadcast(tensor);
   }
 
   std::string advice() const {
@@ -224,6 +278,13 @@ class Trainer {
     check_weights();
     progress_.cursor = task_.cursor();
     progress_.seconds = now() - started_;
+    if (ranks_.first()) write_checkpoint();
+    saved_update_ = progress_.update;
+    save_owed_ = false;
+    agree();
+  }
+
+  void write_checkpoint() {
     run_.save_checkpoint(progress_.update, [this](const std::string& directory) {
       std::vector<tensor::NamedTensor> weights, rest = optimizer_.state();
       for (const nn::Parameter& parameter : parameters_.all()) weights.emplace_back(parameter.name, parameter.value);
@@ -234,8 +295,6 @@ class Trainer {
       tensor::save_tensors(directory + "/optim.safetensors", rest);
       io::write_file(directory + "/state.json", progress_.to_json().dump_pretty() + "\n");
     });
-    saved_update_ = progress_.update;
-    save_owed_ = false;
     tidy();
   }
 
@@ -323,9 +382,10 @@ class Trainer {
   }
 
   void stop_if_asked() {
-    const int signal = stop_signal();
+    const int signal = ranks_.count() == 1 ? stop_signal() : stop_signal_;
     if (signal == 0) return;
     if (saved_update_ != progress_.update && skipped_in_a_row_ == 0) save();
+    ranks_.end_together();
     const std::string last = run_.linked("last");
     throw Error(fmt::format("stopped by signal {} after update {}; the same command goes on from {}", signal, progress_.update,
                             last.empty() ? "the start" : last),
@@ -341,7 +401,9 @@ class Trainer {
     return event;
   }
 
-  void write_event(const io::Json& event) const { io::append_file(run_.file("metrics.jsonl"), event.dump() + "\n"); }
+  void write_event(const io::Json& event) const {
+    if (ranks_.first()) io::append_file(run_.file("metrics.jsonl"), event.dump() + "\n");
+  }
 
   void log_if_due() {
     if (progress_.update % options_.log_every == 0) log_window();
@@ -393,14 +455,14 @@ class Trainer {
 
   void write_average() {
     const int64_t count = std::min<int64_t>(options_.average, static_cast<int64_t>(run_.checkpoints().size()));
-    const std::vector<tensor::NamedTensor> mean = tensor::average_weights(io::newest_checkpoints(run_.path(), count));
-    write_model_directory(run_, mean);
+    ranks_.first_then_others(
+        [&] { write_model_directory(run_, tensor::average_weights(io::newest_checkpoints(run_.path(), count))); }, [] {});
     std::vector<tensor::NamedTensor> targets;
     for (const nn::Parameter& parameter : parameters_.all()) targets.emplace_back(parameter.name, parameter.value.detach());
     tensor::load_into(run_.file("average/model.safetensors"), targets);
     std::string text;
     io::Json event = new_event("average");
-    for (const auto& [name, value] : task_.validate()) {
+    for (const auto& [name, value] : task_.validate(ranks_)) {
       event.set(name, value);
       text += fmt::format(", {} {:.4g}", name, value);
     }
@@ -415,8 +477,10 @@ class Trainer {
   TrainerOptions options_;
   uint64_t seed_;
   bool progress_line_;
+  Ranks& ranks_;
   nn::Parameters& parameters_;
   Optimizer optimizer_;
+  GradientSum gradient_sum_;
   double time_limit_;
   at::Tensor average_;  ///< moving average of the flat values, when asked for
   Progress progress_;
@@ -425,6 +489,7 @@ class Trainer {
   int64_t skipped_in_a_row_ = 0;
   bool validation_owed_ = false, save_owed_ = false;  ///< due, perhaps since updates began to be skipped
   double started_ = 0, shown_ = 0;
+  int stop_signal_ = 0;  ///< the one that the ranks have agreed on
 };
 
 void Trainer::write_model_directory(const io::RunDir& run, const std::vector<tensor::NamedTensor>& weights) {
@@ -448,9 +513,9 @@ bool will_resume(const io::RunDir& run, const std::string& resume) {
   return has_checkpoint;
 }
 
-void train(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line,
+void train(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line, Ranks& ranks,
            const std::function<void()>& begins) {
-  Trainer(task, run, options, seed, progress_line).run(begins);
+  Trainer(task, run, options, seed, progress_line, ranks).run(begins);
 }
 
 }  // namespace seqmill::train

@@ -18,7 +18,7 @@ struct TrainerOptions {
   int64_t max_updates = 0;       ///< 0: no limit
   int64_t max_epochs = 0;        ///< 0: no limit
   std::string max_time;          ///< "90m", "1h30m", "3600s"; all sessions of the run together; empty: no limit
-  int64_t accumulate = 1;        ///< micro-batches per update
+  int64_t accumulate = 0;        ///< micro-batches per update, over all ranks; 0: one per rank
   double clip = 1.0;             ///< largest gradient norm; 0: no clipping
   double ema = 0;                ///< decay of the moving average of the weights; 0: none
   int64_t log_every = 100;       ///< updates
@@ -35,14 +35,15 @@ struct TrainerOptions {
   OptimizerOptions optimizer;
 
   void declare(Options& options);
-  void check() const;
+  void check(int ranks = 1) const;
 };
 
 /// Trains until a limit is reached. Leaves ckpt/last (and ckpt/best once a validation gave a finite score). Calls `begins` when nothing
 /// stands in the way of the first update any more. Throws Error with exit code 3 when the loss stays non-finite, 128+n after signal n (a
 /// checkpoint is written first, unless updates are being skipped just then).
+/// Every rank calls it, with options and seed alike; rank 0 writes.
 void train(
-    Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line,
+    Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line, Ranks& ranks,
     const std::function<void()>& begins = [] {});
 
 /// Whether the run already has a checkpoint to go on from, under the rules of `resume`; throws Error where they forbid.

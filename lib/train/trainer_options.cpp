@@ -11,7 +11,7 @@ void TrainerOptions::declare(Options& options) {
   options.add("max-updates", max_updates, "Stop after this many updates; 0: no limit").range(0);
   options.add("max-epochs", max_epochs, "Stop after this many passes over the data; 0: no limit").range(0);
   options.add("max-time", max_time, "Stop after this much training time, e.g. 90m or 1h30m").placeholder("TIME");
-  options.add("accumulate", accumulate, "Batches whose gradients make one update").range(1);
+  options.add("accumulate", accumulate, "Batches whose gradients make one update, over all processes; 0: one per process").range(0);
   schedule.declare(options);
   optimizer.declare(options);
   options.add("clip", clip, "Largest gradient norm; 0: no clipping").range(0);
@@ -33,7 +33,10 @@ void TrainerOptions::declare(Options& options) {
   options.add("average", average, "At the end write the mean of this many newest checkpoints to RUN/average; 0: no").range(0);
 }
 
-void TrainerOptions::check() const {
+void TrainerOptions::check(int ranks) const {
+  if (accumulate % ranks != 0) {
+    fail_usage("--accumulate {}: {} processes cannot share {} batches evenly; take a multiple of {}", accumulate, ranks, accumulate, ranks);
+  }
   if (max_updates == 0 && max_epochs == 0 && max_time.empty() && early_stopping == 0) {
     fail_usage("training would never end: give --max-updates, --max-epochs, --max-time or --early-stopping");
   }

@@ -21,17 +21,15 @@ void report(const std::string& what, const data::CorpusCounts& counts) {
 class TranslationTask final : public Task {
  public:
   TranslationTask(model::Seq2Seq& model, const model::Vocabularies& vocabularies, const TranslationTaskOptions& options,
-                  const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer)
+                  const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer, Ranks& ranks)
       : model_(model), vocabularies_(vocabularies), options_(options), threads_(threads), seed_(seed), scorer_(std::move(scorer)) {
     check_options();
-    std::filesystem::create_directories(cache);
-    remove_leftovers(cache);
-    train_ = load(options.train_source, options.train_target, options.max_length, options.max_ratio, cache + "/train.tokens");
-    report("training data", train_->counts());
-    // Validation sees every pair it can: left out are empty ones, what the model has no positions for, and what no memory would hold.
-    valid_ = load(options.valid_source, options.valid_target,
-                  std::min(std::max(options.max_length, kLongestValid), model.max_positions() - 1), 0, cache + "/valid.tokens");
-    report("validation data", valid_->counts());
+    const std::string train = cache + "/train.tokens", valid = cache + "/valid.tokens";
+    ranks.first_then_others([&] { load_all(train, valid, cache); },
+                            [&] {
+                              train_ = std::make_unique<data::ParallelCorpus>(train);
+                              valid_ = std::make_unique<data::ParallelCorpus>(valid);
+                            });
     plan();
   }
 
@@ -39,13 +37,18 @@ class TranslationTask final : public Task {
 
   StepLoss next(tensor::DropoutStream& dropout) override {
     const data::Batch batch = make(*train_, plan_[static_cast<size_t>(cursor_.batch)]);
-    if (++cursor_.batch == static_cast<int64_t>(plan_.size())) {
+    skip(1);
+    const loss::TokenLoss loss = model_.loss(batch, options_.label_smoothing, &dropout);
+    return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
+  }
+
+  void skip(int64_t batches) override {
+    for (; batches > 0; --batches) {
+      if (++cursor_.batch < static_cast<int64_t>(plan_.size())) continue;
       ++cursor_.epoch;
       cursor_.batch = 0;
       plan();
     }
-    const loss::TokenLoss loss = model_.loss(batch, options_.label_smoothing, &dropout);
-    return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
   }
 
   int64_t epoch() const override { return cursor_.epoch; }
@@ -53,22 +56,29 @@ class TranslationTask final : public Task {
     return static_cast<double>(cursor_.batch) / static_cast<double>(plan_.size());
   }
 
-  Scores validate() override {
+  Scores validate(Ranks& ranks) override {
     at::NoGradGuard no_grad;
-    double nll = 0;
-    int64_t tokens = 0;
+    double nll = 0, tokens = 0;
+    int64_t number = 0;
     data::BatchOrder order;
     order.batch_tokens = options_.batch_tokens;
     order.shuffle = false;
     for (const auto& pairs : data::plan_batches(valid_->size(), lengths_of(*valid_), order, 0)) {
+      if (number++ % ranks.count() != ranks.rank()) continue;
       const data::Batch batch = make(*valid_, pairs);
       nll += model_.loss(batch, 0, nullptr).nll_sum;
-      tokens += batch.target_tokens();
+      tokens += static_cast<double>(batch.target_tokens());
     }
-    const double loss = nll / static_cast<double>(tokens);
+    const std::vector<std::vector<double>> shares = ranks.gather({nll, tokens});
+    nll = tokens = 0;
+    for (const std::vector<double>& share : shares) {
+      nll += share[0];
+      tokens += share[1];
+    }
+    const double loss = nll / tokens;
     Scores scores{{"loss", loss}, {"ppl", std::exp(loss)}};
     // A model that has diverged cannot be decoded with, and its loss says so already.
-    if (options_.valid_bleu) scores.emplace_back("bleu", std::isfinite(loss) ? bleu() : 0.0);
+    if (options_.valid_bleu) scores.emplace_back("bleu", std::isfinite(loss) ? bleu(ranks) : 0.0);
     return scores;
   }
 
@@ -98,6 +108,17 @@ class TranslationTask final : public Task {
   }
 
  private:
+  void load_all(const std::string& train, const std::string& valid, const std::string& cache) {
+    std::filesystem::create_directories(cache);
+    remove_leftovers(cache);
+    train_ = load(options_.train_source, options_.train_target, options_.max_length, options_.max_ratio, train);
+    report("training data", train_->counts());
+    // Validation sees every pair it can: left out are empty ones, what the model has no positions for, and what no memory would hold.
+    valid_ = load(options_.valid_source, options_.valid_target,
+                  std::min(std::max(options_.max_length, kLongestValid), model_.max_positions() - 1), 0, valid);
+    report("validation data", valid_->counts());
+  }
+
   void check_options() const {
     for (const std::string* file : {&options_.train_source, &options_.train_target, &options_.valid_source, &options_.valid_target}) {
       if (*file == "-") fail_usage("training and validation text is read more than once and cannot be standard input ('-')");
@@ -155,7 +176,8 @@ class TranslationTask final : public Task {
     return batch;
   }
 
-  double bleu() {
+  /// Every rank translates a stretch of the lines; all score the whole.
+  double bleu(Ranks& ranks) {
     if (references_.empty()) {
       text::ParallelReader reader(options_.valid_source, options_.valid_target);
       std::string source, target;
@@ -165,10 +187,19 @@ class TranslationTask final : public Task {
       }
     }
     model::Translator translator({&model_}, vocabularies_, options_.valid_search, {}, threads_, seed_);
-    std::vector<std::string> hypotheses;
-    for (const auto& translations : translator.translate(sources_)) {
-      hypotheses.push_back(translations.empty() ? "" : translations[0].text);
+    const size_t count = static_cast<size_t>(ranks.count()), rank = static_cast<size_t>(ranks.rank());
+    const size_t begin = sources_.size() * rank / count, end = sources_.size() * (rank + 1) / count;
+    const auto line = [this](size_t number) { return sources_.begin() + static_cast<std::ptrdiff_t>(number); };
+    std::string mine;
+    for (const auto& translations : translator.translate({line(begin), line(end)})) {
+      std::string text = translations.empty() ? "" : translations[0].text;
+      std::replace(text.begin(), text.end(), '\n', ' ');  // made of bytes, which a model may choose as it likes
+      mine += text + "\n";
     }
+    std::string all;
+    for (const std::string& part : ranks.gather_text(mine)) all += part;
+    std::vector<std::string> hypotheses = split(all, '\n');
+    hypotheses.pop_back();  // what follows the last line
     return scorer_(hypotheses, references_);
   }
 
@@ -206,8 +237,8 @@ void TranslationTaskOptions::declare(Options& options) {
 
 std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const model::Vocabularies& vocabularies,
                                             const TranslationTaskOptions& options, const std::string& cache, int threads,
-                                            uint64_t seed, CorpusScorer scorer) {
-  return std::make_unique<TranslationTask>(model, vocabularies, options, cache, threads, seed, std::move(scorer));
+                                            uint64_t seed, CorpusScorer scorer, Ranks& ranks) {
+  return std::make_unique<TranslationTask>(model, vocabularies, options, cache, threads, seed, std::move(scorer), ranks);
 }
 
 }  // namespace seqmill::train

@@ -30,9 +30,9 @@ struct TranslationTaskOptions {
 /// BLEU (or another score, larger is better) of translations against references. Given by the tool, as metrics are not known here.
 using CorpusScorer = std::function<double(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references)>;
 
-/// `cache` is a directory for tokenised corpora. `model` and `vocabularies` must outlive the task.
+/// `cache` is a directory for tokenised corpora, which rank 0 makes and all read. `model` and `vocabularies` must outlive the task.
 std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const model::Vocabularies& vocabularies,
                                             const TranslationTaskOptions& options, const std::string& cache, int threads,
-                                            uint64_t seed, CorpusScorer scorer);
+                                            uint64_t seed, CorpusScorer scorer, Ranks& ranks);
 
 }  // namespace seqmill::train

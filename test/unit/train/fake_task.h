@@ -48,17 +48,20 @@ class FakeTask final : public Task {
     loss.nll_sum = loss.sum.item<double>() / 2;
     const auto found = troubles.find(number);
     if (found != troubles.end()) apply(found->second, loss);
-    if (++batch_ == static_cast<int64_t>(sizes.size())) {
-      ++epoch_;
-      batch_ = 0;
-    }
+    skip(1);
     return loss;
+  }
+
+  void skip(int64_t batches) override {
+    batch_ += batches;
+    epoch_ += batch_ / static_cast<int64_t>(sizes.size());
+    batch_ %= static_cast<int64_t>(sizes.size());
   }
 
   int64_t epoch() const override { return epoch_; }
   double epoch_progress() const override { return static_cast<double>(batch_) / static_cast<double>(sizes.size()); }
 
-  Scores validate() override {
+  Scores validate(Ranks&) override {
     validated.push_back(flat());
     const size_t number = validated.size() - 1;
     if (static_cast<int64_t>(number) == killed_in_validation) throw std::runtime_error("killed");
@@ -127,7 +130,8 @@ inline TrainerOptions plain_options(int64_t max_updates) {
 
 inline void train_in(const std::string& directory, Task& task, const TrainerOptions& options, uint64_t seed = 1) {
   io::RunDir run(directory);
-  train(task, run, options, seed, false);
+  Ranks alone;
+  train(task, run, options, seed, false, alone);
 }
 
 /// The events of a run whose split is `split`, or all.

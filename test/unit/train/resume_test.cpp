@@ -267,7 +267,8 @@ TEST_CASE("a session that is refused has not begun", "[resume]") {
   options.ema = 0.5;
   bool begun = false;
   io::RunDir run(dir / "run");
-  CHECK(failure_of([&] { seqmill::train::train(second, run, options, 7, false, [&] { begun = true; }); }).exit_code == kExitUsage);
+  Ranks alone;
+  CHECK(failure_of([&] { seqmill::train::train(second, run, options, 7, false, alone, [&] { begun = true; }); }).exit_code == kExitUsage);
   CHECK_FALSE(begun);
 }
 

@@ -24,6 +24,7 @@ struct Place {
   std::vector<std::string> sources = model::random_lines(30, 1), targets = model::random_lines(30, 2);
   std::vector<std::string> valid_sources = model::random_lines(7, 3), valid_targets = model::random_lines(7, 4);
   TranslationTaskOptions options;
+  Ranks alone;
   CorpusScorer scorer = [](const auto&, const auto&) { return 0.0; };
 
   Place() {
@@ -39,7 +40,7 @@ struct Place {
     options.train_target = put(dir / "train.b", joined(targets));
     options.valid_source = put(dir / "valid.a", joined(valid_sources));
     options.valid_target = put(dir / "valid.b", joined(valid_targets));
-    return make_translation_task(*model, vocabularies, options, dir / "cache", 1, seed, scorer);
+    return make_translation_task(*model, vocabularies, options, dir / "cache", 1, seed, scorer, alone);
   }
 
   /// -log p of a target, end symbol included, and its number of tokens.
@@ -203,7 +204,7 @@ TEST_CASE("a validation is the mean over all tokens, in whatever batches", "[tra
   }
   for (const int64_t batch_tokens : {1, 60, 100000}) {
     place.options.batch_tokens = batch_tokens;
-    const Scores scores = place.task()->validate();
+    const Scores scores = place.task()->validate(place.alone);
     REQUIRE(scores.size() == 2);
     CHECK((scores[0].first == "loss" && scores[1].first == "ppl"));
     CHECK(scores[0].second == Approx(nll / static_cast<double>(tokens)).epsilon(1e-5));
@@ -216,7 +217,7 @@ TEST_CASE("a validation neither moves the data nor leaves gradients", "[translat
   const auto task = place.task(), undisturbed = place.task();
   next_losses(*task, 2);
   next_losses(*undisturbed, 2);
-  task->validate();
+  task->validate(place.alone);
   for (const nn::Parameter& parameter : place.model->parameters().all()) CHECK_FALSE(parameter.value.grad().defined());
   CHECK(next_losses(*task, 9) == next_losses(*undisturbed, 9));
 }
@@ -232,7 +233,7 @@ TEST_CASE("the scorer gets translations and references of all lines", "[translat
     references = r;
     return 12.5;
   };
-  const Scores scores = place.task()->validate();
+  const Scores scores = place.task()->validate(place.alone);
   REQUIRE(scores.size() == 3);
   CHECK((scores[2].first == "bleu" && scores[2].second == 12.5));
   CHECK(references == place.valid_targets);
@@ -267,7 +268,7 @@ TEST_CASE("text that cannot be read twice or has no positions is a usage error",
     const std::string kept = *file;
     *file = "-";
     const auto make = [&] {
-      make_translation_task(*place.model, place.vocabularies, place.options, place.dir / "cache", 1, 1, place.scorer);
+      make_translation_task(*place.model, place.vocabularies, place.options, place.dir / "cache", 1, 1, place.scorer, place.alone);
     };
     CHECK(failure_of(make).exit_code == kExitUsage);
     *file = kept;
@@ -285,5 +286,5 @@ TEST_CASE("text that cannot be read twice or has no positions is a usage error",
   const auto task = place.task();
   const int count = batches_of_epoch(*task);
   CHECK(count > 0);
-  CHECK(std::isfinite(task->validate()[0].second));
+  CHECK(std::isfinite(task->validate(place.alone)[0].second));
 }
