@@ -65,6 +65,15 @@ struct FloatKernels {
   void (*to_bfloat16)(const float* x, BFloat16* out, int64_t count);
   /// sum[j] += over rows of x [rows, columns], whose rows are `stride` apart.
   void (*add_column_sums)(const float* x, int64_t stride, float* sum, int64_t rows, int64_t columns);
+  void (*add_column_sums_bfloat16)(const BFloat16* x, int64_t stride, float* sum, int64_t rows, int64_t columns);
+
+  /// x [rows, columns] = max(0, x + bias) in place, dropped out as by `dropout`.
+  void (*bias_relu)(float* x, const float* bias, int64_t rows, int64_t columns, int64_t first, DropoutMask mask);
+  /// gradient[i] = activated[i] > 0 ? gradient[i] * scale : 0
+  void (*relu_backward)(float* gradient, const float* activated, int64_t count, float scale);
+  void (*relu_backward_bfloat16)(float* gradient, const BFloat16* activated, int64_t count, float scale);
+  /// out += scale * x
+  void (*add_scaled)(const float* x, float scale, float* out, int64_t count);
 };
 
 const FloatKernels& float_kernels();

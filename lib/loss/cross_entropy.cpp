@@ -6,6 +6,7 @@
 #include "kernel/gemm.h"
 #include "tensor/bfloat16.h"
 #include "tensor/linear.h"
+#include "tensor/products.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::loss {
@@ -14,117 +15,93 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kSliceRows = 16 * kernel::kInvariantRows;
+// Logits of so many rows are held in float32 at a time.
+constexpr int64_t kSliceRows = 8 * kernel::kInvariantRows;
 
-struct Slices {
+struct Sums {
   double loss = 0, nll = 0;
-  at::Tensor grad_hidden, grad_weight, grad_bias;
 };
 
-/// The products of a slice, with factors in float32 or bfloat16.
-class Products {
- public:
-  Products(const at::Tensor& hidden, const at::Tensor& weight, bool small)
-      : dim_(hidden.size(1)), vocabulary_(weight.size(0)), small_(small), hidden_(small ? tensor::to_bfloat16(hidden) : hidden),
-        weight_(small ? tensor::to_bfloat16(weight) : weight) {}
-
-  /// logits = rows of hidden from `first` times weight^T, added to what is there when `adds`.
-  void logits(int64_t first, int64_t rows, bool adds, const at::Tensor& logits) const {
-    call([&](auto number) {
-      using Number = decltype(number);
-      kernel::gemm(false, true, rows, vocabulary_, dim_, tensor::numbers<Number>(hidden_) + first * dim_, dim_,
-                   tensor::numbers<Number>(weight_), dim_, adds ? 1.0f : 0.0f, logits.data_ptr<float>(), vocabulary_);
-    });
-  }
-
-  /// The gradients of the slice's hidden rows, and that of the weight added up from the first slice on.
-  void gradients(int64_t first, int64_t rows, const at::Tensor& grad_logits, const Slices& out) const {
-    const at::Tensor upper = small_ ? tensor::to_bfloat16(grad_logits.narrow(0, 0, rows)) : grad_logits;
-    call([&](auto number) {
-      using Number = decltype(number);
-      const auto* from = tensor::numbers<Number>(upper);
-      kernel::gemm(false, false, rows, dim_, vocabulary_, from, vocabulary_, tensor::numbers<Number>(weight_), dim_, 0,
-                   out.grad_hidden.data_ptr<float>() + first * dim_, dim_);
-      kernel::gemm(true, false, vocabulary_, dim_, rows, from, vocabulary_, tensor::numbers<Number>(hidden_) + first * dim_, dim_,
-                   first ? 1.0f : 0.0f, out.grad_weight.data_ptr<float>(), dim_);
-    });
-  }
-
- private:
-  template <typename Work>
-  void call(Work work) const {
-    if (small_) {
-      work(kernel::BFloat16{});
-    } else {
-      work(0.0f);
-    }
-  }
-
-  int64_t dim_, vocabulary_;
-  bool small_;
-  at::Tensor hidden_, weight_;
-};
-
-/// Runs over the tokens in slices: logits, loss and, when asked, all gradients of the summed loss.
-Slices run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target,
-           double smoothing, bool gradient) {
-  const int64_t tokens = hidden.size(0), vocabulary = weight.size(0);
-  Slices out;
-  if (gradient) {
-    out.grad_hidden = at::empty_like(hidden);
-    out.grad_weight = at::empty_like(weight);
-    if (bias.defined()) out.grad_bias = at::zeros_like(bias);
-  }
-  const Products products(hidden, weight, gradient && tensor::precision() == tensor::Precision::kBFloat16);
-  at::Tensor slice = at::empty({std::min(tokens, kSliceRows), vocabulary}, hidden.options());
+/// Runs over the tokens in slices of logits. With `gradient`, what it receives is d loss / d logits of all tokens, as factors.
+Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target, double smoothing,
+         at::Tensor* gradient) {
+  const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
+  const bool small = gradient && gradient->scalar_type() == at::kBFloat16;
+  // float32 factors are where the logits are made; bfloat16 ones are rounded from a slice that is used again and again.
+  at::Tensor slice;
+  if (!gradient || small) slice = at::empty({std::min(tokens, kSliceRows), vocabulary}, hidden.options().dtype(at::kFloat).requires_grad(false));
   std::vector<float> losses(static_cast<size_t>(kSliceRows)), nlls(static_cast<size_t>(kSliceRows));
   const int64_t* wanted = target.data_ptr<int64_t>();
-  float* logits = slice.data_ptr<float>();
+  Sums sums;
   for (int64_t first = 0; first < tokens; first += kSliceRows) {
     const int64_t rows = std::min(kSliceRows, tokens - first);
-    if (bias.defined()) kernel::float_kernels().fill_rows(bias.data_ptr<float>(), logits, rows, vocabulary);
-    products.logits(first, rows, bias.defined(), slice);
+    float* logits = slice.defined() ? slice.data_ptr<float>() : gradient->data_ptr<float>() + first * vocabulary;
+    if (bias.defined()) tensor::fill_rows(bias, logits, rows, vocabulary);
+    tensor::product(rows, vocabulary, dim, {hidden, dim, first}, {weight, dim, 0, true}, bias.defined() ? 1.0f : 0.0f, logits);
+    auto* rounded = small ? const_cast<kernel::BFloat16*>(tensor::numbers<kernel::BFloat16>(*gradient)) + first * vocabulary : nullptr;
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const auto at = static_cast<size_t>(r);
-        losses[at] = kernel::float_kernels().cross_entropy(logits + r * vocabulary, vocabulary, wanted[first + r],
-                                                           static_cast<float>(smoothing), gradient, &nlls[at]);
+        float* row = logits + r * vocabulary;
+        losses[at] = kernel::float_kernels().cross_entropy(row, vocabulary, wanted[first + r], static_cast<float>(smoothing),
+                                                           gradient != nullptr, &nlls[at]);
+        if (small) kernel::float_kernels().to_bfloat16(row, rounded + r * vocabulary, vocabulary);
       }
     });
     for (int64_t r = 0; r < rows; ++r) {
-      out.loss += losses[static_cast<size_t>(r)];
-      out.nll += nlls[static_cast<size_t>(r)];
-    }
-    if (!gradient) continue;
-    products.gradients(first, rows, slice, out);
-    if (bias.defined()) {
-      float* sums = out.grad_bias.data_ptr<float>();
-      parallel_for(vocabulary, 1024, [&](int64_t begin, int64_t end) {
-        kernel::float_kernels().add_column_sums(logits + begin, vocabulary, sums + begin, rows, end - begin);
-      });
+      sums.loss += losses[static_cast<size_t>(r)];
+      sums.nll += nlls[static_cast<size_t>(r)];
     }
   }
-  return out;
+  return sums;
+}
+
+/// The sums over the rows of a matrix of factors.
+void add_column_sums(const at::Tensor& factors, float* sums) {
+  const int64_t rows = factors.size(0), columns = factors.size(1);
+  if (factors.scalar_type() == at::kFloat) return tensor::add_column_sums(factors.data_ptr<float>(), rows, columns, sums);
+  const auto* from = tensor::numbers<kernel::BFloat16>(factors);
+  parallel_for(columns, 1024, [&](int64_t begin, int64_t end) {
+    kernel::float_kernels().add_column_sums_bfloat16(from + begin, columns, sums + begin, rows, end - begin);
+  });
 }
 
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight,
                             const c10::optional<at::Tensor>& bias, const at::Tensor& target, double smoothing,
                             double* nll) {
-    const Slices slices = run(hidden, weight, bias.value_or(at::Tensor()), target, smoothing, true);
-    context->save_for_backward({slices.grad_hidden, slices.grad_weight, slices.grad_bias});
-    *nll = slices.nll;
-    return at::scalar_tensor(slices.loss, at::kDouble).to(at::kFloat);
+    const at::Tensor hidden_factor = tensor::as_factor(hidden), weight_factor = tensor::as_factor(weight);
+    at::Tensor upper = at::empty({hidden.size(0), weight.size(0)}, hidden_factor.options().requires_grad(false));
+    const Sums sums = run(hidden_factor, weight_factor, bias.value_or(at::Tensor()), target, smoothing, &upper);
+    context->save_for_backward({hidden_factor, weight_factor, upper});
+    context->saved_data["bias"] = bias.has_value();
+    context->saved_data["weight-gradient"] = tensor::gradient_in_place(weight);
+    context->saved_data["bias-gradient"] = tensor::gradient_in_place(bias.value_or(at::Tensor()));
+    *nll = sums.nll;
+    return at::scalar_tensor(sums.loss, at::kDouble).to(at::kFloat);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    auto saved = context->get_saved_variables();
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &hidden = saved[0], &weight = saved[1];
     const double scale = grads[0].item<double>();
-    // The saved gradients belong to this node alone and the graph is used once: scaled in place.
-    for (at::Tensor& gradient : saved) {
-      if (gradient.defined() && scale != 1) gradient.mul_(scale);
+    const at::Tensor upper = scale == 1 ? saved[2] : saved[2] * scale;
+    const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
+    const at::TensorOptions options = hidden.options().dtype(at::kFloat).requires_grad(false);
+    const tensor::GradientOf grad_hidden({}, context->needs_input_grad(0), {tokens, dim}, options);
+    const tensor::GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1),
+                                         {vocabulary, dim}, options);
+    tensor::GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->saved_data["bias"].toBool(), {vocabulary},
+                                 options);
+    if (grad_hidden.wanted()) tensor::product(tokens, dim, vocabulary, {upper, vocabulary}, {weight, dim}, 0, grad_hidden.data());
+    if (grad_weight.wanted()) {
+      tensor::product(vocabulary, dim, tokens, {upper, vocabulary, 0, true}, {hidden, dim}, grad_weight.beta(), grad_weight.data());
     }
-    return {saved[0], saved[1], saved[2], {}, {}, {}};
+    if (grad_bias.wanted()) {
+      grad_bias.clear();
+      add_column_sums(upper, grad_bias.data());
+    }
+    return {grad_hidden.result(), grad_weight.result(), grad_bias.result(), {}, {}, {}};
   }
 };
 
@@ -162,8 +139,8 @@ TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tenso
                                           smoothing, &out.nll_sum);
     return out;
   }
-  const Slices slices = run(hidden, weight, bias, target, smoothing, false);
-  return {at::scalar_tensor(slices.loss, at::kDouble), slices.nll};
+  const Sums sums = run(hidden, weight, bias, target, smoothing, nullptr);
+  return {at::scalar_tensor(sums.loss, at::kDouble), sums.nll};
 }
 
 at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target) {

@@ -1,6 +1,6 @@
 #pragma once
-// Token losses over a large vocabulary, fused with the output layer: the matrix of [tokens, vocabulary] logits exists only in
-// slices, in which its gradient is made at once.
+// Token losses over a large vocabulary, fused with the output layer: logits exist in slices only, in which their gradient is made at once; that
+// is held once, in the precision of training.
 
 #include <ATen/core/Tensor.h>
 

@@ -1,9 +1,17 @@
 #include "nn/layers.h"
 
 #include "base/error.h"
+#include "tensor/embedding.h"
+#include "tensor/feed_forward.h"
 #include "tensor/linear.h"
+#include "tensor/runtime.h"
 
 namespace seqmill::nn {
+namespace {
+
+constexpr int64_t kKeptSinusoids = 1024;
+
+}  // namespace
 
 Linear::Linear(const Scope& scope, int64_t inputs, int64_t outputs, bool with_bias)
     : weight(scope.matrix("weight", outputs, inputs)) {
@@ -23,12 +31,20 @@ Embedding::Embedding(const Scope& scope, int64_t size, int64_t dim, Rows rows)
     : weight(scope.parameter("weight", {size, dim}, Init::normal(1.0 / std::sqrt(static_cast<double>(dim))), rows)) {}
 
 at::Tensor Embedding::operator()(const at::Tensor& tokens) const {
-  return at::embedding(weight, tokens) * std::sqrt(static_cast<double>(weight.size(1)));
+  return tensor::embed(weight, tokens, std::sqrt(static_cast<double>(weight.size(1))));
 }
 
 Positions::Positions(const Scope& scope, const std::string& kind, int64_t dim, int64_t max_length)
     : kind_(kind), dim_(dim), max_length_(max_length) {
   if (kind == "learned") table_ = scope.parameter("weight", {max_length, dim}, Init::normal(0.02));
+  if (kind == "sinusoidal") table_ = sinusoids(at::arange(kKeptSinusoids, at::kLong), at::kFloat);
+}
+
+at::Tensor Positions::sinusoids(const at::Tensor& positions, at::TensorOptions options) const {
+  const int64_t half = dim_ / 2;
+  const at::Tensor frequency = at::exp(at::arange(half, options) * (-std::log(10000.0) / static_cast<double>(half)));
+  const at::Tensor angle = positions.to(options.dtype()).unsqueeze(1) * frequency;
+  return at::cat({at::sin(angle), at::cos(angle)}, 1);
 }
 
 at::Tensor Positions::add_to(const at::Tensor& x, const at::Tensor& positions) const {
@@ -37,21 +53,17 @@ at::Tensor Positions::add_to(const at::Tensor& x, const at::Tensor& positions) c
     if (positions.numel() > 0 && positions.max().item<int64_t>() >= max_length_) {
       fail("a sequence is longer than the {} learned positions of the model (model.max-positions)", max_length_);
     }
-    return x + at::embedding(table_, positions);
+    return x + tensor::embed(table_, positions, 1);
   }
-  const int64_t half = dim_ / 2;
-  const at::TensorOptions options = x.options().requires_grad(false);
-  const at::Tensor frequency = at::exp(at::arange(half, options) * (-std::log(10000.0) / static_cast<double>(half)));
-  const at::Tensor angle = positions.to(x.scalar_type()).unsqueeze(1) * frequency;
-  return x + at::cat({at::sin(angle), at::cos(angle)}, 1);
+  const bool kept = tensor::is_fast(x) && (positions.numel() == 0 || positions.max().item<int64_t>() < kKeptSinusoids);
+  return x + (kept ? table_.index_select(0, positions) : sinusoids(positions, x.options().requires_grad(false)));
 }
 
 FeedForward::FeedForward(const Scope& scope, int64_t dim, int64_t hidden, std::string activation)
     : up(scope / "up", dim, hidden), down(scope / "down", hidden, dim), activation(std::move(activation)) {}
 
 at::Tensor FeedForward::operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream) const {
-  const at::Tensor hidden = activation == "gelu" ? at::gelu(up(x)) : at::relu(up(x));
-  return down(tensor::dropout(hidden, dropout, stream));
+  return tensor::feed_forward(x, {up.weight, up.bias, down.weight, down.bias}, activation, dropout, stream);
 }
 
 Residual::Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout)

@@ -42,9 +42,11 @@ class Positions {
   bool rotary() const { return kind_ == "rotary"; }
 
  private:
+  at::Tensor sinusoids(const at::Tensor& positions, at::TensorOptions options) const;  ///< [N, D]
+
   std::string kind_;
   int64_t dim_, max_length_;
-  at::Tensor table_;
+  at::Tensor table_;  ///< learned; or the first sinusoids, as a batch needs the same ones again and again
 };
 
 /// D -> hidden -> D with ReLU or GELU between.

@@ -4,9 +4,11 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <malloc.h>
+#include <sys/mman.h>
 #include <torch/version.h>
 
 #include <atomic>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -38,6 +40,21 @@ std::string blas() {
   return fmt::format("{} ({})", trim(config()), threads);
 }
 
+/// Asks for huge pages under the heap's first gigabytes, before anything lies there: address space only, memory is taken when it is used. Weights
+/// and activations then need a page of 2 MiB where they needed 512, which saves most misses of the address translation. No more than the heap
+/// may keep at its end (M_TRIM_THRESHOLD): the rest would be handed back, and the request with it.
+void prefer_huge_pages() {
+  constexpr size_t kBlock = size_t{900} << 20, kBlocks = 2;
+  void* blocks[kBlocks];
+  for (void*& block : blocks) {
+    block = std::malloc(kBlock);
+    if (!block) continue;
+    const auto begin = (reinterpret_cast<uintptr_t>(block) + 4095) / 4096 * 4096;
+    madvise(reinterpret_cast<void*>(begin), kBlock - 4096, MADV_HUGEPAGE);
+  }
+  for (void* block : blocks) std::free(block);
+}
+
 const bool version_line = (add_version_line("LibTorch", TORCH_VERSION), add_version_line("BLAS", blas()), true);
 
 }  // namespace
@@ -47,6 +64,7 @@ void set_up_runtime(int threads) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);
   mallopt(M_TOP_PAD, 64 << 20);
+  prefer_huge_pages();
   set_threads(threads);
   at::set_num_threads(threads);
   const auto parallel = blas_function<Number>("openblas_get_parallel");

@@ -357,12 +357,62 @@ void add_column_sums(const float* x, int64_t stride, float* sum, int64_t rows, i
   }
 }
 
+inline float to_float(BFloat16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+void add_column_sums_bfloat16(const BFloat16* x, int64_t stride, float* sum, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < columns; ++j) sum[j] += to_float(x[r * stride + j]);
+  }
+}
+
+void bias_relu(float* x, const float* bias, int64_t rows, int64_t columns, int64_t first, DropoutMask mask) {
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = x + r * columns;
+    for (int64_t j = 0; j < columns; ++j) {
+      const float value = row[j] + bias[j];
+      row[j] = value > 0 ? value : 0.0f;
+    }
+  }
+  if (mask.probability > 0) dropout(x, nullptr, x, first, rows * columns, mask);
+}
+
+void relu_backward(float* gradient, const float* activated, int64_t count, float scale) {
+  for (int64_t i = 0; i < count; ++i) gradient[i] = activated[i] > 0 ? gradient[i] * scale : 0.0f;
+}
+
+void relu_backward_bfloat16(float* gradient, const BFloat16* activated, int64_t count, float scale) {
+  for (int64_t i = 0; i < count; ++i) gradient[i] = to_float(activated[i]) > 0 ? gradient[i] * scale : 0.0f;
+}
+
+void add_scaled(const float* x, float scale, float* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] += scale * x[i];
+}
+
 }  // namespace
 
 const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
-  static const FloatKernels table{SEQMILL_TEXT(SEQMILL_ISA), dropout,       attention_forward, attention_backward,
-                                  cross_entropy,             log_softmax,   adam,              sum_of_squares,
-                                  moving_average,            fill_rows,     to_bfloat16,       add_column_sums};
+  static const FloatKernels table{SEQMILL_TEXT(SEQMILL_ISA),
+                                  dropout,
+                                  attention_forward,
+                                  attention_backward,
+                                  cross_entropy,
+                                  log_softmax,
+                                  adam,
+                                  sum_of_squares,
+                                  moving_average,
+                                  fill_rows,
+                                  to_bfloat16,
+                                  add_column_sums,
+                                  add_column_sums_bfloat16,
+                                  bias_relu,
+                                  relu_backward,
+                                  relu_backward_bfloat16,
+                                  add_scaled};
   return table;
 }
 

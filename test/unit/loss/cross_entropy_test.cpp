@@ -1,5 +1,7 @@
 #include "loss/cross_entropy.h"
 
+#include "kernel/gemm.h"
+#include "tensor/runtime.h"
 #include "unit/tensor/tensors.h"
 
 using namespace seqmill;
@@ -135,4 +137,33 @@ TEST_CASE("strided bias, no tokens, and targets outside the vocabulary", "[loss]
   }
   CHECK_THROWS_WITH(label_smoothed_cross_entropy(p.hidden, p.weight, {}, p.target.narrow(0, 0, 6), 0.1),
                     Catch::Contains("one int64 target for each of 7 rows"));
+}
+
+TEST_CASE("the loss in bfloat16 is that of rounded factors", "[loss]") {
+  if (!kernel::has_bfloat16()) return;
+  struct Set {
+    Set() { tensor::set_precision(tensor::Precision::kBFloat16); }
+    ~Set() { tensor::set_precision(tensor::Precision::kFloat32); }
+  };
+  for (const int64_t rows : {1, 192, 500}) {
+    CAPTURE(rows);
+    const Problem small(rows, 12, 31, true);
+    Problem exact(rows, 12, 31, true, at::kDouble);
+    for (at::Tensor* factor : {&exact.hidden, &exact.weight}) *factor = leaf(factor->detach().to(at::kBFloat16), at::kDouble);
+    TokenLoss loss;
+    {
+      const Set bfloat16;
+      loss = small.loss(0.1);
+      loss.sum.backward();
+    }
+    const at::Tensor expected = by_definition(exact, 0.1);
+    CHECK(loss.sum.item<double>() == Approx(expected.item<double>()).epsilon(1e-5));
+    expected.backward();
+    const auto relative = [](const at::Tensor& a, const at::Tensor& b) {
+      return (a.to(at::kDouble) - b).norm().item<double>() / b.norm().item<double>();
+    };
+    CHECK(relative(small.hidden.grad(), exact.hidden.grad()) < 1e-2);
+    CHECK(relative(small.weight.grad(), exact.weight.grad()) < 1e-2);
+    CHECK(relative(small.bias.grad(), exact.bias.grad()) < 1e-2);
+  }
 }

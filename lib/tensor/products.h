@@ -1,0 +1,51 @@
+#pragma once
+// What the fast paths of training share: products with factors in the precision of training, gradients added where they belong.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace seqmill::tensor {
+
+/// x (float32, contiguous) as a factor of products: itself, or rounded to bfloat16 when that is the precision of training.
+at::Tensor as_factor(const at::Tensor& x);
+
+/// A contiguous matrix of factors, or rows of it.
+struct Matrix {
+  const at::Tensor& numbers;
+  int64_t columns;
+  int64_t first_row = 0;
+  bool transposed = false;
+};
+
+/// c [m, n] = a b + beta c, where a is [m, k] and b is [k, n] after transposing. Both in one type.
+void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c);
+
+/// Every row of out [rows, columns] = bias.
+void fill_rows(const at::Tensor& bias, float* out, int64_t rows, int64_t columns);
+
+/// sums [columns] += the sums over the rows of x. The order of a sum does not depend on the number of threads.
+void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums);
+
+/// Where the backward pass may add the gradient of a parameter itself, which spares a copy of it: the gradient of a leaf that has one
+/// (nn::Parameters::flatten makes them). Undefined for any other tensor.
+at::Tensor gradient_in_place(const at::Tensor& parameter);
+
+/// The gradient of one input, which is either added in place or made anew and returned to autograd.
+class GradientOf {
+ public:
+  /// `place`: what gradient_in_place gave. Without one, `wanted` says whether to make one of these sizes.
+  GradientOf(const at::Tensor& place, bool wanted, at::IntArrayRef sizes, const at::TensorOptions& options);
+  bool wanted() const { return data_ != nullptr; }
+  float* data() const { return data_; }
+  float beta() const { return in_place_ ? 1.0f : 0.0f; }  ///< of the product that writes it
+  const at::Tensor& result() const { return made_; }      ///< for autograd; undefined when it was added in place
+  void clear();                                           ///< zeros, unless it is added in place: for gradients that are added up
+
+ private:
+  at::Tensor made_;
+  float* data_ = nullptr;
+  bool in_place_ = false;
+};
+
+}  // namespace seqmill::tensor

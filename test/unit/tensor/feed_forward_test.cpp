@@ -1,0 +1,115 @@
+#include "tensor/feed_forward.h"
+
+#include "kernel/gemm.h"
+#include "tensor/embedding.h"
+#include "tensor/linear.h"
+#include "tensor/products.h"
+#include "tensor/runtime.h"
+#include "unit/tensor/tensors.h"
+
+using namespace seqmill;
+using namespace seqmill::tensor;
+using namespace seqmill::test;
+
+namespace {
+
+/// Numbers that bfloat16 can hold: rounding them as factors changes nothing, least of all the sign of a hidden unit.
+at::Tensor exact_normals(std::vector<int64_t> sizes, uint64_t seed) { return normals(sizes, seed).to(at::kBFloat16).to(at::kFloat); }
+
+FeedForwardWeights random_weights(int64_t dim, int64_t hidden, at::ScalarType type = at::kFloat) {
+  return {leaf(exact_normals({hidden, dim}, 2), type), leaf(normals({hidden}, 3), type), leaf(exact_normals({dim, hidden}, 4) / 8, type),
+          leaf(normals({dim}, 5), type)};
+}
+
+std::vector<at::Tensor> gradients_of(const at::Tensor& x, const FeedForwardWeights& w) {
+  return {x.grad(), w.up.grad(), w.up_bias.grad(), w.down.grad(), w.down_bias.grad()};
+}
+
+double relative(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).norm().item<double>() / b.to(at::kDouble).norm().item<double>();
+}
+
+struct WithPrecision {
+  explicit WithPrecision(Precision precision) { set_precision(precision); }
+  ~WithPrecision() { set_precision(Precision::kFloat32); }
+};
+
+}  // namespace
+
+TEST_CASE("the fused feed-forward layer and its gradients against double", "[feed-forward]") {
+  // 1100 rows are two slices and a bit.
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    if (precision == Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    const WithPrecision set(precision);
+    const double tolerance = precision == Precision::kFloat32 ? 1e-5 : 1e-2;
+    for (const int64_t rows : {1, 7, 512, 1100}) {
+      for (const double probability : {0.0, 0.4}) {
+        CAPTURE(name_of(precision), rows, probability);
+        const at::Tensor x = leaf(exact_normals({rows, 12}, 1)), exact = leaf(exact_normals({rows, 12}, 1), at::kDouble);
+        const FeedForwardWeights weights = random_weights(12, 40), doubles = random_weights(12, 40, at::kDouble);
+        DropoutStream stream(1, 1), same(1, 1);
+        const at::Tensor mask = dropout(at::ones({rows, 40}), probability, &same).to(at::kDouble);
+        const at::Tensor upper = exact_normals({rows, 12}, 6);
+        const at::Tensor out = feed_forward(x, weights, "relu", probability, &stream);
+        const at::Tensor expected =
+            at::linear(at::relu(at::linear(exact, doubles.up, doubles.up_bias)) * mask, doubles.down, doubles.down_bias);
+        CHECK(relative(out, expected) < tolerance);
+        out.backward(upper);
+        expected.backward(upper.to(at::kDouble));
+        const auto found = gradients_of(x, weights), wanted = gradients_of(exact, doubles);
+        for (size_t i = 0; i < found.size(); ++i) {
+          CAPTURE(i);
+          CHECK(relative(found[i], wanted[i]) < tolerance);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("gradients are added to those that are there", "[feed-forward]") {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    if (precision == Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    const WithPrecision set(precision);
+    CAPTURE(name_of(precision));
+    const at::Tensor x = leaf(normals({9, 12}, 1)), table = leaf(normals({5, 12}, 7));
+    const at::Tensor tokens = at::tensor({4, 0, 4}, at::kLong), weight = leaf(normals({6, 12}, 8)), bias = leaf(normals({6}, 9));
+    const FeedForwardWeights weights = random_weights(12, 40);
+    const auto all = [&] {
+      feed_forward(x, weights, "relu", 0, nullptr).sum().backward();
+      embed(table, tokens, 3).sum().backward();
+      linear(x, weight, bias).sum().backward();
+      auto gradients = gradients_of(x, weights);
+      gradients.insert(gradients.end(), {table.grad(), weight.grad(), bias.grad()});
+      return gradients;
+    };
+    // The first time autograd stores them, the second time they are added in place.
+    std::vector<at::Tensor> once;
+    for (const at::Tensor& gradient : all()) once.push_back(gradient.clone());
+    const std::vector<at::Tensor> twice = all();
+    for (size_t i = 0; i < once.size(); ++i) {
+      CAPTURE(i);
+      CHECK(difference(twice[i], 2 * once[i]) < 1e-4);
+    }
+    CHECK(difference(once[5].select(0, 4), at::full({12}, 6.0)) == 0);
+    CHECK(difference(once[5].select(0, 1), at::zeros({12})) == 0);
+  }
+}
+
+TEST_CASE("what is frozen gets no gradient", "[feed-forward]") {
+  const at::Tensor x = normals({4, 12}, 1);
+  FeedForwardWeights weights = random_weights(12, 40);
+  weights.down = weights.down.detach();
+  weights.up_bias = weights.up_bias.detach();
+  feed_forward(x, weights, "relu", 0, nullptr).sum().backward();
+  CHECK(weights.up.grad().defined());
+  CHECK(weights.down_bias.grad().defined());
+  CHECK_FALSE(weights.down.grad().defined());
+  CHECK_FALSE(x.grad().defined());
+}
+
+TEST_CASE("a token outside the vocabulary is an error", "[embedding]") {
+  const at::Tensor table = normals({5, 2}, 1);
+  for (const int64_t bad : {int64_t{-1}, int64_t{5}}) {
+    CHECK_THROWS_WITH(embed(table, at::tensor({0L, bad}, at::kLong), 1), fmt::format("token {} is outside the vocabulary of 5", bad));
+  }
+}
