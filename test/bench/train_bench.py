@@ -3,6 +3,8 @@
 Both sides train the same model on the same token ids. PyTorch is taken at its best over threads, precision, BLAS and OPENBLAS_CORETYPE: a short
 run of each first, then the fastest one in turn with ours.
 """
+import glob
+import gzip
 import itertools
 import json
 import os
@@ -28,6 +30,29 @@ def text(part, language):
     return os.path.join(options.data, "mt-multi30k", f"{part}.{language}.gz")
 
 
+def vocabulary(size):
+    """A vocabulary of that size. Multi30k alone has not words enough for a large one: other German and English text is taken in."""
+    sides = []
+    for language in ["de", "en"]:
+        files = [text("train", language), *sorted(glob.glob(os.path.join(options.data, f"mt-doc-ende/*.dev.{language}.gz"))),
+                 os.path.join(options.data, f"mt-bible/train.{language}.gz")]
+        sides.append(os.path.join(folder, f"all.{language}"))
+        with open(sides[-1], "wb") as out:
+            for file in files:
+                with gzip.open(file) as lines:
+                    shutil.copyfileobj(lines, out)
+    run = tempfile.mkdtemp(dir=folder)
+    line = command(size, run, "fp32", options.threads, 1) + ["--model.dim", "16", "--model.ffn", "16", "--model.heads", "2", "--max-updates", "1"]
+    line[line.index("--train-src") + 1], line[line.index("--train-tgt") + 1] = sides
+    bench.run(line)
+    return os.path.join(run, "vocab.spm")
+
+
+def with_vocabulary(line, file):
+    at = line.index("--vocab-size")
+    return line[:at] + ["--vocab", file] + line[at + 4:]
+
+
 def command(size, run, precision, threads, seconds):
     return [os.path.join(bench.BIN, "nmt-train"), "--run", run, "--train-src", text("train", "de"), "--train-tgt", text("train", "en"),
             "--valid-src", text("val", "de"), "--valid-tgt", text("val", "en"), "--vocab-size", str(size["vocabulary"]),
@@ -40,9 +65,7 @@ def command(size, run, precision, threads, seconds):
 def ours(size, vocabulary, precision, threads):
     def measure():
         run = tempfile.mkdtemp(dir=folder)
-        line = command(size, run, precision, threads, options.seconds)
-        at = line.index("--vocab-size")
-        line[at:at + 4] = ["--vocab", vocabulary]
+        line = with_vocabulary(command(size, run, precision, threads, options.seconds), vocabulary)
         used = json.loads(bench.run([PYTHON, "-c", "import json, resource, subprocess, sys\n"
                                      "subprocess.run(sys.argv[1:], check=True)\n"
                                      "print(json.dumps(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))", *line]))
@@ -91,8 +114,9 @@ def flops_per_target_token(size, source_per_target):
 for name in options.sizes.split(","):
     size = SIZES[name]
     run = os.path.join(folder, "prepared-" + name)
-    bench.run(command(size, run, "fp32", options.threads, 1))
-    corpus, vocabulary = os.path.join(run, "cache/train.tokens"), os.path.join(run, "vocab.spm")
+    pieces = vocabulary(size)
+    bench.run(with_vocabulary(command(size, run, "fp32", options.threads, 1), pieces))
+    corpus = os.path.join(run, "cache/train.tokens")
     trials = {}
     for threads, precision, (blas, env) in itertools.product(sorted({1, options.threads}), ["fp32", "bf16"], environments().items()):
         trial = peer(size, corpus, threads, precision, env, options.seconds / 3)
@@ -101,7 +125,7 @@ for name in options.sizes.split(","):
     best = max(trials, key=lambda trial: trials[trial][0])
     _, threads, precision, env = trials[best]
     results = bench.interleaved({
-        "bf16": ours(size, vocabulary, "bf16", options.threads), "fp32": ours(size, vocabulary, "fp32", options.threads),
+        "bf16": ours(size, pieces, "bf16", options.threads), "fp32": ours(size, pieces, "fp32", options.threads),
         "peer": peer(size, corpus, threads, precision, env, options.seconds)}, options.runs)
     rates = json.loads(bench.run([os.path.join(bench.BUILD, "test/gemm-rate"), str(options.threads), str(size["batch_tokens"]), str(size["ffn"]),
                                   str(size["dim"])]))
