@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "cli/tool_main.h"
 #include "metric/bleu.h"
 #include "model/load.h"
@@ -43,7 +44,7 @@ struct Settings {
 
 void train_in(Settings& settings, const cli::Invocation& call, at::Device device, train::Ranks& ranks, io::RunDir& run,
               const std::function<void()>& begins) {
-  const bool resumes = train::will_resume(run, settings.trainer.resume);
+  const bool resumes = ranks.from_first(ranks.first() && train::will_resume(run, settings.trainer.resume) ? 1 : 0) > 0;
   model::Vocabularies vocabularies;
   ranks.first_then_others(
       [&] {
@@ -54,7 +55,8 @@ void train_in(Settings& settings, const cli::Invocation& call, at::Device device
   const auto model = settings.model->build(vocabularies.sizes(), call.seed);
   log::info("{} with {} parameters, {} threads, {}", settings.model_type, model->parameters().count(), call.threads,
             settings.precision);
-  if (!settings.init_from.empty() && !resumes) model::initialise_from(settings.init_from, *model, vocabularies);
+  // The others get their weights from rank 0 when training begins.
+  if (!settings.init_from.empty() && !resumes && ranks.first()) model::initialise_from(settings.init_from, *model, vocabularies);
   model->parameters().to(device);
   const auto bleu = [](const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
     return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references});
@@ -62,6 +64,15 @@ void train_in(Settings& settings, const cli::Invocation& call, at::Device device
   const auto task = train::make_translation_task(*model, vocabularies, settings.data, run.file("cache"), call.threads, call.seed,
                                                  bleu, ranks);
   train::train(*task, run, settings.trainer, call.seed, call.progress && ranks.first(), ranks, begins);
+}
+
+/// Ranks may have other numbers of threads, and nothing else.
+std::string without_threads(const std::string& config_yaml) {
+  std::string kept;
+  for (const std::string& line : split(config_yaml, '\n')) {
+    if (!starts_with(line, "threads:")) kept += line + "\n";
+  }
+  return kept;
 }
 
 /// Rank 0 holds the run directory and records what happens in it.
@@ -84,13 +95,14 @@ void lead(Settings& settings, const cli::Invocation& call, at::Device device, tr
 void train_model(Settings& settings, const cli::Invocation& call) {
   settings.trainer.check(call.launch.ranks);
   // Ranks of one machine take a GPU each.
-  const bool shares = settings.device == "cuda" && call.launch.local_ranks > 1;
+  const bool shares = settings.device == "cuda" && call.launch.ranks > 1 && tensor::count_gpus() > 0;
   const at::Device device = tensor::parse_device(
-      shares ? fmt::format("cuda:{}", call.launch.rank % call.launch.local_ranks) : settings.device);
+      shares ? fmt::format("cuda:{}", call.launch.local_rank % tensor::count_gpus()) : settings.device);
   if (settings.trainer.stop_on == "bleu") settings.data.valid_bleu = true;
   tensor::set_up_runtime(call.threads);
   tensor::set_precision(tensor::parse_precision(settings.precision));
   train::run_in_ranks(call.launch, settings.ranks, device, [&](train::Ranks& ranks) {
+    ranks.expect_same("configuration", without_threads(call.config_yaml));
     if (ranks.first()) return lead(settings, call, device, ranks);
     ranks.barrier();
     io::RunDir run(settings.run, io::RunDir::Role::kReader);

@@ -31,6 +31,8 @@ void catch_stop_signals() {
   }
 }
 
+void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
 int stop_signal() { return received.load(); }
 
 }  // namespace seqmill

@@ -59,10 +59,12 @@ int available_threads() {
   return std::max(1, std::min(CPU_COUNT(&set), quota()));
 }
 
-bool is_bound_to_cores() {
+int shared_threads(int processes) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) < sysconf(_SC_NPROCESSORS_ONLN);
+  const int online = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  const bool bound = sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) < online;
+  return bound ? std::min(available_threads(), std::max(1, online / processes)) : std::max(1, available_threads() / processes);
 }
 
 void set_threads(int count) { omp_set_num_threads(count > 0 ? count : available_threads()); }

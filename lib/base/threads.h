@@ -10,8 +10,9 @@ namespace seqmill {
 /// Cores this process may use: those of its CPU affinity, fewer under a container's quota, at least 1.
 int available_threads();
 
-/// True when this process may use fewer cores than the machine has: a launcher or a person has bound it.
-bool is_bound_to_cores();
+/// One process's share of the cores when so many run on this machine: of all of them, but no more than this one may use. A process that its
+/// launcher has bound to cores of its own has those.
+int shared_threads(int processes);
 
 /// The number of threads parallel work of this thread may use from now on; 0 means `available_threads()`.
 void set_threads(int count);

@@ -9,16 +9,17 @@ namespace {
 /// The variables of one launcher.
 struct Launcher {
   const char* name;
-  const char *rank, *ranks, *local_ranks;
-  const char* job[3];  ///< what tells its jobs on one machine apart
+  const char *rank, *ranks, *local_rank, *local_ranks;
+  const char* job[2];  ///< what tells its jobs on one machine apart
 };
 
 // Slurm sets SLURM_NTASKS in the batch script too, where one process runs; SLURM_STEP_NUM_TASKS only for what srun starts.
 constexpr Launcher kLaunchers[] = {
-    {"RANK and WORLD_SIZE", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", {"TORCHELASTIC_RUN_ID", nullptr, nullptr}},
-    {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", nullptr}},
-    {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", {"SLURM_JOB_ID", "SLURM_STEP_ID", nullptr}},
-    {"MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", {"PMI_ID", "HYDI_CONTROL_FD", nullptr}},
+    {"RANK and WORLD_SIZE", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", {nullptr, nullptr}},
+    {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE",
+     {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"}},
+    {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE", {"SLURM_JOB_ID", "SLURM_STEP_ID"}},
+    {"MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", {nullptr, nullptr}},
 };
 
 constexpr int kFirstPort = 20000, kPorts = 12000;  // below the ports that Linux gives to outgoing connections
@@ -50,8 +51,12 @@ class Finder {
     const std::string local = environment_(launcher.local_ranks).value_or("1");
     int64_t count = 1;
     if (parse_int(local.substr(0, local.find_first_of("(,")), count) && count >= 1) launch.local_ranks = static_cast<int>(count);
+    if (environment_(launcher.local_rank)) launch.local_rank = number(launcher.local_rank);
     launch.address = address(launch);
-    launch.port = port(launcher, launch);
+    for (const char* name : launcher.job) {
+      if (const auto value = name ? environment_(name) : std::nullopt) launch.job += *value + ".";
+    }
+    launch.port = port(launch);
     launch.network = environment_("GLOO_SOCKET_IFNAME").value_or("");
     return launch;
   }
@@ -71,21 +76,17 @@ class Finder {
                launch.source);
   }
 
-  int port(const Launcher& launcher, const Launch& launch) const {
+  int port(const Launch& launch) const {
     if (const auto given = environment_("MASTER_PORT"); given && !given->empty()) {
       int64_t value = 0;
       if (!parse_int(*given, value) || value < 1 || value > 65535) fail_usage("MASTER_PORT is '{}', which is no port", *given);
       return static_cast<int>(value);
     }
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    bool known = false;
-    for (const char* name : launcher.job) {
-      const auto value = name ? environment_(name) : std::nullopt;
-      if (!value) continue;
-      known = true;
-      for (const char c : *value + "/") hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+    if (launch.job.empty()) {
+      fail_usage("{} ranks (found by {}): set MASTER_PORT to a port that is free on the host of rank 0", launch.ranks, launch.source);
     }
-    if (!known) fail_usage("{} ranks (found by {}): set MASTER_PORT to a port that is free on the host of rank 0", launch.ranks, launch.source);
+    uint64_t hash = 0xcbf29ce484222325ULL;
+    for (const char c : launch.job) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
     return kFirstPort + static_cast<int>(hash % kPorts);
   }
 

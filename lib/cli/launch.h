@@ -11,9 +11,10 @@ namespace seqmill::cli {
 /// A variable's value, or nothing when it is not set.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
-/// The place of this process, from the first of these that is there: RANK and WORLD_SIZE (with LOCAL_WORLD_SIZE), Open MPI's, Slurm's (only
-/// inside srun, not in the batch script around it), MPICH's variables. MASTER_ADDR and MASTER_PORT say where rank 0 listens; without them
-/// the address is this machine when all ranks are on it, or the first node of a Slurm step, and the port follows from the job's number.
+/// The place of this process, from the first of these that is there: RANK and WORLD_SIZE (with LOCAL_RANK and LOCAL_WORLD_SIZE), Open MPI's,
+/// Slurm's (only inside srun, not in the batch script around it), MPICH's variables. MASTER_ADDR and MASTER_PORT say where rank 0 listens; without them
+/// the address is this machine when all ranks are on it, or the first node of a Slurm step, and the port follows from the job's number, which only Open MPI
+/// and Slurm tell.
 /// GLOO_SOCKET_IFNAME chooses the network. Throws a usage error for values that contradict each other or an address that is missing.
 Launch find_launch(const Environment& environment);
 

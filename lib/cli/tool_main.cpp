@@ -219,9 +219,8 @@ Invocation make_invocation(int argc, char** argv, CommonOptions& common, const O
   Invocation call;
   call.seed = static_cast<uint64_t>(common.seed);
   call.launch = launch;
-  // Processes on one machine share its cores, unless their launcher has already given each its own.
-  const bool shares = common.threads == 0 && launch.local_ranks > 1 && !is_bound_to_cores();
-  set_threads(shares ? std::max(1, available_threads() / launch.local_ranks) : static_cast<int>(common.threads));
+  const bool shares = common.threads == 0 && launch.local_ranks > 1;
+  set_threads(shares ? shared_threads(launch.local_ranks) : static_cast<int>(common.threads));
   call.threads = threads();
   common.threads = call.threads;  // what is recorded repeats the run on a machine with more cores too
   call.quiet = common.quiet;

@@ -91,7 +91,8 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
     const tensor::GradientOf grad_hidden({}, context->needs_input_grad(0), {tokens, dim}, options);
     const tensor::GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1),
                                          {vocabulary, dim}, options);
-    tensor::GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->saved_data["bias"].toBool(), {vocabulary},
+    tensor::GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->saved_data["bias"].toBool() && context->needs_input_grad(2),
+                                 {vocabulary},
                                  options);
     if (grad_hidden.wanted()) tensor::product(tokens, dim, vocabulary, {upper, vocabulary}, {weight, dim}, 0, grad_hidden.data());
     if (grad_weight.wanted()) {

@@ -42,7 +42,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const GradientOf grad_x({}, context->needs_input_grad(0), {rows, inputs}, upper.options());
     const GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1), {outputs, inputs},
                                  upper.options());
-    GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->saved_data["bias"].toBool(), {outputs},
+    GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->saved_data["bias"].toBool() && context->needs_input_grad(2), {outputs},
                          upper.options());
     const Matrix upward{upper_factor, outputs}, upward_transposed{upper_factor, outputs, 0, true};
     if (grad_x.wanted()) product(rows, inputs, outputs, upward, {weight, inputs}, 0, grad_x.data());

@@ -28,7 +28,8 @@ void fill_rows(const at::Tensor& bias, float* out, int64_t rows, int64_t columns
 void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums);
 
 /// Where the backward pass may add the gradient of a parameter itself, which spares a copy of it: the gradient of a leaf that has one
-/// (nn::Parameters::flatten makes them). Undefined for any other tensor.
+/// (nn::Parameters::flatten makes them). Undefined for any other tensor. For such parameters torch::autograd::grad() finds nothing, and hooks on
+/// the tensor see nothing: look at grad() after backward().
 at::Tensor gradient_in_place(const at::Tensor& parameter);
 
 /// The gradient of one input, which is either added in place or made anew and returned to autograd.

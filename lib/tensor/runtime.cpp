@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 #include <malloc.h>
 #include <sys/mman.h>
@@ -105,6 +106,8 @@ at::Device parse_device(const std::string& name) {
   if (!at::hasCUDA()) fail_usage("--device {}: this LibTorch or this machine has no CUDA", name);
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
+
+int64_t count_gpus() { return at::hasCUDA() ? at::detail::getCUDAHooks().getNumGPUs() : 0; }
 
 bool is_fast(const at::Tensor& tensor) {
   return tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_contiguous();

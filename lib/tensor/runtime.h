@@ -27,6 +27,9 @@ const char* name_of(Precision precision);
 /// "cpu", "cuda" or "cuda:1"; anything else is a usage error, and so is CUDA where there is none.
 at::Device parse_device(const std::string& name);
 
+/// CUDA devices that this process sees.
+int64_t count_gpus();
+
 /// True for what the CPU kernels take: float32, contiguous, on the CPU.
 bool is_fast(const at::Tensor& tensor);
 

@@ -28,6 +28,7 @@ GradientSum::GradientSum(nn::Parameters& parameters, Ranks& ranks, int64_t bucke
     Bucket& bucket = buckets_.back();
     end -= parameter->value.numel();
     bucket.begin = end;
+    if (!parameter->value.requires_grad()) continue;
     ++bucket.parameters;
     const auto accumulator = torch::autograd::impl::grad_accumulator(parameter->value);
     hooks_.emplace_back(accumulator, accumulator->add_post_hook(std::make_unique<Hook>(*this, buckets_.size() - 1)));

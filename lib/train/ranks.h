@@ -49,17 +49,20 @@ class Ranks {
   /// Begins to sum a tensor over the ranks, in place; it must stay as it is until finish_sums() returns.
   void begin_sum(const at::Tensor& tensor);
   void finish_sums();
+  /// Throws a usage error naming the first rank and line that differ from rank 0's.
+  void expect_same(const std::string& what, const std::string& text);
   /// Rank 0 works first, the others when it is done.
   void first_then_others(const std::function<void()>& first, const std::function<void()>& others);
 
   /// All ranks are about to end with the same error, which rank 0 alone reports.
   void end_together();
-  /// Tells the others that this rank ends with an error of its own; they then end too.
-  void leave(const std::string& reason) noexcept;
+  /// Tells the others that this rank ends with an error of its own; they then end too, with the same exit code.
+  void leave(const std::string& reason, int exit_code) noexcept;
 
  private:
   struct Group;
   void wait(const std::function<bool()>& is_done, const std::function<void()>& take) const;
+  void abandon() noexcept;
 
   int rank_ = 0, count_ = 1;
   bool ends_together_ = false;

@@ -43,7 +43,9 @@ class Trainer {
 
   void run(const std::function<void()>& begins) {
     catch_stop_signals();
-    if (ranks_.from_first(will_resume(run_, options_.resume) ? 1 : 0) > 0) restore();
+    const bool resumes = ranks_.from_first(ranks_.first() && will_resume(run_, options_.resume) ? 1 : 0) > 0;
+    if (resumes && ranks_.first()) restore();
+    share_state(resumes);
     if (ranks_.first()) {
       begins();
       tidy();
@@ -250,22 +252,34 @@ class Trainer {
 
   /// A step may carry the weights out of range although its gradient was finite.
   void check_weights() {
-    const double size = euclidean_norm(parameters_.flat_values());
-    if (std::isfinite(size)) return keep_ranks_alike(size);
+    const std::vector<std::vector<double>> sizes = ranks_.gather({euclidean_norm(parameters_.flat_values())});
+    const bool finite = std::all_of(sizes.begin(), sizes.end(), [](const std::vector<double>& size) { return std::isfinite(size[0]); });
+    const bool alike = std::all_of(sizes.begin(), sizes.end(), [&](const std::vector<double>& size) { return size == sizes[0]; });
+    if (finite && !alike) {
+      // Every rank takes the same steps, but processors that round differently drift apart all the same.
+      log::warn("update {}: the ranks' weights differ, perhaps by their processors; all go on with those of rank 0", progress_.update);
+      share_tensors();
+    }
+    if (finite) return;
     ranks_.end_together();
     throw Error(fmt::format("the weights are no longer finite after update {}; {}", progress_.update, advice()), kExitDiverged);
   }
 
-  /// Every rank takes the same steps. Processors that round differently could drift apart all the same.
-  void keep_ranks_alike(double size) {
-    const std::vector<std::vector<double>> sizes = ranks_.gather({size});
-    const bool alike = std::all_of(sizes.begin(), sizes.end(), [&](const std::vector<double>& other) { return other == sizes[0]; });
-    if (alike) return;
-    log::warn("update {}: the ranks' weights differ, perhaps by their processors; all go on with those of rank 0", progress_.update);
-    std::vector<at::Tensor> state = optimizer_.flat_state();
-    state.push_back(parameters_.flat_values());
-    if (average_.defined()) state.push_back(average_);
-    for (const at::Tensor& tensor : state) ranks_.broadcast(tensor);
+  /// Rank 0 has read the checkpoint, or begun: the others take from it what they have, whatever they would see on their disks.
+  void share_state(bool resumes) {
+    share_tensors();
+    if (!resumes) return;
+    if (!ranks_.first()) progress_ = Progress::from_json(io::parse_json(ranks_.gather_text("")[0], "rank 0"), "rank 0");
+    if (ranks_.first()) ranks_.gather_text(progress_.to_json().dump());
+    optimizer_.set_steps(progress_.optimizer_steps);
+    saved_update_ = progress_.update;
+    if (!ranks_.first()) task_.set_cursor(progress_.cursor);
+  }
+
+  void share_tensors() {
+    for (const at::Tensor& tensor : optimizer_.flat_state()) ranks_.broadcast(tensor);
+    ranks_.broadcast(parameters_.flat_values());
+    if (average_.defined()) ranks_.broadcast(average_);
   }
 
   std::string advice() const {
@@ -455,11 +469,13 @@ class Trainer {
 
   void write_average() {
     const int64_t count = std::min<int64_t>(options_.average, static_cast<int64_t>(run_.checkpoints().size()));
-    ranks_.first_then_others(
-        [&] { write_model_directory(run_, tensor::average_weights(io::newest_checkpoints(run_.path(), count))); }, [] {});
-    std::vector<tensor::NamedTensor> targets;
-    for (const nn::Parameter& parameter : parameters_.all()) targets.emplace_back(parameter.name, parameter.value.detach());
-    tensor::load_into(run_.file("average/model.safetensors"), targets);
+    if (ranks_.first()) {
+      write_model_directory(run_, tensor::average_weights(io::newest_checkpoints(run_.path(), count)));
+      std::vector<tensor::NamedTensor> targets;
+      for (const nn::Parameter& parameter : parameters_.all()) targets.emplace_back(parameter.name, parameter.value.detach());
+      tensor::load_into(run_.file("average/model.safetensors"), targets);
+    }
+    ranks_.broadcast(parameters_.flat_values());
     std::string text;
     io::Json event = new_event("average");
     for (const auto& [name, value] : task_.validate(ranks_)) {

@@ -30,6 +30,7 @@ class TranslationTask final : public Task {
                               train_ = std::make_unique<data::ParallelCorpus>(train);
                               valid_ = std::make_unique<data::ParallelCorpus>(valid);
                             });
+    ranks.expect_same("corpus", fmt::format("{} pairs, {}; validation {:016x}", train_->size(), order_key(), valid_->shape()));
     plan();
   }
 

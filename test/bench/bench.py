@@ -23,8 +23,9 @@ def parse(description, **defaults):
 
 
 def run(command, env=None):
-    """Standard output of a command; an error shows what the command said."""
-    done = subprocess.run(command, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Standard output of a command; an error shows what the command said. `env`: variables to set, or to take away (None)."""
+    variables = {name: value for name, value in {**os.environ, **(env or {})}.items() if value is not None}
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-2000:]}")
     return done.stdout

@@ -60,6 +60,12 @@ class Translator(nn.Module):
         layer = dict(d_model=dim, nhead=heads, dim_feedforward=ffn, dropout=dropout, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(**layer), encoder_layers, nn.LayerNorm(dim))
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**layer), decoder_layers, nn.LayerNorm(dim))
+        # The model that is compared drops out embeddings and sub-layers only.
+        for module in self.modules():
+            if isinstance(module, nn.MultiheadAttention):
+                module.dropout = 0.0
+            elif isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+                module.dropout.p = 0.0
         self.output = nn.Linear(dim, vocabulary)
         self.output.weight = self.embedding.weight
         self.dropout = nn.Dropout(dropout)

@@ -3,78 +3,24 @@
 Both sides train the same model on the same token ids. PyTorch is taken at its best over threads, precision, BLAS and OPENBLAS_CORETYPE: a short
 run of each first, then the fastest one in turn with ours.
 """
-import glob
-import gzip
 import itertools
 import json
 import os
-import shutil
-import statistics
-import tempfile
 
 import bench
+import translation
+from translation import PYTHON
 
-SIZES = {
-    "S": dict(dim=256, ffn=1024, heads=4, layers=3, vocabulary=8000, batch_tokens=4096),
-    "B": dict(dim=512, ffn=2048, heads=8, layers=6, vocabulary=32000, batch_tokens=2048),
-}
-PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
 PTHREAD_BLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread"
 
-options = bench.parse(__doc__, seconds=20.0, sizes="S,B")
+options = bench.parse(__doc__, seconds=20.0, sizes="S,B", trial_threads="1,2")
 report = bench.Report("train", options.json)
-folder = tempfile.mkdtemp(prefix="seqmill-bench-")
+trainings = translation.Trainings(options.data)
 
 
-def text(part, language):
-    return os.path.join(options.data, "mt-multi30k", f"{part}.{language}.gz")
-
-
-def vocabulary(size):
-    """A vocabulary of that size. Multi30k alone has not words enough for a large one: other German and English text is taken in."""
-    sides = []
-    for language in ["de", "en"]:
-        files = [text("train", language), *sorted(glob.glob(os.path.join(options.data, f"mt-doc-ende/*.dev.{language}.gz"))),
-                 os.path.join(options.data, f"mt-bible/train.{language}.gz")]
-        sides.append(os.path.join(folder, f"all.{language}"))
-        with open(sides[-1], "wb") as out:
-            for file in files:
-                with gzip.open(file) as lines:
-                    shutil.copyfileobj(lines, out)
-    run = tempfile.mkdtemp(dir=folder)
-    line = command(size, run, "fp32", options.threads, 1) + ["--model.dim", "16", "--model.ffn", "16", "--model.heads", "2", "--max-updates", "1"]
-    line[line.index("--train-src") + 1], line[line.index("--train-tgt") + 1] = sides
-    bench.run(line)
-    return os.path.join(run, "vocab.spm")
-
-
-def with_vocabulary(line, file):
-    at = line.index("--vocab-size")
-    return line[:at] + ["--vocab", file] + line[at + 4:]
-
-
-def command(size, run, precision, threads, seconds):
-    return [os.path.join(bench.BIN, "nmt-train"), "--run", run, "--train-src", text("train", "de"), "--train-tgt", text("train", "en"),
-            "--valid-src", text("val", "de"), "--valid-tgt", text("val", "en"), "--vocab-size", str(size["vocabulary"]),
-            "--vocab-type", "unigram" if size["vocabulary"] > 10000 else "bpe", "--model.dim", str(size["dim"]), "--model.ffn", str(size["ffn"]),
-            "--model.heads", str(size["heads"]), "--model.encoder-layers", str(size["layers"]), "--model.decoder-layers", str(size["layers"]),
-            "--model.tie", "all", "--model.dropout", "0.1", "--batch-tokens", str(size["batch_tokens"]), "--max-time", f"{seconds}s",
-            "--save-every", "0", "--log-every", "1", "--precision", precision, "--threads", str(threads), "--quiet"]
-
-
-def ours(size, vocabulary, precision, threads):
-    def measure():
-        run = tempfile.mkdtemp(dir=folder)
-        line = with_vocabulary(command(size, run, precision, threads, options.seconds), vocabulary)
-        used = json.loads(bench.run([PYTHON, "-c", "import json, resource, subprocess, sys\n"
-                                     "subprocess.run(sys.argv[1:], check=True)\n"
-                                     "print(json.dumps(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))", *line]))
-        with open(os.path.join(run, "metrics.jsonl")) as file:
-            events = [json.loads(event) for event in file]
-        rates = [event["target-tokens-per-second"] for event in events if event["split"] == "train"]
-        shutil.rmtree(run)
-        return {"tokens-per-second": statistics.median(rates[2:]), "peak-bytes": used}
-    return measure
+def ours(size, vocabulary, precision):
+    return lambda: trainings.measure(size, vocabulary, ["--precision", precision, "--threads", str(options.threads), "--max-time",
+                                                        f"{options.seconds}s"])
 
 
 def peer(size, corpus, threads, precision, env, seconds):
@@ -97,7 +43,7 @@ def environments():
         if blas == "pthread":
             variables.update(LD_LIBRARY_PATH=PTHREAD_BLAS, OMP_WAIT_POLICY="passive")
         if core == "unset":
-            variables["OPENBLAS_CORETYPE"] = ""
+            variables["OPENBLAS_CORETYPE"] = None
         found[f"{blas}, core type {core}"] = variables
     return found
 
@@ -112,20 +58,20 @@ def flops_per_target_token(size, source_per_target):
 
 
 for name in options.sizes.split(","):
-    size = SIZES[name]
-    run = os.path.join(folder, "prepared-" + name)
-    pieces = vocabulary(size)
-    bench.run(with_vocabulary(command(size, run, "fp32", options.threads, 1), pieces))
+    size = translation.SIZES[name]
+    run = os.path.join(trainings.folder, "prepared-" + name)
+    pieces = trainings.vocabulary(size)
+    bench.run(trainings.command(size, run, ["--vocab", pieces], ["--max-updates", "1"]))
     corpus = os.path.join(run, "cache/train.tokens")
     trials = {}
-    for threads, precision, (blas, env) in itertools.product(sorted({1, options.threads}), ["fp32", "bf16"], environments().items()):
+    for threads, precision, (blas, env) in itertools.product(sorted({min(int(n), options.threads) for n in options.trial_threads.split(",")}), ["fp32", "bf16"], environments().items()):
         trial = peer(size, corpus, threads, precision, env, options.seconds / 3)
         trials[f"{threads} threads, {precision}, {blas}"] = (trial()["tokens-per-second"], threads, precision, env)
         print(f"PyTorch {name}: {threads} threads, {precision}, {blas}: {trials[f'{threads} threads, {precision}, {blas}'][0]:.0f} tokens/s", flush=True)
     best = max(trials, key=lambda trial: trials[trial][0])
     _, threads, precision, env = trials[best]
     results = bench.interleaved({
-        "bf16": ours(size, pieces, "bf16", options.threads), "fp32": ours(size, pieces, "fp32", options.threads),
+        "bf16": ours(size, pieces, "bf16"), "fp32": ours(size, pieces, "fp32"),
         "peer": peer(size, corpus, threads, precision, env, options.seconds)}, options.runs)
     rates = json.loads(bench.run([os.path.join(bench.BUILD, "test/gemm-rate"), str(options.threads), str(size["batch_tokens"]), str(size["ffn"]),
                                   str(size["dim"])]))
@@ -138,4 +84,4 @@ for name in options.sizes.split(","):
         report.add(f"{name}, {case}", "peak memory", [value / 2**20 for value in values(case, "peak-bytes")], "MiB", "PyTorch",
                    [value / 2**20 for value in values("peer", "peak-bytes")])
 report.print()
-shutil.rmtree(folder)
+trainings.close()

@@ -32,24 +32,27 @@ END
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 pids=()
-# start RUN OPTION...: begins two ranks, whose numbers are in `pids`; what they print is in RUN.0 and RUN.1
+ranks=2
+# start RUN OPTION...: begins the ranks, whose numbers are in `pids`; what they print is in RUN.0, RUN.1, ...
 start() {
   local run=$1 rank port
   shift
   port=$(free_port)
   pids=()
-  for rank in 0 1; do
-    RANK=$rank WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "${command[@]}" -c conf.yaml --run "$run" "$@" > out 2> "$run.$rank" &
+  for ((rank = 0; rank < ranks; rank++)); do
+    RANK=$rank WORLD_SIZE=$ranks LOCAL_WORLD_SIZE=$ranks MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "${command[@]}" -c conf.yaml --run "$run" "$@" > out 2> "$run.$rank" &
     pids+=($!)
   done
 }
-# ends NAME RUN CODE_OF_RANK_0 CODE_OF_RANK_1
+# ends NAME RUN CODE_OF_RANK_0 CODE_OF_RANK_1...
 ends() {
   local name=$1 run=$2 rank code expected
-  for rank in 0 1; do
+  shift 2
+  for ((rank = 0; rank < ranks; rank++)); do
     code=0
     wait "${pids[rank]}" 2> /dev/null || code=$?
-    expected=$((rank == 0 ? $3 : $4))
+    expected=$1
+    shift
     ((code == expected)) || report "$name: rank $rank: exit $code instead of $expected: $(tail -n 3 "$run.$rank")"
   done
 }
@@ -130,8 +133,35 @@ start bad --train-src nowhere
 ends 'bad data' bad 1 1
 says 'bad data' bad.0 'cannot open nowhere'
 says 'bad data' bad.1 'rank 0 ended: cannot open nowhere'
+ranks=3
+start three --accumulate 6 --max-updates 20 --early-stopping 5 --average 2
+ends 'three ranks' three 0 0 0
+"${command[@]}" -c conf.yaml --run three-as-one --accumulate 6 --max-updates 20 --validate-every 10 --quiet 2> err || report "six batches in one process: $(cat err)"
+[[ -e three/average/model.safetensors ]] || report 'three ranks: no average'
+start torn --max-updates 100000 --rank-timeout 4
+until_checkpoint torn 00000010
+kill -9 "${pids[2]}"
+ends 'one of three killed' torn 1 1 137
+for rank in 0 1; do says 'one of three killed' "torn.$rank" 'rank 2 ('; done
+start bad3 --train-src nowhere
+ends 'bad data in three' bad3 1 1 1
+says 'bad data in three' bad3.2 'rank 0 ended: cannot open nowhere'
+ranks=2
+
+# A loss that is not finite, on all of them.
+start diverged --learning-rate 1e30 --warmup 0 --max-updates 100
+ends 'diverged' diverged 3 3
+[[ -s diverged.1 ]] && report "diverged: rank 1 reports too: $(cat diverged.1)"
+
 start odd --accumulate 3
 ends 'batches that cannot be shared' odd 2 2
+port=$(free_port)
+for rank in 0 1; do
+  RANK=$rank WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "${command[@]}" -c conf.yaml --run unlike --seed $((rank + 1)) > out 2> "unlike.$rank" &
+  pids[rank]=$!
+done
+ends 'unlike options' unlike 2 2
+says 'unlike options' unlike.0 "rank 1 has another configuration than rank 0: 'seed: 2' where rank 0 has 'seed: 1'"
 says 'batches that cannot be shared' odd.0 '--accumulate 3: 2 processes cannot share 3 batches evenly'
 MASTER_ADDR=127.0.0.1 MASTER_PORT=$(free_port) RANK=0 WORLD_SIZE=2 fails 'a rank that never comes' 1 'of 2 ranks these did not come within 2 s: 1' -c conf.yaml --run alone --rank-timeout 2
 RANK=2 WORLD_SIZE=2 fails 'no such rank' 2 'RANK is 2 and WORLD_SIZE is 2' -c conf.yaml --run alone

@@ -375,7 +375,7 @@ void bias_relu(float* x, const float* bias, int64_t rows, int64_t columns, int64
     float* row = x + r * columns;
     for (int64_t j = 0; j < columns; ++j) {
       const float value = row[j] + bias[j];
-      row[j] = value > 0 ? value : 0.0f;
+      row[j] = value < 0 ? 0.0f : value;  // NaN stays
     }
   }
   if (mask.probability > 0) dropout(x, nullptr, x, first, rows * columns, mask);

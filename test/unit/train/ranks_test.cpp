@@ -1,0 +1,189 @@
+// Ranks are processes: each test forks them.
+#include "train/ranks.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "train/gradient_sum.h"
+#include "unit/train/fake_task.h"
+
+using namespace seqmill;
+using namespace seqmill::train;
+using namespace seqmill::test;
+
+namespace {
+
+int free_port() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  ::close(socket);
+  return ntohs(address.sin_port);
+}
+
+/// Runs work(ranks) in `count` processes, which must return true in each.
+void in_ranks(int count, const std::function<bool(Ranks&)>& work) {
+  Launch launch;
+  launch.ranks = launch.local_ranks = count;
+  launch.address = "127.0.0.1";
+  launch.port = free_port();
+  std::vector<pid_t> children;
+  for (launch.rank = 0; launch.rank < count; ++launch.rank) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      int code = 1;
+      try {
+        RanksOptions options;
+        options.timeout = 30;
+        run_in_ranks(launch, options, at::kCPU, [&](Ranks& ranks) { code = work(ranks) ? 0 : 1; });
+      } catch (const std::exception&) {
+        code = 2;
+      }
+      ::_exit(code);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+  }
+}
+
+using Rows = std::vector<std::vector<double>>;
+
+}  // namespace
+
+TEST_CASE("a rank alone", "[ranks]") {
+  Ranks alone;
+  CHECK((alone.first() && alone.count() == 1));
+  CHECK(alone.gather({1, 2}) == Rows{{1, 2}});
+  CHECK(alone.gather_text("x") == std::vector<std::string>{"x"});
+  alone.expect_same("text", "x");
+  const at::Tensor tensor = at::ones({3});
+  alone.begin_sum(tensor);
+  alone.finish_sums();
+  CHECK(difference(tensor, at::ones({3})) == 0);
+}
+
+TEST_CASE("what ranks say to each other", "[ranks]") {
+  in_ranks(3, [](Ranks& ranks) {
+    const double rank = ranks.rank();
+    bool good = ranks.gather({rank, NAN, -0.0}).size() == 3 && ranks.gather({rank})[2] == std::vector<double>{2};
+    good = good && ranks.gather_text(std::string(static_cast<size_t>(ranks.rank()), 'a')) == std::vector<std::string>{"", "a", "aa"};
+    good = good && ranks.from_first(rank + 5) == 5;
+    const at::Tensor tensor = at::full({4}, rank), other = at::full({2}, 1.0);
+    ranks.broadcast(tensor);
+    good = good && difference(tensor, at::zeros({4})) == 0;
+    tensor.fill_(rank);
+    ranks.begin_sum(tensor);
+    ranks.begin_sum(other);
+    ranks.finish_sums();
+    good = good && difference(tensor, at::full({4}, 3.0)) == 0 && difference(other, at::full({2}, 3.0)) == 0;
+    bool second = false;
+    int order = 0;
+    ranks.first_then_others([&] { order = 1; }, [&] { second = true; });
+    return good && (order == 1) == ranks.first() && second != ranks.first();
+  });
+}
+
+TEST_CASE("gradients are summed in buckets, whatever each rank computes", "[ranks]") {
+  in_ranks(2, [](Ranks& ranks) {
+    nn::Parameters parameters(1);
+    const nn::Scope root(parameters);
+    const at::Tensor tied = root.matrix("tied", 3, 4), unused = root.matrix("unused", 2, 4), last = root.matrix("last", 5, 4),
+                     frozen = root.matrix("frozen", 2, 2);
+    frozen.set_requires_grad(false);
+    parameters.flatten();
+    GradientSum sum(parameters, ranks, 8);
+    bool good = true;
+    for (int update = 0; update < 3; ++update) {
+      // In the second update rank 1 has no backward pass, as after a loss that is not finite.
+      const bool backward = update != 1 || ranks.first();
+      parameters.flat_gradients().zero_();
+      for (int batch = 0; batch < 2; ++batch) {
+        if (batch == 1) sum.expect();
+        const double weight = 1 + ranks.rank() + 10 * batch;
+        if (backward) ((tied * last.narrow(0, 0, 3)).sum() * weight + tied.sum() * weight).backward();
+      }
+      sum.finish();
+      const double total = update == 1 ? 12 : 12 + 14;
+      at::NoGradGuard no_grad;
+      good = good && difference(tied.grad(), (last.narrow(0, 0, 3) + 1) * total) < 1e-4;
+      good = good && difference(last.grad().narrow(0, 0, 3), tied * total) < 1e-4 && difference(last.grad().narrow(0, 3, 2), at::zeros({2, 4})) == 0;
+      good = good && difference(unused.grad(), at::zeros({2, 4})) == 0;
+    }
+    return good;
+  });
+}
+
+TEST_CASE("a training in ranks is the training of one", "[ranks]") {
+  const TempDir dir;
+  TrainerOptions options = plain_options(9);
+  options.accumulate = 6;
+  options.validate_every = 4;
+  FakeTask whole({2, 3, 1, 2, 2});
+  train_in(dir / "whole", whole, options);
+  for (const int count : {2, 3}) {
+    const std::string path = dir / fmt::format("ranks-{}", count);
+    in_ranks(count, [&](Ranks& ranks) {
+      FakeTask task({2, 3, 1, 2, 2});
+      const auto role = ranks.first() ? io::RunDir::Role::kWriter : io::RunDir::Role::kReader;
+      io::RunDir run(path, role);
+      ranks.barrier();
+      TrainerOptions first = options;
+      first.max_updates = 5;
+      train::train(task, run, first, 1, false, ranks);
+      // Gone on with: rank 0 reads the checkpoint for all.
+      FakeTask second({2, 3, 1, 2, 2});
+      train::train(second, run, options, 1, false, ranks);
+      return second.values.size() == static_cast<size_t>(4 * 6 / count);
+    });
+    CHECK(difference(weights_in(path + "/ckpt/last/model.safetensors"), weights_in(dir / "whole/ckpt/last/model.safetensors")) < 1e-5);
+    CHECK(progress_of(path + "/ckpt/last").target_tokens == progress_of(dir / "whole/ckpt/last").target_tokens);
+  }
+}
+
+TEST_CASE("a loss that is not finite on one rank is skipped by all", "[ranks]") {
+  const TempDir dir;
+  in_ranks(2, [&](Ranks& ranks) {
+    FakeTask task;
+    task.troubles[3] = Trouble::kNanLoss;  // the second update, second batch: rank 1's
+    io::RunDir run(dir / "run", ranks.first() ? io::RunDir::Role::kWriter : io::RunDir::Role::kReader);
+    ranks.barrier();
+    train::train(task, run, plain_options(4), 1, false, ranks);
+    return true;
+  });
+  const Progress progress = progress_of(dir / "run/ckpt/last");
+  CHECK((progress.update == 4 && progress.skipped == 1 && progress.optimizer_steps == 3));
+}
+
+TEST_CASE("an error of one rank ends all, with its exit code", "[ranks]") {
+  for (const int failing : {0, 2}) {
+    in_ranks(3, [&](Ranks& ranks) {
+      try {
+        if (ranks.rank() == failing) fail_usage("out of {}", "luck");
+        ranks.barrier();
+      } catch (const Error& error) {
+        ranks.leave(error.what(), error.exit_code());
+        return error.exit_code() == kExitUsage && std::string(error.what()).find("out of luck") != std::string::npos;
+      }
+      return false;
+    });
+  }
+}
+
+TEST_CASE("texts that differ are named", "[ranks]") {
+  in_ranks(2, [](Ranks& ranks) {
+    const Failure failure = failure_of([&] { ranks.expect_same("menu", ranks.first() ? "a\nsoup\nb\n" : "a\nsalad\nb\n"); });
+    return failure.exit_code == kExitUsage && failure.says("rank 1 has another menu than rank 0: 'salad' where rank 0 has 'soup'");
+  });
+}
