@@ -56,6 +56,7 @@ void translate(Settings& settings, const cli::Invocation& call) {
   for (const model::LoadedSeq2Seq& member : members) models.push_back(member.model.get());
   check_ensemble(members, settings.models);
   settings.stream.origin = settings.models[0];
+  settings.stream.progress = call.progress && !(settings.stream.output == "-" && call.prints_to_terminal);
   model::Translator translator(models, members[0].vocabularies, settings.search, settings.translator, call.threads, call.seed);
   model::translate_stream(translator, settings.stream);
 }

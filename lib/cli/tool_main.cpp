@@ -225,6 +225,7 @@ Invocation make_invocation(int argc, char** argv, CommonOptions& common, const O
   common.threads = call.threads;  // what is recorded repeats the run on a machine with more cores too
   call.quiet = common.quiet;
   call.progress = isatty(STDERR_FILENO) && !common.quiet;
+  call.prints_to_terminal = isatty(STDOUT_FILENO);
   std::vector<std::string> words;
   for (int i = 0; i < argc; ++i) words.push_back(quote_shell(argv[i]));
   call.command_line = join(words, " ");

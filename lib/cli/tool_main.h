@@ -18,6 +18,7 @@ struct Invocation {
   int threads = 1;            ///< resolved, at least 1
   bool quiet = false;
   bool progress = false;      ///< stderr is a terminal and progress may be rewritten in place
+  bool prints_to_terminal = false;  ///< so is stdout: results would mingle with progress
   std::string command_line;   ///< quoted for a shell
   std::string config_yaml;    ///< every resolved key that is not transient
   std::string started;        ///< local time, ISO 8601

@@ -62,6 +62,7 @@ class Stream {
 
   void run() {
     const auto started = std::chrono::steady_clock::now();
+    if (options_.progress) show_progress(started);
     std::string line;
     while (reader_.next(line)) {
       lines_.push_back(line);
@@ -74,10 +75,21 @@ class Stream {
     if (prefixes_) prefixes_->expect_end();
     answer();
     output_.close();
+    log::status_line("");
     report(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   }
 
  private:
+  void show_progress(std::chrono::steady_clock::time_point started) {
+    translator_.on_progress([this, started, shown = 0.0](int64_t lines) mutable {
+      done_ += lines;
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+      if (seconds - shown < 0.5) return;
+      shown = seconds;
+      log::status_line(fmt::format("{} lines, {:.0f} a second", done_, static_cast<double>(done_) / seconds));
+    });
+  }
+
   void answer() {
     if (lines_.empty()) return;
     const std::vector<std::vector<Translation>> results = translate();
@@ -119,7 +131,7 @@ class Stream {
   io::Output output_;
   std::optional<Companion> targets_, prefixes_;
   std::vector<std::string> lines_, target_lines_, prefix_lines_;
-  int64_t first_ = 0;
+  int64_t first_ = 0, done_ = 0;
 };
 
 }  // namespace

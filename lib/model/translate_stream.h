@@ -17,6 +17,7 @@ struct StreamOptions {
   int64_t window = 4096;     ///< lines that are read, sorted by length and translated together
   int64_t n_best = 1;        ///< more than one: records
   std::string origin;        ///< the model's name in the records
+  bool progress = false;     ///< rewrite a line about it on standard error
 
   void declare(Options& options);
   /// Throws a usage error for combinations that make no sense.

@@ -79,7 +79,11 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   const auto worker = [&] {
     at::NoGradGuard no_grad;
     try {
-      for (size_t batch = next++; batch < batches.size(); batch = next++) work(batches[batch]);
+      for (size_t batch = next++; batch < batches.size(); batch = next++) {
+        work(batches[batch]);
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (batch_done_) batch_done_(static_cast<int64_t>(batches[batch].size()));
+      }
     } catch (...) {
       const std::lock_guard<std::mutex> lock(mutex);
       if (!error) error = std::current_exception();

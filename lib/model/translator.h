@@ -44,6 +44,8 @@ class Translator {
   std::vector<Translation> score(const std::vector<std::string>& lines, const std::vector<std::string>& targets);
 
   const TranslatorCounts& counts() const { return counts_; }
+  /// Calls `batch_done` with the number of lines of each batch, from one worker at a time.
+  void on_progress(std::function<void(int64_t lines)> batch_done) { batch_done_ = std::move(batch_done); }
 
  private:
   std::vector<std::vector<size_t>> plan(const std::vector<data::Tokens>& sources, const std::vector<data::Tokens>* targets) const;
@@ -61,6 +63,7 @@ class Translator {
   int threads_;
   uint64_t seed_;
   TranslatorCounts counts_;
+  std::function<void(int64_t)> batch_done_;
 };
 
 }  // namespace seqmill::model

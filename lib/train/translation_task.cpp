@@ -193,9 +193,7 @@ class TranslationTask final : public Task {
     const auto line = [this](size_t number) { return sources_.begin() + static_cast<std::ptrdiff_t>(number); };
     std::string mine;
     for (const auto& translations : translator.translate({line(begin), line(end)})) {
-      std::string text = translations.empty() ? "" : translations[0].text;
-      std::replace(text.begin(), text.end(), '\n', ' ');  // made of bytes, which a model may choose as it likes
-      mine += text + "\n";
+      mine += (translations.empty() ? "" : translations[0].text) + "\n";
     }
     std::string all;
     for (const std::string& part : ranks.gather_text(mine)) all += part;
