@@ -253,7 +253,10 @@ class Trainer {
   /// A step may carry the weights out of range although its gradient was finite.
   void check_weights() {
     const std::vector<std::vector<double>> sizes = ranks_.gather({euclidean_norm(parameters_.flat_values())});
-    const bool finite = std::all_of(sizes.begin(), sizes.end(), [](const std::vector<double>& size) { return std::isfinite(size[0]); });
+    // Nor are weights any good whose squares are beyond float32.
+    const bool finite = std::all_of(sizes.begin(), sizes.end(), [](const std::vector<double>& size) {
+      return std::isfinite(static_cast<float>(size[0] * size[0]));
+    });
     const bool alike = std::all_of(sizes.begin(), sizes.end(), [&](const std::vector<double>& size) { return size == sizes[0]; });
     if (finite && !alike) {
       // Every rank takes the same steps, but processors that round differently drift apart all the same.
