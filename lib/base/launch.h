@@ -4,7 +4,7 @@
 
 namespace seqmill {
 
-/// This process's place among those that were started together (mpirun, srun, torchrun and the like).
+/// This process's place among those that were started together (mpirun, srun and the like).
 struct Launch {
   int rank = 0;         ///< 0 .. ranks - 1
   int ranks = 1;

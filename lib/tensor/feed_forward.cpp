@@ -89,7 +89,7 @@ struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &up = saved[1], &down = saved[2], &hidden = saved[3];
     const int64_t rows = x.size(0), inputs = up.size(1), size = up.size(0), outputs = down.size(0);
-    const at::Tensor upper = grads[0].contiguous(), upper_factor = x.scalar_type() == at::kBFloat16 ? to_bfloat16(upper) : upper;
+    const at::Tensor upper = grads[0].contiguous(), upper_factor = as_factor_like(x, upper);
     const auto gradient_of = [&](size_t input, at::IntArrayRef sizes) {
       const at::Tensor place = input == 0 ? at::Tensor() : context->saved_data[std::to_string(input)].toTensor();
       return GradientOf(place, context->needs_input_grad(input), sizes, upper.options());

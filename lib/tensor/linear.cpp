@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "kernel/gemm.h"
-#include "tensor/bfloat16.h"
 #include "tensor/products.h"
 #include "tensor/runtime.h"
 
@@ -37,7 +36,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1];
-    const at::Tensor upper = grads[0].contiguous(), upper_factor = x.scalar_type() == at::kBFloat16 ? to_bfloat16(upper) : upper;
+    const at::Tensor upper = grads[0].contiguous(), upper_factor = as_factor_like(x, upper);
     const int64_t rows = x.size(0), outputs = weight.size(0), inputs = weight.size(1);
     const GradientOf grad_x({}, context->needs_input_grad(0), {rows, inputs}, upper.options());
     const GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1), {outputs, inputs},

@@ -23,6 +23,10 @@ void multiply(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b,
 
 at::Tensor as_factor(const at::Tensor& x) { return precision() == Precision::kBFloat16 ? to_bfloat16(x) : x; }
 
+at::Tensor as_factor_like(const at::Tensor& other, const at::Tensor& x) {
+  return other.scalar_type() == at::kBFloat16 ? to_bfloat16(x) : x;
+}
+
 void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c) {
   if (a.numbers.scalar_type() == at::kBFloat16) {
     multiply<kernel::BFloat16>(m, n, k, a, b, beta, c);

@@ -10,6 +10,9 @@ namespace seqmill::tensor {
 /// x (float32, contiguous) as a factor of products: itself, or rounded to bfloat16 when that is the precision of training.
 at::Tensor as_factor(const at::Tensor& x);
 
+/// x as a factor of products with `other`, whatever the precision of training is by now.
+at::Tensor as_factor_like(const at::Tensor& other, const at::Tensor& x);
+
 /// A contiguous matrix of factors, or rows of it.
 struct Matrix {
   const at::Tensor& numbers;

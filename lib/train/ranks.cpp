@@ -1,13 +1,13 @@
 #include "train/ranks.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <thread>
-
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/exit.h"
@@ -33,7 +33,7 @@
 namespace seqmill::train {
 
 void RanksOptions::declare(Options& options) {
-  options.group("Data parallel (several processes, started by mpirun, srun or torchrun)");
+  options.group("Data parallel (several processes, started by mpirun or srun)");
   options.add("rank-timeout", timeout, "Seconds without a sign of life after which a process is given up").range(2);
   options.add("rank-patience", patience, "Seconds that a living process may keep the others waiting").range(2);
 }
@@ -305,10 +305,6 @@ std::shared_ptr<::gloo::transport::Device> device_for(const Launch& launch) {
   const bool local = launch.address == "127.0.0.1" || launch.address == "localhost";
   return local ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1") : c10d::ProcessGroupGloo::createDefaultDevice();
 }
-
-}  // namespace
-
-namespace {
 
 /// What is connected in a thread of its own, since nothing can interrupt it.
 struct Joining {

@@ -42,17 +42,13 @@ done
 paste train.a train.b > train.tsv
 paste valid.a valid.b > valid.tsv
 
-{
-  toy_configuration
-  tiny_transformer
-  cat << 'END'
+tiny_configuration conf.yaml << 'END'
   dropout: 0.1
 batch-tokens: 150
 learning-rate: 0.003
 warmup: 10
 max-updates: 3
 END
-} > conf.yaml
 
 # What a run leaves behind.
 runs 'first run' '300 of 300 pairs' --run run --max-updates 40 --save-every 10 --validate-every 20 --keep-last 3 --average 2 --log-every 10

@@ -10,10 +10,7 @@ command=("$translate" --threads 1)
 
 toy_language 600 1 4 train.a train.b
 for side in a b; do head -n 30 "train.$side" | tee "valid.$side" > "test.$side"; done
-{
-  toy_configuration
-  tiny_transformer
-  cat << 'END'
+tiny_configuration conf.yaml << 'END'
   dropout: 0
 batch-tokens: 400
 learning-rate: 0.005
@@ -24,7 +21,6 @@ save-every: 50
 keep-last: 3
 quiet: true
 END
-} > conf.yaml
 "$train" -c conf.yaml --run run 2> err || { echo "FAILED: training: $(cat err)"; exit 1; }
 "$train" -c conf.yaml --run second --seed 2 --vocab-size 0 --vocab run/vocab.spm --max-updates 100 --average 2 2> err || report "training: $(cat err)"
 "$train" -c conf.yaml --run foreign --vocab-size 360 --max-updates 2 2> err || report "training: $(cat err)"

@@ -10,10 +10,7 @@ command=("$bin/nmt-train")
 
 toy_language 400 2 7 train.a train.b
 for side in a b; do head -n 40 "train.$side" > "valid.$side"; done
-{
-  toy_configuration
-  tiny_transformer
-  cat << 'END'
+tiny_configuration conf.yaml << 'END'
   dropout: 0.1
 batch-tokens: 150
 learning-rate: 0.003
@@ -26,7 +23,6 @@ valid-beam: 2
 keep-last: 2
 precision: fp32
 END
-} > conf.yaml
 
 # A port that nobody uses; another process may take it in between, which a new attempt mends.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

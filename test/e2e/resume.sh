@@ -20,10 +20,7 @@ toy_language 300 2 7 train.a train.b
 head -n 20 train.a >valid.a
 head -n 20 train.b >valid.b
 
-{
-  toy_configuration
-  tiny_transformer
-  cat << 'END'
+tiny_configuration conf.yaml << 'END'
   dropout: 0.2
   attention-dropout: 0.1
 batch-tokens: 150
@@ -37,7 +34,6 @@ keep-best: 2
 ema: 0.9
 accumulate: 2
 END
-} > conf.yaml
 command=("$train" -c conf.yaml --quiet)
 run() { "${command[@]}" "$@"; }
 

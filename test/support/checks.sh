@@ -96,9 +96,11 @@ threads: 1
 END
 }
 
-# tiny_transformer: as YAML, a model whose updates take milliseconds; lines for `model:` can follow it
-tiny_transformer() {
-  cat << 'END'
+# tiny_configuration FILE < MORE: writes toy_configuration and a model whose updates take milliseconds; MORE begins with further lines of `model:`
+tiny_configuration() {
+  {
+    toy_configuration
+    cat << 'END'
 model:
   dim: 32
   ffn: 64
@@ -106,6 +108,8 @@ model:
   encoder-layers: 1
   decoder-layers: 1
 END
+    cat
+  } > "$1"
 }
 
 # weights_file FILE HEADER BYTES: a safetensors file with this header and as many bytes of zeros after it
