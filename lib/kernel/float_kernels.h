@@ -41,9 +41,9 @@ struct FloatKernels {
                              int64_t grad_out_stride, float* grad_q, float* grad_k, float* grad_v);
 
   /// Label-smoothed cross-entropy of one row (Szegedy et al., 2016, section 7): the target distribution is 1 - smoothing on `target`
-  /// plus smoothing / size everywhere. Returns the loss; *nll = -log p(target). With `gradient`, `logits` is overwritten by
-  /// d loss / d logits.
-  float (*cross_entropy)(float* logits, int64_t size, int64_t target, float smoothing, bool gradient, float* nll);
+  /// plus smoothing / size everywhere. Returns the loss; *nll = -log p(target). `bias`, unless it is null, is added to the logits in place.
+  /// With `gradient`, `logits` is overwritten by d loss / d logits.
+  float (*cross_entropy)(float* logits, const float* bias, int64_t size, int64_t target, float smoothing, bool gradient, float* nll);
 
   /// logits -> log-probabilities, in place.
   void (*log_softmax)(float* logits, int64_t size);
@@ -59,19 +59,25 @@ struct FloatKernels {
   double (*sum_of_squares)(const float* x, int64_t count);
   /// average = decay * average + (1 - decay) * x
   void (*moving_average)(float* average, const float* x, int64_t count, float decay);
-  /// Every row of out [rows, columns] = bias.
-  void (*fill_rows)(const float* bias, float* out, int64_t rows, int64_t columns);
   /// Rounded to the nearest, ties to even; NaN stays NaN.
   void (*to_bfloat16)(const float* x, BFloat16* out, int64_t count);
   /// sum[j] += over rows of x [rows, columns], whose rows are `stride` apart.
   void (*add_column_sums)(const float* x, int64_t stride, float* sum, int64_t rows, int64_t columns);
   void (*add_column_sums_bfloat16)(const BFloat16* x, int64_t stride, float* sum, int64_t rows, int64_t columns);
 
+  /// x [rows, columns] = (residual ? residual : 0) + (x + bias) * mask in place; `bias` may be null. The index of x[0] in the mask is `first`.
+  void (*bias_dropout_add)(float* x, const float* bias, const float* residual, int64_t rows, int64_t columns, int64_t first, DropoutMask mask);
   /// x [rows, columns] = max(0, x + bias) in place, dropped out as by `dropout`.
   void (*bias_relu)(float* x, const float* bias, int64_t rows, int64_t columns, int64_t first, DropoutMask mask);
   /// gradient[i] = activated[i] > 0 ? gradient[i] * scale : 0
   void (*relu_backward)(float* gradient, const float* activated, int64_t count, float scale);
-  void (*relu_backward_bfloat16)(float* gradient, const BFloat16* activated, int64_t count, float scale);
+  /// out = gradient * mask rounded to bfloat16, and sum[j] += the column sums of that before it is rounded, unless `sum` is null. All
+  /// matrices are [rows, columns] with rows `stride` apart; the mask is that of numbers that begin with index `first`.
+  void (*dropout_backward_bfloat16)(const float* gradient, BFloat16* out, float* sum, int64_t stride, int64_t rows, int64_t columns,
+                                    int64_t first, DropoutMask mask);
+  /// The same for out = activated > 0 ? gradient * scale : 0.
+  void (*relu_backward_bfloat16)(const float* gradient, const BFloat16* activated, float scale, BFloat16* out, float* sum, int64_t stride,
+                                 int64_t rows, int64_t columns);
   /// out += scale * x
   void (*add_scaled)(const float* x, float scale, float* out, int64_t count);
 };

@@ -1,5 +1,7 @@
 #include "loss/cross_entropy.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/threads.h"
 #include "kernel/float_kernels.h"
@@ -15,8 +17,16 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Logits of so many rows are held in float32 at a time.
-constexpr int64_t kSliceRows = 8 * kernel::kInvariantRows;
+// So many logits are held in float32 at a time, of at least so many rows: products of fewer rows spend their time on reading the weights.
+constexpr int64_t kSliceNumbers = int64_t{12} << 20, kLeastRows = 8 * kernel::kInvariantRows;
+
+/// Rows of a slice, all slices being of about the same size.
+int64_t slice_rows(int64_t tokens, int64_t vocabulary) {
+  const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const int64_t most = std::max(kLeastRows, kSliceNumbers / std::max<int64_t>(1, vocabulary));
+  const int64_t even = up(tokens, std::max<int64_t>(1, up(tokens, most)));
+  return up(even, kernel::kInvariantRows) * kernel::kInvariantRows;
+}
 
 struct Sums {
   double loss = 0, nll = 0;
@@ -26,25 +36,26 @@ struct Sums {
 Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target, double smoothing,
          at::Tensor* gradient) {
   const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
+  const int64_t slice_size = slice_rows(tokens, vocabulary);
   const bool small = gradient && gradient->scalar_type() == at::kBFloat16;
   // float32 factors are where the logits are made; bfloat16 ones are rounded from a slice that is used again and again.
   at::Tensor slice;
-  if (!gradient || small) slice = at::empty({std::min(tokens, kSliceRows), vocabulary}, hidden.options().dtype(at::kFloat).requires_grad(false));
-  std::vector<float> losses(static_cast<size_t>(kSliceRows)), nlls(static_cast<size_t>(kSliceRows));
+  if (!gradient || small) slice = at::empty({std::min(tokens, slice_size), vocabulary}, hidden.options().dtype(at::kFloat).requires_grad(false));
+  std::vector<float> losses(static_cast<size_t>(slice_size)), nlls(static_cast<size_t>(slice_size));
   const int64_t* wanted = target.data_ptr<int64_t>();
+  const float* bias_numbers = bias.defined() ? bias.data_ptr<float>() : nullptr;
   Sums sums;
-  for (int64_t first = 0; first < tokens; first += kSliceRows) {
-    const int64_t rows = std::min(kSliceRows, tokens - first);
+  for (int64_t first = 0; first < tokens; first += slice_size) {
+    const int64_t rows = std::min(slice_size, tokens - first);
     float* logits = slice.defined() ? slice.data_ptr<float>() : gradient->data_ptr<float>() + first * vocabulary;
-    if (bias.defined()) tensor::fill_rows(bias, logits, rows, vocabulary);
-    tensor::product(rows, vocabulary, dim, {hidden, dim, first}, {weight, dim, 0, true}, bias.defined() ? 1.0f : 0.0f, logits);
-    auto* rounded = small ? const_cast<kernel::BFloat16*>(tensor::numbers<kernel::BFloat16>(*gradient)) + first * vocabulary : nullptr;
+    tensor::product(rows, vocabulary, dim, {hidden, dim, first}, {weight, dim, 0, true}, 0, logits);
+    auto* rounded = small ? tensor::mutable_numbers(*gradient) + first * vocabulary : nullptr;
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const auto at = static_cast<size_t>(r);
         float* row = logits + r * vocabulary;
-        losses[at] = kernel::float_kernels().cross_entropy(row, vocabulary, wanted[first + r], static_cast<float>(smoothing),
-                                                           gradient != nullptr, &nlls[at]);
+        losses[at] = kernel::float_kernels().cross_entropy(row, bias_numbers, vocabulary, wanted[first + r],
+                                                           static_cast<float>(smoothing), gradient != nullptr, &nlls[at]);
         if (small) kernel::float_kernels().to_bfloat16(row, rounded + r * vocabulary, vocabulary);
       }
     });
@@ -152,15 +163,15 @@ at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const a
   }
   check_targets(target, hidden.size(0), weight.size(0));
   at::Tensor nll = at::empty({hidden.size(0)}, hidden.options());
-  const int64_t vocabulary = weight.size(0);
+  const int64_t vocabulary = weight.size(0), slice_size = slice_rows(hidden.size(0), vocabulary);
   const int64_t* wanted = target.data_ptr<int64_t>();
-  for (int64_t first = 0; first < hidden.size(0); first += kSliceRows) {
-    const int64_t rows = std::min(kSliceRows, hidden.size(0) - first);
+  for (int64_t first = 0; first < hidden.size(0); first += slice_size) {
+    const int64_t rows = std::min(slice_size, hidden.size(0) - first);
     const at::Tensor slice = tensor::linear(hidden.narrow(0, first, rows), weight, bias);
     float *logits = slice.data_ptr<float>(), *to = nll.data_ptr<float>() + first;
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
-        kernel::float_kernels().cross_entropy(logits + r * vocabulary, vocabulary, wanted[first + r], 0, false, to + r);
+        kernel::float_kernels().cross_entropy(logits + r * vocabulary, nullptr, vocabulary, wanted[first + r], 0, false, to + r);
       }
     });
   }

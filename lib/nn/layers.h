@@ -15,7 +15,7 @@ namespace seqmill::nn {
 
 struct Linear {
   Linear(const Scope& scope, int64_t inputs, int64_t outputs, bool with_bias = true);
-  at::Tensor operator()(const at::Tensor& x) const;  ///< [N, in] -> [N, out]
+  at::Tensor operator()(const at::Tensor& x, const tensor::Joint& joint = {}) const;  ///< [N, in] -> [N, out]
   at::Tensor weight, bias;                           ///< [out, in], [out]
 };
 
@@ -52,18 +52,19 @@ class Positions {
 /// D -> hidden -> D with ReLU or GELU between.
 struct FeedForward {
   FeedForward(const Scope& scope, int64_t dim, int64_t hidden, std::string activation);
-  at::Tensor operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream) const;
+  at::Tensor operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream, const tensor::Joint& joint = {}) const;
   Linear up, down;
   std::string activation;  ///< "relu" or "gelu"
 };
 
-/// A sub-layer f inside its residual connection: x + dropout(f(norm(x))) ("pre") or norm(x + dropout(f(x))) ("post").
+/// A sub-layer f inside its residual connection: x + dropout(f(norm(x))) ("pre") or norm(x + dropout(f(x))) ("post"). The function gives the joint
+/// it gets, which is the dropout and the addition, to its last layer.
 struct Residual {
   Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout);
   template <typename Function>
   at::Tensor operator()(const at::Tensor& x, tensor::DropoutStream* stream, Function function) const {
-    if (pre_norm) return tensor::dropout(function(norm(x)), dropout, stream, x);
-    return norm(tensor::dropout(function(x), dropout, stream, x));
+    const tensor::Joint joint{x, dropout, stream};
+    return pre_norm ? function(norm(x), joint) : norm(function(x, joint));
   }
   LayerNorm norm;
   bool pre_norm;

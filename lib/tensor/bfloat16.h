@@ -22,4 +22,7 @@ inline const kernel::BFloat16* numbers<kernel::BFloat16>(const at::Tensor& x) {
   return reinterpret_cast<const kernel::BFloat16*>(x.data_ptr<at::BFloat16>());
 }
 
+/// The same to write to.
+inline kernel::BFloat16* mutable_numbers(const at::Tensor& x) { return reinterpret_cast<kernel::BFloat16*>(x.data_ptr<at::BFloat16>()); }
+
 }  // namespace seqmill::tensor

@@ -21,6 +21,18 @@ class DropoutStream {
   Rng rng_;
 };
 
+/// What becomes of the output of a sub-layer: it is dropped out and added to `residual` (when defined). `stream` null or probability 0: no
+/// dropout.
+struct Joint {
+  at::Tensor residual;
+  double probability = 0;
+  DropoutStream* stream = nullptr;
+
+  bool drops() const { return stream && probability > 0; }
+  /// The next mask of the stream; that of no dropout without one.
+  kernel::DropoutMask mask() const { return drops() ? stream->next(probability) : kernel::DropoutMask(); }
+};
+
 /// x with dropout, plus `residual` when it is defined; both of one shape. `stream` null (evaluation) or probability 0: no dropout.
 at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual = {});
 

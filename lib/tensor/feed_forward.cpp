@@ -16,10 +16,12 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // A slice of hidden units stays in the cache between the product that makes it and the passes over it.
-constexpr int64_t kSliceRows = 512;
+constexpr int64_t kSliceRows = 1024;
 
-kernel::BFloat16* small_numbers(const at::Tensor& x, int64_t offset) {
-  return const_cast<kernel::BFloat16*>(numbers<kernel::BFloat16>(x)) + offset;
+/// Rows of a slice, all slices being of about the same size.
+int64_t slice_rows(int64_t rows) {
+  const int64_t slices = std::max<int64_t>(1, (rows + kSliceRows - 1) / kSliceRows);
+  return std::max<int64_t>(1, (rows + slices - 1) / slices);
 }
 
 /// hidden [N, H] = dropout(relu(x up^T + bias)), as factors.
@@ -28,15 +30,18 @@ at::Tensor hidden_units(const at::Tensor& x, const at::Tensor& up, const at::Ten
   const bool small = x.scalar_type() == at::kBFloat16;
   at::Tensor hidden = at::empty({rows, size}, x.options().requires_grad(false));
   at::Tensor slice;
-  if (small) slice = at::empty({std::min(rows, kSliceRows), size}, hidden.options().dtype(at::kFloat));
-  for (int64_t first = 0; first < rows; first += kSliceRows) {
-    const int64_t count = std::min(kSliceRows, rows - first);
+  const int64_t slice_size = slice_rows(rows);
+  if (small) slice = at::empty({slice_size, size}, hidden.options().dtype(at::kFloat));
+  for (int64_t first = 0; first < rows; first += slice_size) {
+    const int64_t count = std::min(slice_size, rows - first);
     float* to = small ? slice.data_ptr<float>() : hidden.data_ptr<float>() + first * size;
     product(count, size, inputs, {x, inputs, first}, {up, inputs, 0, true}, 0, to);
     parallel_for(count, 16, [&](int64_t begin, int64_t end) {
-      const int64_t offset = begin * size, numbers = (end - begin) * size;
-      kernel::float_kernels().bias_relu(to + offset, bias.data_ptr<float>(), end - begin, size, first * size + offset, mask);
-      if (small) kernel::float_kernels().to_bfloat16(to + offset, small_numbers(hidden, first * size + offset), numbers);
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t offset = row * size, at = first * size + offset;
+        kernel::float_kernels().bias_relu(to + offset, bias.data_ptr<float>(), 1, size, at, mask);
+        if (small) kernel::float_kernels().to_bfloat16(to + offset, mutable_numbers(hidden) + at, size);
+      }
     });
   }
   return hidden;
@@ -48,19 +53,23 @@ at::Tensor hidden_gradient(const at::Tensor& upper, const at::Tensor& down, cons
   const bool small = upper.scalar_type() == at::kBFloat16;
   at::Tensor gradient = at::empty({rows, size}, upper.options());
   at::Tensor slice;
-  if (small) slice = at::empty({std::min(rows, kSliceRows), size}, upper.options().dtype(at::kFloat));
-  for (int64_t first = 0; first < rows; first += kSliceRows) {
-    const int64_t count = std::min(kSliceRows, rows - first);
-    float* to = small ? slice.data_ptr<float>() : gradient.data_ptr<float>() + first * size;
+  const int64_t slice_size = slice_rows(rows);
+  if (small) slice = at::empty({slice_size, size}, upper.options().dtype(at::kFloat));
+  for (int64_t first = 0; first < rows; first += slice_size) {
+    const int64_t count = std::min(slice_size, rows - first), start = first * size;
+    float* to = small ? slice.data_ptr<float>() : gradient.data_ptr<float>() + start;
     product(count, size, outputs, {upper, outputs, first}, {down, size}, 0, to);
-    parallel_for(count, 16, [&](int64_t begin, int64_t end) {
-      const int64_t offset = begin * size, at = first * size + offset, numbers = (end - begin) * size;
-      if (small) {
-        kernel::float_kernels().relu_backward_bfloat16(to + offset, small_numbers(hidden, at), numbers, scale);
-        kernel::float_kernels().to_bfloat16(to + offset, small_numbers(gradient, at), numbers);
-      } else {
-        kernel::float_kernels().relu_backward(to + offset, hidden.data_ptr<float>() + at, numbers, scale);
-      }
+    if (small) {
+      // Each thread goes down some columns of all rows, so that a sum does not depend on the number of threads.
+      parallel_for(size, 64, [&](int64_t begin, int64_t end) {
+        kernel::float_kernels().relu_backward_bfloat16(to + begin, numbers<kernel::BFloat16>(hidden) + start + begin, scale,
+                                                       mutable_numbers(gradient) + start + begin, bias_sums ? bias_sums + begin : nullptr,
+                                                       size, count, end - begin);
+      });
+      continue;
+    }
+    parallel_for(count * size, 1 << 15, [&](int64_t begin, int64_t end) {
+      kernel::float_kernels().relu_backward(to + begin, hidden.data_ptr<float>() + start + begin, end - begin, scale);
     });
     if (bias_sums) add_column_sums(to, count, size, bias_sums);
   }
@@ -69,15 +78,20 @@ at::Tensor hidden_gradient(const at::Tensor& upper, const at::Tensor& down, cons
 
 struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& up, const at::Tensor& up_bias,
-                            const at::Tensor& down, const at::Tensor& down_bias, int64_t key, double probability) {
+                            const at::Tensor& down, const at::Tensor& down_bias, int64_t key, double probability,
+                            const c10::optional<at::Tensor>& residual, int64_t joint_key, double joint_probability) {
     const at::Tensor x_factor = as_factor(x), up_factor = as_factor(up), down_factor = as_factor(down);
     const at::Tensor hidden =
         hidden_units(x_factor, up_factor, up_bias, {static_cast<uint64_t>(key), static_cast<float>(probability)});
     at::Tensor out = at::empty({x.size(0), down.size(0)}, x.options());
-    fill_rows(down_bias, out.data_ptr<float>(), out.size(0), out.size(1));
-    product(out.size(0), out.size(1), up.size(0), {hidden, up.size(0)}, {down_factor, up.size(0), 0, true}, 1, out.data_ptr<float>());
+    product(out.size(0), out.size(1), up.size(0), {hidden, up.size(0)}, {down_factor, up.size(0), 0, true}, 0, out.data_ptr<float>());
+    finish_rows(out.data_ptr<float>(), out.size(0), out.size(1), down_bias, residual.value_or(at::Tensor()),
+                {static_cast<uint64_t>(joint_key), static_cast<float>(joint_probability)});
     context->save_for_backward({x_factor, up_factor, down_factor, hidden});
     context->saved_data["scale"] = 1 / (1 - probability);
+    context->saved_data["residual"] = residual.has_value();
+    context->saved_data["joint-key"] = joint_key;
+    context->saved_data["joint-probability"] = joint_probability;
     int64_t number = 0;
     for (const at::Tensor& parameter : {up, up_bias, down, down_bias}) {
       context->saved_data[std::to_string(++number)] = gradient_in_place(parameter);
@@ -89,7 +103,9 @@ struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &up = saved[1], &down = saved[2], &hidden = saved[3];
     const int64_t rows = x.size(0), inputs = up.size(1), size = up.size(0), outputs = down.size(0);
-    const at::Tensor upper = grads[0].contiguous(), upper_factor = as_factor_like(x, upper);
+    const at::Tensor upper = grads[0].contiguous();
+    const kernel::DropoutMask joint_mask{static_cast<uint64_t>(context->saved_data["joint-key"].toInt()),
+                                         static_cast<float>(context->saved_data["joint-probability"].toDouble())};
     const auto gradient_of = [&](size_t input, at::IntArrayRef sizes) {
       const at::Tensor place = input == 0 ? at::Tensor() : context->saved_data[std::to_string(input)].toTensor();
       return GradientOf(place, context->needs_input_grad(input), sizes, upper.options());
@@ -98,8 +114,7 @@ struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
                      grad_down = gradient_of(3, {outputs, size});
     GradientOf grad_up_bias = gradient_of(2, {size}), grad_down_bias = gradient_of(4, {outputs});
     grad_up_bias.clear();
-    grad_down_bias.clear();
-    if (grad_down_bias.wanted()) add_column_sums(upper.data_ptr<float>(), rows, outputs, grad_down_bias.data());
+    const at::Tensor upper_factor = gradient_before_finish(upper, joint_mask, x, grad_down_bias);
     if (grad_down.wanted()) {
       product(outputs, size, rows, {upper_factor, outputs, 0, true}, {hidden, size}, grad_down.beta(), grad_down.data());
     }
@@ -107,26 +122,28 @@ struct FeedForwardFunction : torch::autograd::Function<FeedForwardFunction> {
                                              grad_up_bias.data());
     if (grad_up.wanted()) product(size, inputs, rows, {inner, size, 0, true}, {x, inputs}, grad_up.beta(), grad_up.data());
     if (grad_x.wanted()) product(rows, inputs, size, {inner, size}, {up, inputs}, 0, grad_x.data());
-    return {grad_x.result(), grad_up.result(), grad_up_bias.result(), grad_down.result(), grad_down_bias.result(), {}, {}};
+    return {grad_x.result(), grad_up.result(), grad_up_bias.result(), grad_down.result(), grad_down_bias.result(), {}, {},
+            context->saved_data["residual"].toBool() ? upper : at::Tensor(), {}, {}};
   }
 };
 
 }  // namespace
 
 at::Tensor feed_forward(const at::Tensor& x, const FeedForwardWeights& weights, const std::string& activation, double probability,
-                        DropoutStream* stream) {
-  const auto all = {x, weights.up, weights.up_bias, weights.down, weights.down_bias};
+                        DropoutStream* stream, const Joint& joint) {
+  std::vector<at::Tensor> all = {x, weights.up, weights.up_bias, weights.down, weights.down_bias};
+  if (joint.residual.defined()) all.push_back(joint.residual);
   const bool records = at::GradMode::is_enabled() && std::any_of(all.begin(), all.end(), [](const at::Tensor& t) { return t.requires_grad(); });
-  const bool fast = x.dim() == 2 && std::all_of(all.begin(), all.end(), [](const at::Tensor& t) { return is_fast(t); });
+  const bool fast = x.dim() == 2 && std::all_of(all.begin(), all.end(), is_fast);
   if (!records || !fast || activation != "relu") {
     const at::Tensor before = linear(x, weights.up, weights.up_bias);
     const at::Tensor hidden = activation == "gelu" ? at::gelu(before) : at::relu(before);
-    return linear(dropout(hidden, probability, stream), weights.down, weights.down_bias);
+    return linear(dropout(hidden, probability, stream), weights.down, weights.down_bias, joint);
   }
-  kernel::DropoutMask mask;
-  if (stream && probability > 0) mask = stream->next(probability);
+  const kernel::DropoutMask mask = Joint{{}, probability, stream}.mask(), joint_mask = joint.mask();
   return FeedForwardFunction::apply(x, weights.up, weights.up_bias, weights.down, weights.down_bias, static_cast<int64_t>(mask.key),
-                                    static_cast<double>(mask.probability));
+                                    static_cast<double>(mask.probability), joint.residual.defined() ? c10::make_optional(joint.residual) : c10::nullopt,
+                                    static_cast<int64_t>(joint_mask.key), static_cast<double>(joint_mask.probability));
 }
 
 }  // namespace seqmill::tensor

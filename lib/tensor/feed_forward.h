@@ -17,6 +17,6 @@ struct FeedForwardWeights {
 /// x [N, D] -> activation(x up^T + up_bias) down^T + down_bias [N, D], with dropout on the hidden units. `activation`: "relu" or "gelu".
 /// With ReLU on the CPU the hidden units exist in float32 only slice by slice, and the backward pass keeps them in the precision of training.
 at::Tensor feed_forward(const at::Tensor& x, const FeedForwardWeights& weights, const std::string& activation, double dropout,
-                        DropoutStream* stream);
+                        DropoutStream* stream, const Joint& joint = {});
 
 }  // namespace seqmill::tensor

@@ -13,6 +13,9 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 15;
 
+// Columns that a thread takes at least, where it goes down all rows.
+int64_t column_grain(int64_t rows) { return std::max<int64_t>(64, kGrain / std::max<int64_t>(1, rows)); }
+
 template <typename Number>
 void multiply(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c) {
   kernel::gemm(a.transposed, b.transposed, m, n, k, numbers<Number>(a.numbers) + a.first_row * a.columns, a.columns,
@@ -35,17 +38,44 @@ void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, 
   }
 }
 
-void fill_rows(const at::Tensor& bias, float* out, int64_t rows, int64_t columns) {
-  const float* from = bias.data_ptr<float>();
+void finish_rows(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual, kernel::DropoutMask mask) {
+  const float *added = bias.defined() ? bias.data_ptr<float>() : nullptr, *base = residual.defined() ? residual.data_ptr<float>() : nullptr;
+  if (!added && !base && mask.probability == 0) return;
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)), [&](int64_t begin, int64_t end) {
-    kernel::float_kernels().fill_rows(from, out + begin * columns, end - begin, columns);
+    const int64_t first = begin * columns;
+    kernel::float_kernels().bias_dropout_add(out + first, added, base ? base + first : nullptr, end - begin, columns, first, mask);
   });
 }
 
 void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums) {
-  parallel_for(columns, std::max<int64_t>(64, kGrain / std::max<int64_t>(1, rows)), [&](int64_t begin, int64_t end) {
+  parallel_for(columns, column_grain(rows), [&](int64_t begin, int64_t end) {
     kernel::float_kernels().add_column_sums(x + begin, columns, sums + begin, rows, end - begin);
   });
+}
+
+at::Tensor gradient_before_finish(const at::Tensor& upper, kernel::DropoutMask mask, const at::Tensor& other, GradientOf& bias) {
+  const int64_t rows = upper.size(0), columns = upper.size(1);
+  const float* from = upper.data_ptr<float>();
+  bias.clear();
+  if (other.scalar_type() == at::kBFloat16) {
+    at::Tensor factor = at::empty(upper.sizes(), other.options());
+    kernel::BFloat16* to = mutable_numbers(factor);
+    parallel_for(columns, column_grain(rows), [&](int64_t begin, int64_t end) {
+      float* sums = bias.wanted() ? bias.data() + begin : nullptr;
+      kernel::float_kernels().dropout_backward_bfloat16(from + begin, to + begin, sums, columns, rows, end - begin, begin, mask);
+    });
+    return factor;
+  }
+  at::Tensor factor = upper;
+  if (mask.probability > 0) {
+    factor = at::empty_like(upper);
+    float* to = factor.data_ptr<float>();
+    parallel_for(upper.numel(), kGrain, [&](int64_t begin, int64_t end) {
+      kernel::float_kernels().dropout(from + begin, nullptr, to + begin, begin, end - begin, mask);
+    });
+  }
+  if (bias.wanted()) add_column_sums(factor.data_ptr<float>(), rows, columns, bias.data());
+  return factor;
 }
 
 at::Tensor gradient_in_place(const at::Tensor& parameter) {

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernel/float_kernels.h"
+
 namespace seqmill::tensor {
 
 /// x (float32, contiguous) as a factor of products: itself, or rounded to bfloat16 when that is the precision of training.
@@ -24,11 +26,17 @@ struct Matrix {
 /// c [m, n] = a b + beta c, where a is [m, k] and b is [k, n] after transposing. Both in one type.
 void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c);
 
-/// Every row of out [rows, columns] = bias.
-void fill_rows(const at::Tensor& bias, float* out, int64_t rows, int64_t columns);
+/// out [rows, columns] = residual + (out + bias) * mask; `bias` and `residual` may be undefined.
+void finish_rows(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual = {}, kernel::DropoutMask mask = {});
 
 /// sums [columns] += the sums over the rows of x. The order of a sum does not depend on the number of threads.
 void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums);
+
+class GradientOf;
+
+/// The gradient of what finish_rows was given, from that of its result: upper * mask as a factor of products with `other`. What `bias` gets is
+/// added to it.
+at::Tensor gradient_before_finish(const at::Tensor& upper, kernel::DropoutMask mask, const at::Tensor& other, GradientOf& bias);
 
 /// Where the backward pass may add the gradient of a parameter itself, which spares a copy of it: the gradient of a leaf that has one
 /// (nn::Parameters::flatten makes them). Undefined for any other tensor. For such parameters torch::autograd::grad() finds nothing, and hooks on

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/exponential.h"
@@ -98,59 +99,107 @@ struct Factors {
   int64_t row, term;
 };
 
+inline Vector load(const float* x) {
+  Vector vector;
+  std::memcpy(&vector, x, sizeof vector);
+  return vector;
+}
+
+// Vectors are loaded and stored one by one: of a copy of them all, g++ 12 keeps the array in memory and stores it in every turn.
 template <int kRows, int kVectors>
-inline void product_block(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t terms) {
+inline void product_block(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t terms, bool adds) {
   Vector sums[kRows][kVectors] = {};
+  if (adds) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = load(out + r * out_stride + v * kVectorLanes);
+    }
+  }
   for (int64_t t = 0; t < terms; ++t) {
     Vector row[kVectors];
-    std::memcpy(row, x + t * x_stride, sizeof row);
+    for (int v = 0; v < kVectors; ++v) row[v] = load(x + t * x_stride + v * kVectorLanes);
     for (int r = 0; r < kRows; ++r) {
       const float factor = a.data[r * a.row + t * a.term];
       for (int v = 0; v < kVectors; ++v) sums[r][v] += factor * row[v];
     }
   }
-  for (int r = 0; r < kRows; ++r) std::memcpy(out + r * out_stride, sums[r], sizeof sums[r]);
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) std::memcpy(out + r * out_stride + v * kVectorLanes, &sums[r][v], sizeof(Vector));
+  }
+}
+
+// How many vectors of sums stay in registers beside the factors.
+#if defined(__AVX512F__)
+constexpr int kSums = 20, kBlockRows = 8;
+#else
+constexpr int kSums = 8, kBlockRows = 4;
+#endif
+
+/// As many columns, from `c` on, as fill blocks of kVectors.
+template <int kRows, int kVectors>
+inline int64_t product_columns(int64_t c, Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t columns,
+                               int64_t terms, bool adds) {
+  constexpr int64_t kColumns = kVectors * kVectorLanes;
+  for (; c + kColumns <= columns; c += kColumns) product_block<kRows, kVectors>(a, x + c, x_stride, out + c, out_stride, terms, adds);
+  return c;
 }
 
 template <int kRows>
-inline void product_rows(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t columns,
-                         int64_t terms) {
-  int64_t c = 0;
-  for (; c + 2 * kVectorLanes <= columns; c += 2 * kVectorLanes) product_block<kRows, 2>(a, x + c, x_stride, out + c, out_stride, terms);
-  for (; c + kVectorLanes <= columns; c += kVectorLanes) product_block<kRows, 1>(a, x + c, x_stride, out + c, out_stride, terms);
+inline void product_rows(Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t columns, int64_t terms,
+                         bool adds) {
+  constexpr int kVectors = 4 * kRows <= kSums ? 4 : 2;
+  int64_t c = product_columns<kRows, kVectors>(0, a, x, x_stride, out, out_stride, columns, terms, adds);
+  c = product_columns<kRows, 1>(c, a, x, x_stride, out, out_stride, columns, terms, adds);
   for (; c < columns; ++c) {
     for (int r = 0; r < kRows; ++r) {
-      float sum = 0;
+      float sum = adds ? out[r * out_stride + c] : 0;
       for (int64_t t = 0; t < terms; ++t) sum += a.data[r * a.row + t * a.term] * x[t * x_stride + c];
       out[r * out_stride + c] = sum;
     }
   }
 }
 
-constexpr int64_t kBlockRows = 4;
-
-/// out[r][c] = sum over t of a(r, t) * x[t][c] for at most kBlockRows rows: a product too small for the library.
+/// out[r][c] = sum over t of a(r, t) * x[t][c] for at most kBlockRows rows: a product too small for the library. With `adds`, out is added to.
+template <int kRows = kBlockRows>
 void product(int64_t rows, Factors a, const float* x, int64_t x_stride, float* out, int64_t out_stride, int64_t columns,
-             int64_t terms) {
-  switch (rows) {
-    case 4: return product_rows<4>(a, x, x_stride, out, out_stride, columns, terms);
-    case 3: return product_rows<3>(a, x, x_stride, out, out_stride, columns, terms);
-    case 2: return product_rows<2>(a, x, x_stride, out, out_stride, columns, terms);
-    default: return product_rows<1>(a, x, x_stride, out, out_stride, columns, terms);
+             int64_t terms, bool adds = false) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return product<kRows - 1>(rows, a, x, x_stride, out, out_stride, columns, terms, adds);
+  }
+  product_rows<kRows>(a, x, x_stride, out, out_stride, columns, terms, adds);
+}
+
+/// The lower halves of two vectors by turns, or with kOffset = lanes / 2 the upper ones.
+template <int64_t kOffset, size_t... kIndex>
+inline Vector interleave(Vector a, Vector b, std::index_sequence<kIndex...>) {
+  return __builtin_shufflevector(a, b, (kIndex % 2 * kVectorLanes + kIndex / 2 + kOffset)...);
+}
+
+/// A square of as many rows as a vector has lanes. Each round deals the rows out like two halves of a pack of cards that are merged.
+inline void transpose_square(Vector (&rows)[kVectorLanes]) {
+  using Indices = std::make_index_sequence<kVectorLanes>;
+  for (int64_t round = 1; round < kVectorLanes; round *= 2) {
+    Vector dealt[kVectorLanes];
+    for (int64_t i = 0; i < kVectorLanes / 2; ++i) {
+      dealt[2 * i] = interleave<0>(rows[i], rows[i + kVectorLanes / 2], Indices());
+      dealt[2 * i + 1] = interleave<kVectorLanes / 2>(rows[i], rows[i + kVectorLanes / 2], Indices());
+    }
+    for (int64_t i = 0; i < kVectorLanes; ++i) rows[i] = dealt[i];
   }
 }
 
-inline void axpy(float factor, const float* x, float* y, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) y[i] += factor * x[i];
-}
-
-/// transposed[d][j] = rows[j][d], with zeros up to `width` columns.
+/// transposed[d][j] = rows[j][d], with zeros up to `width` columns, a multiple of kLanes.
 void transpose(const float* rows, int64_t length, int64_t dim, int64_t stride, float* transposed, int64_t width) {
-  for (int64_t d = 0; d < dim; ++d) {
-    for (int64_t j = length; j < width; ++j) transposed[d * width + j] = 0;
+  const int64_t squares = dim / kVectorLanes * kVectorLanes;
+  for (int64_t j = 0; j < width; j += kVectorLanes) {
+    for (int64_t d = 0; d < squares; d += kVectorLanes) {
+      Vector square[kVectorLanes];
+      for (int64_t i = 0; i < kVectorLanes; ++i) square[i] = j + i < length ? load(rows + (j + i) * stride + d) : Vector{};
+      transpose_square(square);
+      for (int64_t i = 0; i < kVectorLanes; ++i) std::memcpy(transposed + (d + i) * width + j, &square[i], sizeof(Vector));
+    }
   }
-  for (int64_t j = 0; j < length; ++j) {
-    for (int64_t d = 0; d < dim; ++d) transposed[d * width + j] = rows[j * stride + d];
+  for (int64_t d = squares; d < dim; ++d) {
+    for (int64_t j = 0; j < width; ++j) transposed[d * width + j] = j < length ? rows[j * stride + d] : 0.0f;
   }
 }
 
@@ -189,10 +238,10 @@ void sum_over_keys(const AttentionHead& head, int64_t first, int64_t rows, const
                    int64_t x_stride, float* out, int64_t out_stride) {
   const int64_t common = visible_keys(head, first);
   product(rows, {factors, width, 1}, x, x_stride, out, out_stride, head.dim, common);
+  if (!head.causal) return;
   for (int64_t r = 1; r < rows; ++r) {
-    for (int64_t j = common; j < visible_keys(head, first + r); ++j) {
-      axpy(factors[r * width + j], x + j * x_stride, out + r * out_stride, head.dim);
-    }
+    product(1, {factors + r * width + common, width, 1}, x + common * x_stride, x_stride, out + r * out_stride, out_stride, head.dim,
+            visible_keys(head, first + r) - common, true);
   }
 }
 
@@ -238,10 +287,10 @@ void sum_over_queries(const AttentionHead& head, const float* factors, int64_t w
     const int64_t common = first_query(head, first + rows - 1);
     product(rows, {factors + common * width + first, 1, width}, x + common * x_stride, x_stride, target, out_stride, head.dim,
             head.q_length - common);
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t i = first_query(head, first + r); i < common; ++i) {
-        axpy(factors[i * width + first + r], x + i * x_stride, target + r * out_stride, head.dim);
-      }
+    for (int64_t r = 0; head.causal && r < rows - 1; ++r) {
+      const int64_t own = first_query(head, first + r);
+      product(1, {factors + own * width + first + r, 1, width}, x + own * x_stride, x_stride, target + r * out_stride, out_stride,
+              head.dim, common - own, true);
     }
   }
 }
@@ -281,7 +330,8 @@ void attention_backward(const AttentionHead& head, const float* weights, const f
   sum_over_queries(head, applied, width, grad_out, grad_out_stride, grad_v, head.v_stride);
 }
 
-float cross_entropy(float* logits, int64_t size, int64_t target, float smoothing, bool gradient, float* nll) {
+float cross_entropy(float* logits, const float* bias, int64_t size, int64_t target, float smoothing, bool gradient, float* nll) {
+  for (int64_t j = 0; bias && j < size; ++j) logits[j] += bias[j];
   const float largest = max_of(logits, size);
   const float target_logit = logits[target];
   const float uniform = smoothing / static_cast<float>(size);
@@ -338,17 +388,15 @@ void moving_average(float* average, const float* x, int64_t count, float decay) 
   for (int64_t i = 0; i < count; ++i) average[i] = decay * average[i] + (1.0f - decay) * x[i];
 }
 
-void fill_rows(const float* bias, float* out, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; ++r) std::memcpy(out + r * columns, bias, static_cast<size_t>(columns) * sizeof(float));
+inline BFloat16 rounded(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const uint32_t nearest = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+  return {static_cast<uint16_t>(x == x ? nearest : 0x7fc0U)};
 }
 
 void to_bfloat16(const float* x, BFloat16* out, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, x + i, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
-    out[i].bits = static_cast<uint16_t>(x[i] == x[i] ? rounded : 0x7fc0U);
-  }
+  for (int64_t i = 0; i < count; ++i) out[i] = rounded(x[i]);
 }
 
 void add_column_sums(const float* x, int64_t stride, float* sum, int64_t rows, int64_t columns) {
@@ -370,6 +418,21 @@ void add_column_sums_bfloat16(const BFloat16* x, int64_t stride, float* sum, int
   }
 }
 
+void bias_dropout_add(float* x, const float* bias, const float* residual, int64_t rows, int64_t columns, int64_t first, DropoutMask mask) {
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = x + r * columns;
+    if (bias) {
+      for (int64_t j = 0; j < columns; ++j) row[j] += bias[j];
+    }
+    const float* base = residual ? residual + r * columns : nullptr;
+    if (mask.probability > 0) {
+      dropout(row, base, row, first + r * columns, columns, mask);
+    } else if (base) {
+      for (int64_t j = 0; j < columns; ++j) row[j] += base[j];
+    }
+  }
+}
+
 void bias_relu(float* x, const float* bias, int64_t rows, int64_t columns, int64_t first, DropoutMask mask) {
   for (int64_t r = 0; r < rows; ++r) {
     float* row = x + r * columns;
@@ -385,8 +448,40 @@ void relu_backward(float* gradient, const float* activated, int64_t count, float
   for (int64_t i = 0; i < count; ++i) gradient[i] = activated[i] > 0 ? gradient[i] * scale : 0.0f;
 }
 
-void relu_backward_bfloat16(float* gradient, const BFloat16* activated, int64_t count, float scale) {
-  for (int64_t i = 0; i < count; ++i) gradient[i] = to_float(activated[i]) > 0 ? gradient[i] * scale : 0.0f;
+/// out = value(row, column) rounded, and sum += its column sums.
+template <typename Value>
+inline void round_and_sum(BFloat16* out, float* sum, int64_t stride, int64_t rows, int64_t columns, Value value) {
+  for (int64_t r = 0; r < rows; ++r) {
+    if (sum) {
+      for (int64_t j = 0; j < columns; ++j) {
+        const float number = value(r, j);
+        sum[j] += number;
+        out[r * stride + j] = rounded(number);
+      }
+    } else {
+      for (int64_t j = 0; j < columns; ++j) out[r * stride + j] = rounded(value(r, j));
+    }
+  }
+}
+
+void dropout_backward_bfloat16(const float* gradient, BFloat16* out, float* sum, int64_t stride, int64_t rows, int64_t columns,
+                               int64_t first, DropoutMask mask) {
+  if (mask.probability == 0) {
+    return round_and_sum(out, sum, stride, rows, columns, [=](int64_t r, int64_t j) { return gradient[r * stride + j]; });
+  }
+  const Keys keys(mask);
+  round_and_sum(out, sum, stride, rows, columns, [=](int64_t r, int64_t j) {
+    const int64_t at = r * stride + j;
+    return gradient[at] * keys.factor(static_cast<uint32_t>(first + at));
+  });
+}
+
+void relu_backward_bfloat16(const float* gradient, const BFloat16* activated, float scale, BFloat16* out, float* sum, int64_t stride,
+                            int64_t rows, int64_t columns) {
+  round_and_sum(out, sum, stride, rows, columns, [=](int64_t r, int64_t j) {
+    const int64_t at = r * stride + j;
+    return to_float(activated[at]) > 0 ? gradient[at] * scale : 0.0f;
+  });
 }
 
 void add_scaled(const float* x, float scale, float* out, int64_t count) {
@@ -405,12 +500,13 @@ const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
                                   adam,
                                   sum_of_squares,
                                   moving_average,
-                                  fill_rows,
                                   to_bfloat16,
                                   add_column_sums,
                                   add_column_sums_bfloat16,
+                                  bias_dropout_add,
                                   bias_relu,
                                   relu_backward,
+                                  dropout_backward_bfloat16,
                                   relu_backward_bfloat16,
                                   add_scaled};
   return table;

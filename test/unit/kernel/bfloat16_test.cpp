@@ -96,3 +96,44 @@ TEST_CASE("bfloat16 products without terms", "[bfloat16]") {
   gemm(false, false, 2, 2, 0, static_cast<const BFloat16*>(nullptr), 0, static_cast<const BFloat16*>(nullptr), 2, 0, c.data(), 2);
   CHECK(c == std::vector<float>{0, 0, 0, 0});
 }
+
+TEST_CASE("gradients are rounded on their way back through dropout and ReLU, and their columns added up", "[bfloat16]") {
+  constexpr int64_t kRows = 5;
+  for (const FloatKernels* kernels : available_kernels()) {
+    for (const int64_t columns : {1, 16, 37}) {
+      const int64_t stride = columns + 3, count = kRows * stride;
+      const std::vector<float> gradient = normals(count, 1), before = normals(columns, 2);
+      const std::vector<BFloat16> activated = rounded(normals(count, 3));
+      for (const float probability : {0.0f, 0.4f}) {
+        for (const bool sums_wanted : {false, true}) {
+          CAPTURE(kernels->instruction_set, columns, probability, sums_wanted);
+          const DropoutMask mask{77, probability};
+          std::vector<float> dropped(gradient), through_relu(gradient.size());
+          if (probability > 0) kernels->dropout(gradient.data(), nullptr, dropped.data(), 40, count, mask);
+          for (size_t i = 0; i < gradient.size(); ++i) through_relu[i] = widen(activated[i]) > 0 ? gradient[i] * 1.25f : 0.0f;
+          const auto check = [&](const std::vector<float>& expected, const std::vector<BFloat16>& out, const std::vector<float>& sums) {
+            const std::vector<BFloat16> wanted = rounded(expected);
+            std::vector<float> wanted_sums = before;
+            for (int64_t r = 0; r < kRows; ++r) {
+              for (int64_t j = 0; j < stride; ++j) {
+                const auto at = static_cast<size_t>(r * stride + j);
+                REQUIRE(out[at].bits == (j < columns ? wanted[at].bits : 1));  // nothing is written between the rows
+                if (j < columns && sums_wanted) wanted_sums[static_cast<size_t>(j)] += expected[at];
+              }
+            }
+            for (size_t j = 0; j < sums.size(); ++j) REQUIRE(sums[j] == Approx(wanted_sums[j]).margin(1e-5));
+          };
+          std::vector<BFloat16> out(gradient.size(), BFloat16{1});
+          std::vector<float> sums = before;
+          kernels->dropout_backward_bfloat16(gradient.data(), out.data(), sums_wanted ? sums.data() : nullptr, stride, kRows, columns, 40, mask);
+          check(dropped, out, sums);
+          out.assign(out.size(), BFloat16{1});
+          sums = before;
+          kernels->relu_backward_bfloat16(gradient.data(), activated.data(), 1.25f, out.data(), sums_wanted ? sums.data() : nullptr, stride,
+                                          kRows, columns);
+          check(through_relu, out, sums);
+        }
+      }
+    }
+  }
+}

@@ -109,3 +109,28 @@ TEST_CASE("a rate of 0 keeps everything", "[dropout]") {
     CHECK(out == x);
   }
 }
+
+TEST_CASE("bias, dropout and residual in one pass", "[dropout]") {
+  constexpr int64_t kRows = 4;
+  for (const FloatKernels* kernels : available_kernels()) {
+    for (const int64_t columns : {1, 16, 37}) {
+      const std::vector<float> x = normals(kRows * columns, 1), bias = normals(columns, 2), residual = normals(kRows * columns, 3);
+      for (const bool with_bias : {false, true}) {
+        for (const bool with_residual : {false, true}) {
+          for (const float probability : {0.0f, 0.3f}) {
+            CAPTURE(kernels->instruction_set, columns, with_bias, with_residual, probability);
+            const DropoutMask mask{5, probability};
+            std::vector<float> factors(x.size(), 1.0f), out = x;
+            if (probability > 0) kernels->dropout(factors.data(), nullptr, factors.data(), 100, kRows * columns, mask);
+            kernels->bias_dropout_add(out.data(), with_bias ? bias.data() : nullptr, with_residual ? residual.data() : nullptr, kRows, columns,
+                                      100, mask);
+            for (size_t i = 0; i < x.size(); ++i) {
+              const float sum = x[i] + (with_bias ? bias[i % bias.size()] : 0.0f);
+              REQUIRE(out[i] == Approx(sum * factors[i] + (with_residual ? residual[i] : 0.0f)).margin(1e-6));
+            }
+          }
+        }
+      }
+    }
+  }
+}

@@ -86,19 +86,17 @@ TEST_CASE("moving averages", "[sums]") {
   }
 }
 
-TEST_CASE("rows are filled and columns are added up", "[sums]") {
+TEST_CASE("columns are added up", "[sums]") {
   for (const FloatKernels* kernels : available_kernels()) {
     for (const int64_t columns : {1, 16, 21}) {
-      const std::vector<float> bias = normals(columns, 1);
-      std::vector<float> rows(static_cast<size_t>(5 * columns + 1), 9.0f), sums = normals(columns, 3);
-      const std::vector<float> before = sums;
-      kernels->fill_rows(bias.data(), rows.data(), 5, columns);
-      for (size_t i = 0; i + 1 < rows.size(); ++i) REQUIRE(rows[i] == bias[i % bias.size()]);
-      CHECK(rows.back() == 9.0f);
-      for (size_t r = 0; r < 5; ++r) rows[r * bias.size()] = static_cast<float>(r);
+      const std::vector<float> rows = normals(5 * columns, 1), before = normals(columns, 3);
+      std::vector<float> sums = before;
       kernels->add_column_sums(rows.data(), columns, sums.data(), 5, columns);
-      CHECK(sums[0] == Approx(before[0] + 10));
-      for (size_t j = 1; j < sums.size(); ++j) CHECK(sums[j] == Approx(before[j] + 5 * bias[j]).margin(1e-5));
+      for (size_t j = 0; j < sums.size(); ++j) {
+        float expected = before[j];
+        for (size_t r = 0; r < 5; ++r) expected += rows[r * sums.size() + j];
+        CHECK(sums[j] == Approx(expected).margin(1e-5));
+      }
     }
   }
 }

@@ -31,7 +31,7 @@ TEST_CASE("cross-entropy, its gradient and nll by hand", "[cross-entropy]") {
     for (const bool gradient : {false, true}) {
       std::vector<float> row = logits;
       float nll = NAN;
-      const float loss = kernels->cross_entropy(row.data(), 3, 2, 0.3f, gradient, &nll);
+      const float loss = kernels->cross_entropy(row.data(), nullptr, 3, 2, 0.3f, gradient, &nll);
       CHECK(nll == Approx(std::log(1.6)));
       CHECK(loss == Approx(0.7 * std::log(1.6) + 0.1 * (std::log(8) + std::log(4) + std::log(1.6))));
       if (!gradient) continue;
@@ -58,7 +58,7 @@ TEST_CASE("cross-entropy against double precision", "[cross-entropy]") {
             for (const bool gradient : {false, true}) {
               std::vector<float> row = logits;
               float nll = NAN;
-              const float loss = kernels->cross_entropy(row.data(), size, target, smoothing, gradient, &nll);
+              const float loss = kernels->cross_entropy(row.data(), nullptr, size, target, smoothing, gradient, &nll);
               CHECK(nll == Approx(nll_expected).epsilon(3e-6).margin(3e-6));
               CHECK(loss == Approx(loss_expected).epsilon(3e-6).margin(3e-6));
               double worst = 0;
@@ -69,6 +69,11 @@ TEST_CASE("cross-entropy against double precision", "[cross-entropy]") {
                 worst = std::max(worst, std::abs(static_cast<double>(row[at]) - wanted));
               }
               CHECK(worst < 5e-7 + 1e-10 * static_cast<double>(size));
+              std::vector<float> from_bias(logits.size(), 0.0f);
+              float same_nll = NAN;
+              CHECK(kernels->cross_entropy(from_bias.data(), logits.data(), size, target, smoothing, gradient, &same_nll) == loss);
+              CHECK(same_nll == nll);
+              CHECK(from_bias == row);
             }
           }
         }
@@ -84,7 +89,7 @@ TEST_CASE("impossible and extreme logits", "[cross-entropy]") {
     row[3] = 1e4f;
     row[18] = 1e4f;
     float nll = NAN;
-    CHECK(kernels->cross_entropy(row.data(), 20, 18, 0.0f, true, &nll) == Approx(std::log(2)));
+    CHECK(kernels->cross_entropy(row.data(), nullptr, 20, 18, 0.0f, true, &nll) == Approx(std::log(2)));
     CHECK(nll == Approx(std::log(2)));
     for (size_t j = 0; j < 20; ++j) CHECK(row[j] == Approx(j == 3 ? 0.5 : j == 18 ? -0.5 : 0.0));
 
@@ -96,7 +101,7 @@ TEST_CASE("impossible and extreme logits", "[cross-entropy]") {
 
     std::vector<float> poisoned(40, 0.0f);
     poisoned[37] = NAN;
-    CHECK(std::isnan(kernels->cross_entropy(poisoned.data(), 40, 0, 0.1f, false, &nll)));
+    CHECK(std::isnan(kernels->cross_entropy(poisoned.data(), nullptr, 40, 0, 0.1f, false, &nll)));
   }
 }
 

@@ -141,10 +141,6 @@ TEST_CASE("strided bias, no tokens, and targets outside the vocabulary", "[loss]
 
 TEST_CASE("the loss in bfloat16 is that of rounded factors", "[loss]") {
   if (!kernel::has_bfloat16()) return;
-  struct Set {
-    Set() { tensor::set_precision(tensor::Precision::kBFloat16); }
-    ~Set() { tensor::set_precision(tensor::Precision::kFloat32); }
-  };
   for (const int64_t rows : {1, 192, 500}) {
     CAPTURE(rows);
     const Problem small(rows, 12, 31, true);
@@ -152,18 +148,38 @@ TEST_CASE("the loss in bfloat16 is that of rounded factors", "[loss]") {
     for (at::Tensor* factor : {&exact.hidden, &exact.weight}) *factor = leaf(factor->detach().to(at::kBFloat16), at::kDouble);
     TokenLoss loss;
     {
-      const Set bfloat16;
+      const WithPrecision set(tensor::Precision::kBFloat16);
       loss = small.loss(0.1);
       loss.sum.backward();
     }
     const at::Tensor expected = by_definition(exact, 0.1);
     CHECK(loss.sum.item<double>() == Approx(expected.item<double>()).epsilon(1e-5));
     expected.backward();
-    const auto relative = [](const at::Tensor& a, const at::Tensor& b) {
-      return (a.to(at::kDouble) - b).norm().item<double>() / b.norm().item<double>();
-    };
     CHECK(relative(small.hidden.grad(), exact.hidden.grad()) < 1e-2);
     CHECK(relative(small.weight.grad(), exact.weight.grad()) < 1e-2);
     CHECK(relative(small.bias.grad(), exact.bias.grad()) < 1e-2);
+  }
+}
+
+TEST_CASE("logits in several slices", "[loss]") {
+  // Of 70000 pieces a slice holds 192 rows at most.
+  for (const tensor::Precision precision : {tensor::Precision::kFloat32, tensor::Precision::kBFloat16}) {
+    if (precision == tensor::Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    CAPTURE(tensor::name_of(precision));
+    const WithPrecision set(precision);
+    const Problem problem(200, 2, 70000, true), exact(200, 2, 70000, true, at::kDouble);
+    const TokenLoss loss = problem.loss(0.1);
+    const at::Tensor expected = by_definition(exact, 0.1);
+    const bool small = precision == tensor::Precision::kBFloat16;
+    CHECK(loss.sum.item<double>() == Approx(expected.item<double>()).epsilon(small ? 1e-3 : 1e-6));
+    loss.sum.backward();
+    expected.backward();
+    CHECK(relative(problem.hidden.grad(), exact.hidden.grad()) < (small ? 2e-2 : 1e-4));
+    CHECK(relative(problem.weight.grad(), exact.weight.grad()) < (small ? 2e-2 : 1e-5));
+    CHECK(relative(problem.bias.grad(), exact.bias.grad()) < (small ? 2e-2 : 1e-5));
+    at::NoGradGuard no_grad;
+    CHECK(problem.loss(0.1).sum.item<double>() == Approx(expected.item<double>()).epsilon(1e-6));
+    const at::Tensor nll = token_nll(problem.hidden, problem.weight, problem.bias, problem.target);
+    CHECK(nll.sum().item<double>() == Approx(loss.nll_sum).epsilon(small ? 1e-3 : 1e-6));
   }
 }

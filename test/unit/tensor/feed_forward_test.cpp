@@ -25,19 +25,10 @@ std::vector<at::Tensor> gradients_of(const at::Tensor& x, const FeedForwardWeigh
   return {x.grad(), w.up.grad(), w.up_bias.grad(), w.down.grad(), w.down_bias.grad()};
 }
 
-double relative(const at::Tensor& a, const at::Tensor& b) {
-  return (a.to(at::kDouble) - b.to(at::kDouble)).norm().item<double>() / b.to(at::kDouble).norm().item<double>();
-}
-
-struct WithPrecision {
-  explicit WithPrecision(Precision precision) { set_precision(precision); }
-  ~WithPrecision() { set_precision(Precision::kFloat32); }
-};
-
 }  // namespace
 
 TEST_CASE("the fused feed-forward layer and its gradients against double", "[feed-forward]") {
-  // 1100 rows are two slices and a bit.
+  // 1100 rows are two slices.
   for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
     if (precision == Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
     const WithPrecision set(precision);
@@ -47,12 +38,15 @@ TEST_CASE("the fused feed-forward layer and its gradients against double", "[fee
         CAPTURE(name_of(precision), rows, probability);
         const at::Tensor x = leaf(exact_normals({rows, 12}, 1)), exact = leaf(exact_normals({rows, 12}, 1), at::kDouble);
         const FeedForwardWeights weights = random_weights(12, 40), doubles = random_weights(12, 40, at::kDouble);
+        const at::Tensor residual = leaf(normals({rows, 12}, 8)), exact_residual = leaf(normals({rows, 12}, 8), at::kDouble);
         DropoutStream stream(1, 1), same(1, 1);
         const at::Tensor mask = dropout(at::ones({rows, 40}), probability, &same).to(at::kDouble);
+        const at::Tensor joint_mask = dropout(at::ones({rows, 12}), probability, &same).to(at::kDouble);
         const at::Tensor upper = exact_normals({rows, 12}, 6);
-        const at::Tensor out = feed_forward(x, weights, "relu", probability, &stream);
+        const at::Tensor out = feed_forward(x, weights, "relu", probability, &stream, {residual, probability, &stream});
         const at::Tensor expected =
-            at::linear(at::relu(at::linear(exact, doubles.up, doubles.up_bias)) * mask, doubles.down, doubles.down_bias);
+            exact_residual +
+            at::linear(at::relu(at::linear(exact, doubles.up, doubles.up_bias)) * mask, doubles.down, doubles.down_bias) * joint_mask;
         CHECK(relative(out, expected) < tolerance);
         out.backward(upper);
         expected.backward(upper.to(at::kDouble));
@@ -61,6 +55,7 @@ TEST_CASE("the fused feed-forward layer and its gradients against double", "[fee
           CAPTURE(i);
           CHECK(relative(found[i], wanted[i]) < tolerance);
         }
+        CHECK(difference(residual.grad(), upper) == 0);
       }
     }
   }

@@ -2,10 +2,13 @@
 
 #include <array>
 
+#include "kernel/gemm.h"
+#include "tensor/runtime.h"
 #include "unit/tensor/tensors.h"
 
 using namespace seqmill;
 using namespace seqmill::test;
+using tensor::Precision;
 
 namespace {
 
@@ -115,4 +118,42 @@ TEST_CASE("a strided bias and a batch without rows", "[linear]") {
   const at::Tensor none = leaf(at::empty({0, 5}));
   tensor::linear(none, weight, bias.contiguous()).sum().backward();
   CHECK(weight.grad().abs().max().item<double>() == 0);
+}
+
+TEST_CASE("a joint is dropout and residual, forward and backward, in every precision", "[linear]") {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    if (precision == Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    const WithPrecision set(precision);
+    for (const double probability : {0.0, 0.4}) {
+      for (const bool with_residual : {false, true}) {
+        for (const bool with_bias : {false, true}) {
+          CAPTURE(tensor::name_of(precision), probability, with_residual, with_bias);
+          const Layer fast(70, 12, 40, with_bias), slow(70, 12, 40, with_bias, at::kDouble);
+          const at::Tensor residual = leaf(normals({70, 40}, 5)), exact = leaf(normals({70, 40}, 5), at::kDouble);
+          tensor::DropoutStream stream(1, 1), same(1, 1);
+          const at::Tensor mask = tensor::dropout(at::ones({70, 40}), probability, &same).to(at::kDouble);
+          const at::Tensor out = tensor::linear(fast.x, fast.weight, fast.bias,
+                                                {with_residual ? residual : at::Tensor(), probability, &stream});
+          at::Tensor expected = at::linear(slow.x, slow.weight, slow.bias) * mask;
+          if (with_residual) expected = expected + exact;
+          const double tolerance = precision == Precision::kFloat32 ? 1e-5 : 1e-2;
+          CHECK(relative(out, expected) < tolerance);
+          const at::Tensor upper = normals({70, 40}, 6);
+          out.backward(upper);
+          expected.backward(upper.to(at::kDouble));
+          CHECK(relative(fast.x.grad(), slow.x.grad()) < tolerance);
+          CHECK(relative(fast.weight.grad(), slow.weight.grad()) < tolerance);
+          if (with_bias) CHECK(relative(fast.bias.grad(), slow.bias.grad()) < 1e-5);
+          if (with_residual) CHECK(difference(residual.grad(), upper) == 0);
+          at::NoGradGuard no_grad;
+          tensor::DropoutStream again(1, 1), for_general(1, 1), masks(1, 1);
+          const tensor::Joint joint{with_residual ? residual : at::Tensor(), probability, &again};
+          CHECK(relative(tensor::linear(fast.x, fast.weight, fast.bias, joint), expected) < 1e-5);
+          // Other types have masks of their own.
+          const at::Tensor by_torch = tensor::dropout(at::linear(slow.x, slow.weight, slow.bias), probability, &masks, with_residual ? exact : at::Tensor());
+          CHECK(difference(tensor::linear(slow.x, slow.weight, slow.bias, {with_residual ? exact : at::Tensor(), probability, &for_general}), by_torch) < 1e-12);
+        }
+      }
+    }
+  }
 }

@@ -10,9 +10,8 @@ using namespace seqmill::test;
 
 namespace {
 
-struct InBFloat16 {
-  InBFloat16() { tensor::set_precision(tensor::Precision::kBFloat16); }
-  ~InBFloat16() { tensor::set_precision(tensor::Precision::kFloat32); }
+struct InBFloat16 : WithPrecision {
+  InBFloat16() : WithPrecision(tensor::Precision::kBFloat16) {}
 };
 
 at::Tensor rounded(const at::Tensor& x) { return x.detach().to(at::kBFloat16).to(at::kDouble); }

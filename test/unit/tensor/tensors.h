@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/rng.h"
+#include "tensor/runtime.h"
 
 namespace seqmill::test {
 
@@ -35,6 +36,18 @@ inline double difference(const at::Tensor& a, const at::Tensor& b) {
   if (a.numel() == 0) return 0;
   return (a.detach().to(at::kDouble) - b.detach().to(at::kDouble)).abs().max().item<double>();
 }
+
+/// The norm of the difference, relative to that of b.
+inline double relative(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor exact = b.detach().to(at::kDouble);
+  return (a.detach().to(at::kDouble) - exact).norm().item<double>() / exact.norm().item<double>();
+}
+
+/// Trains in this precision for as long as it lives.
+struct WithPrecision {
+  explicit WithPrecision(tensor::Precision precision) { tensor::set_precision(precision); }
+  ~WithPrecision() { tensor::set_precision(tensor::Precision::kFloat32); }
+};
 
 /// Whether the gradient that `x` already holds is that of `value()`, by central differences in a few random directions.
 template <typename Value>
