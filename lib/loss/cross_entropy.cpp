@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "kernel/float_kernels.h"
 #include "kernel/gemm.h"
 #include "tensor/bfloat16.h"
@@ -35,6 +36,7 @@ struct Sums {
 /// Runs over the tokens in slices of logits. With `gradient`, what it receives is d loss / d logits of all tokens, as factors.
 Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target, double smoothing,
          at::Tensor* gradient) {
+  const Timed timed(Work::kLoss);
   const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
   const int64_t slice_size = slice_rows(tokens, vocabulary);
   const bool small = gradient && gradient->scalar_type() == at::kBFloat16;
@@ -69,6 +71,7 @@ Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& b
 
 /// The sums over the rows of a matrix of factors.
 void add_column_sums(const at::Tensor& factors, float* sums) {
+  const Timed timed(Work::kLoss);
   const int64_t rows = factors.size(0), columns = factors.size(1);
   if (factors.scalar_type() == at::kFloat) return tensor::add_column_sums(factors.data_ptr<float>(), rows, columns, sums);
   const auto* from = tensor::numbers<kernel::BFloat16>(factors);

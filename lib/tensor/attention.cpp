@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::tensor {
@@ -55,8 +56,9 @@ kernel::AttentionHead head_of(const Plan& plan, const float* q_matrix, const flo
 }
 
 /// Calls work(sequence, head) for all of them, shared out among the threads.
-template <typename Work>
-void for_each_head(const Plan& plan, Work work) {
+template <typename Function>
+void for_each_head(const Plan& plan, Function work) {
+  const Timed timed(Work::kAttention);
   const int64_t tasks = plan.q.count() * plan.heads;
   const int64_t weight = plan.weights_offset.back() * plan.layout.dim / plan.heads;  // multiply-adds of one product
   const int64_t grain = weight < (1 << 16) ? tasks : std::max<int64_t>(1, tasks * (1 << 15) / std::max<int64_t>(1, weight));

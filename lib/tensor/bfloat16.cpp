@@ -1,11 +1,13 @@
 #include "tensor/bfloat16.h"
 
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "kernel/float_kernels.h"
 
 namespace seqmill::tensor {
 
 at::Tensor to_bfloat16(const at::Tensor& x) {
+  const Timed timed(Work::kRows);
   at::Tensor out = at::empty(x.sizes(), x.options().dtype(at::kBFloat16).requires_grad(false));
   const float* from = x.data_ptr<float>();
   auto* to = reinterpret_cast<kernel::BFloat16*>(out.data_ptr<at::BFloat16>());

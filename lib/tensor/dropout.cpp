@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::tensor {
@@ -16,6 +17,7 @@ using torch::autograd::variable_list;
 constexpr int64_t kGrain = 1 << 15;
 
 at::Tensor masked(const at::Tensor& x, const at::Tensor& residual, kernel::DropoutMask mask) {
+  const Timed timed(Work::kRows);
   at::Tensor out = at::empty_like(x);
   const float* from = x.data_ptr<float>();
   const float* base = residual.defined() ? residual.data_ptr<float>() : nullptr;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "kernel/float_kernels.h"
 #include "tensor/bfloat16.h"
 #include "tensor/linear.h"
@@ -26,6 +27,7 @@ int64_t slice_rows(int64_t rows) {
 
 /// hidden [N, H] = dropout(relu(x up^T + bias)), as factors.
 at::Tensor hidden_units(const at::Tensor& x, const at::Tensor& up, const at::Tensor& bias, kernel::DropoutMask mask) {
+  const Timed timed(Work::kRows);
   const int64_t rows = x.size(0), inputs = up.size(1), size = up.size(0);
   const bool small = x.scalar_type() == at::kBFloat16;
   at::Tensor hidden = at::empty({rows, size}, x.options().requires_grad(false));
@@ -49,6 +51,7 @@ at::Tensor hidden_units(const at::Tensor& x, const at::Tensor& up, const at::Ten
 
 /// The gradient before the activation [N, H] as factors, from that of the output; its column sums are added to `bias_sums`.
 at::Tensor hidden_gradient(const at::Tensor& upper, const at::Tensor& down, const at::Tensor& hidden, float scale, float* bias_sums) {
+  const Timed timed(Work::kRows);
   const int64_t rows = upper.size(0), outputs = down.size(0), size = down.size(1);
   const bool small = upper.scalar_type() == at::kBFloat16;
   at::Tensor gradient = at::empty({rows, size}, upper.options());

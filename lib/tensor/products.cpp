@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "kernel/float_kernels.h"
 #include "kernel/gemm.h"
 #include "tensor/bfloat16.h"
@@ -31,6 +32,7 @@ at::Tensor as_factor_like(const at::Tensor& other, const at::Tensor& x) {
 }
 
 void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c) {
+  const Timed timed(Work::kProducts);
   if (a.numbers.scalar_type() == at::kBFloat16) {
     multiply<kernel::BFloat16>(m, n, k, a, b, beta, c);
   } else {
@@ -41,6 +43,7 @@ void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, 
 void finish_rows(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual, kernel::DropoutMask mask) {
   const float *added = bias.defined() ? bias.data_ptr<float>() : nullptr, *base = residual.defined() ? residual.data_ptr<float>() : nullptr;
   if (!added && !base && mask.probability == 0) return;
+  const Timed timed(Work::kRows);
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * columns;
     kernel::float_kernels().bias_dropout_add(out + first, added, base ? base + first : nullptr, end - begin, columns, first, mask);
@@ -56,6 +59,7 @@ void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums)
 at::Tensor gradient_before_finish(const at::Tensor& upper, kernel::DropoutMask mask, const at::Tensor& other, GradientOf& bias) {
   const int64_t rows = upper.size(0), columns = upper.size(1);
   const float* from = upper.data_ptr<float>();
+  const Timed timed(Work::kRows);
   bias.clear();
   if (other.scalar_type() == at::kBFloat16) {
     at::Tensor factor = at::empty(upper.sizes(), other.options());

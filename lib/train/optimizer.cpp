@@ -1,6 +1,7 @@
 #include "train/optimizer.h"
 
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "kernel/float_kernels.h"
 #include "tensor/runtime.h"
 
@@ -33,6 +34,7 @@ Optimizer::Optimizer(nn::Parameters& parameters, const OptimizerOptions& options
 }
 
 void Optimizer::step(double gradient_scale, double learning_rate) {
+  const Timed timed(Work::kOptimizer);
   at::NoGradGuard no_grad;
   ++steps_;
   const bool fast = tensor::is_fast(parameters_.flat_values());
@@ -89,6 +91,7 @@ std::vector<tensor::NamedTensor> Optimizer::state() const {
 }
 
 double euclidean_norm(const at::Tensor& flat) {
+  const Timed timed(Work::kOptimizer);
   if (!tensor::is_fast(flat)) return flat.norm().item<double>();
   // Partial sums of fixed blocks: the result is the same for every number of threads.
   const int64_t count = flat.numel(), blocks = (count + kBlock - 1) / kBlock;

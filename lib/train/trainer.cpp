@@ -9,6 +9,7 @@
 #include "base/signals.h"
 #include "base/strings.h"
 #include "base/threads.h"
+#include "base/time_spent.h"
 #include "io/line_reader.h"
 #include "io/output.h"
 #include "kernel/float_kernels.h"
@@ -27,6 +28,7 @@ double now() {
 struct Window {
   double loss = 0, nll = 0, norm = 0, seconds = 0;
   int64_t tokens = 0, source_tokens = 0, updates = 0;
+  TimeSpent spent{};
 };
 
 class Trainer {
@@ -104,7 +106,8 @@ class Trainer {
 
   void update() {
     const double begin = now();
-    parameters_.flat_gradients().zero_();
+    take_time_spent();  // that of validations
+    clear_gradients();
     const int64_t number = progress_.update + 1;
     double loss = 0, nll = 0;
     int64_t tokens = 0, source_tokens = 0;
@@ -121,7 +124,7 @@ class Trainer {
       if (k + ranks_.count() >= options_.accumulate) gradient_sum_.expect();
       if (std::isfinite(loss)) step.sum.backward();
     }
-    gradient_sum_.finish();
+    finish_sums();
     add_up(loss, nll, tokens, source_tokens);
     const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, tokens));
     const double norm = std::isfinite(loss) ? euclidean_norm(parameters_.flat_gradients()) * scale : loss;
@@ -142,8 +145,20 @@ class Trainer {
       skip(loss, norm);
     }
     window_.seconds += now() - begin;
+    const TimeSpent spent = take_time_spent();
+    for (size_t kind = 0; kind < spent.size(); ++kind) window_.spent[kind] += spent[kind];
     progress_.optimizer_steps = optimizer_.steps();
     show_progress();
+  }
+
+  void clear_gradients() {
+    const Timed timed(Work::kOptimizer);
+    parameters_.flat_gradients().zero_();
+  }
+
+  void finish_sums() {
+    const Timed timed(Work::kRanks);
+    gradient_sum_.finish();
   }
 
   /// Sums over the ranks, and agrees on what every rank has to see alike: the time, and whether to stop.
@@ -162,6 +177,7 @@ class Trainer {
   void agree() { exchange({}); }
 
   std::vector<std::vector<double>> exchange(std::vector<double> values) {
+    const Timed timed(Work::kRanks);
     values.push_back(now() - started_);
     values.push_back(stop_signal());
     std::vector<std::vector<double>> all = ranks_.gather(values);
@@ -202,8 +218,8 @@ class Trainer {
   }
 
   /// Calls `work` while the parameters hold what inference uses.
-  template <typename Work>
-  auto with_inference_weights(Work work) {
+  template <typename Function>
+  auto with_inference_weights(Function work) {
     if (!average_.defined()) return work();
     at::NoGradGuard no_grad;
     const at::Tensor values = parameters_.flat_values();
@@ -441,11 +457,24 @@ class Trainer {
     event.set("target-tokens-per-second", rate);
     event.set("source-tokens-per-second", static_cast<double>(window_.source_tokens) / window_.seconds);
     event.set("skipped", progress_.skipped);
+    event.set("seconds-by-work", seconds_by_work());
     write_event(event);
     log::info("update {} epoch {:.2f}: loss {:.4f}, ppl {:.2f}, lr {:.3g}, gradient norm {:.2f}, {:.0f} tokens/s{}",
               progress_.update, static_cast<double>(task_.epoch()) + task_.epoch_progress(), loss, std::exp(nll),
               learning_rate, norm, rate, time_left());
     window_ = Window();
+  }
+
+  /// Of the updates since the last line of the log. "other" are LibTorch's own operators and the bookkeeping of gradients.
+  io::Json seconds_by_work() const {
+    io::Json json = io::Json::object();
+    double other = window_.seconds;
+    for (size_t kind = 0; kind < window_.spent.size(); ++kind) {
+      json.set(name_of(static_cast<Work>(kind)), window_.spent[kind]);
+      other -= window_.spent[kind];
+    }
+    json.set("other", other);
+    return json;
   }
 
   std::string time_left() const {

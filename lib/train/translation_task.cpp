@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "base/time_spent.h"
 #include "text/parallel_reader.h"
 
 namespace seqmill::train {
@@ -158,6 +159,7 @@ class TranslationTask final : public Task {
   }
 
   void plan() {
+    const Timed timed(Work::kBatches);
     data::BatchOrder order;
     order.batch_tokens = options_.batch_tokens;
     order.bucket_batches = options_.bucket_batches;
@@ -166,6 +168,7 @@ class TranslationTask final : public Task {
   }
 
   data::Batch make(const data::ParallelCorpus& corpus, const std::vector<int64_t>& pairs) const {
+    const Timed timed(Work::kBatches);
     std::vector<data::Tokens> sources, targets;
     for (const int64_t pair : pairs) {
       sources.push_back(corpus.source(pair));

@@ -90,5 +90,7 @@ for name in options.sizes.split(","):
         report.add(f"{name}, {case}", "dense products", [rate * flops * 1e-9 for rate in speed], "GFLOP/s", f"gemm-rate, {case}", [rates[case]])
         report.add(f"{name}, {case}", "peak memory", [value / 2**20 for value in values(case, "peak-bytes")], "MiB", "PyTorch",
                    [value / 2**20 for value in values("peer", "peak-bytes")])
+    for work in results["bf16"][0]["shares"]:
+        report.add(f"{name}, bf16", f"time in {work}", [100 * shares[work] for shares in values("bf16", "shares")], "%")
 report.print()
 trainings.close()

@@ -54,7 +54,7 @@ class Trainings:
         return os.path.join(run, "vocab.spm")
 
     def measure(self, size, vocabulary, options, launcher=(), env=None):
-        """Target tokens per second, and the largest memory of a process."""
+        """Target tokens per second, the largest memory of a process, the losses by update, and the shares of the time by kind of work."""
         run = tempfile.mkdtemp(dir=self.folder)
         line = [*launcher, *self.command(size, run, ["--vocab", vocabulary], options)]
         used = json.loads(bench.run([PYTHON, "-c", "import json, resource, subprocess, sys\n"
@@ -64,5 +64,8 @@ class Trainings:
             events = [json.loads(event) for event in file]
         rates = [event["target-tokens-per-second"] for event in events if event["split"] == "train"]
         losses = {event["step"]: event["loss"] for event in events if event["split"] == "train"}
+        spent = [event["seconds-by-work"] for event in events if event["split"] == "train"]
+        total = sum(sum(seconds.values()) for seconds in spent)
+        shares = {work: sum(seconds[work] for seconds in spent) / total for work in spent[0]}
         shutil.rmtree(run)
-        return {"tokens-per-second": statistics.median(rates[2:]), "peak-bytes": used, "losses": losses}
+        return {"tokens-per-second": statistics.median(rates[2:]), "peak-bytes": used, "losses": losses, "shares": shares}

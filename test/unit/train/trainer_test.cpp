@@ -118,6 +118,12 @@ TEST_CASE("events hold means over the tokens since the last one", "[trainer]") {
   CHECK(event.at("skipped").as_int() == 0);
   const double target_rate = event.at("target-tokens-per-second").as_double();
   CHECK(event.at("source-tokens-per-second").as_double() == Approx(10 * target_rate));
+  double seconds = 0;
+  for (const char* work : {"batches", "products", "attention", "loss", "rows", "optimizer", "ranks", "other"}) {
+    seconds += event.at("seconds-by-work").at(work).as_double();
+  }
+  CHECK(event.at("seconds-by-work").at("optimizer").as_double() > 0);
+  CHECK(seconds == Approx(6 / target_rate));
 }
 
 TEST_CASE("accumulated batches are one big batch", "[trainer]") {
