@@ -20,7 +20,7 @@ struct BFloat16 {
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t lda,
           const BFloat16* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
-/// True when the CPU multiplies bfloat16 numbers itself (AVX512-BF16).
+/// True when the CPU multiplies bfloat16 numbers itself (AVX512-BF16) and oneDNN may use that (its variable ONEDNN_MAX_CPU_ISA).
 bool has_bfloat16();
 
 /// Rows are computed alike, bit for bit, whatever the number of other rows, when m is a multiple of this: below it, and in the
