@@ -25,13 +25,13 @@ void settle(Work work) {
 }  // namespace
 
 const char* name_of(Work work) {
-  constexpr std::array<const char*, kKindsOfWork> names{"batches", "products", "attention", "loss", "rows", "optimizer", "ranks"};
+  constexpr std::array<const char*, kKindsOfWork> names{"batches", "products", "attention", "loss", "elementwise", "optimizer", "ranks"};
   return names[static_cast<std::size_t>(work)];
 }
 
 Timed::Timed(Work work) : outer_(account.open), work_(work) {
   if (outer_) {
-    settle(outer_->work_);
+    settle(outer_->work());
   } else {
     account.since = Clock::now();
   }
@@ -44,6 +44,7 @@ Timed::~Timed() {
 }
 
 TimeSpent take_time_spent() {
+  if (account.open) settle(account.open->work());
   const TimeSpent spent = account.spent;
   account.spent = {};
   return spent;

@@ -1,15 +1,15 @@
 #pragma once
-// Where the time of a process goes, by kind of work, as its leading thread sees it: what other threads do in parallel_for() meanwhile counts as
-// that thread's. Two readings of the clock for each piece of work, so pieces should be no smaller than some microseconds.
+// Where the time of a thread goes, by kind of work. Each thread has its own account; what others do for it in parallel_for() is time that it
+// spends there. Two readings of the clock for each piece of work, so pieces should be no smaller than some microseconds.
 
 #include <array>
 #include <cstddef>
 
 namespace seqmill {
 
-enum class Work { kBatches, kProducts, kAttention, kLoss, kRows, kOptimizer, kRanks };
+enum class Work { kBatches, kProducts, kAttention, kLoss, kElementwise, kOptimizer, kRanks };
 
-constexpr std::size_t kKindsOfWork = 7;
+constexpr std::size_t kKindsOfWork = static_cast<std::size_t>(Work::kRanks) + 1;
 
 /// As in logs: "batches", "products", ...
 const char* name_of(Work work);
@@ -25,12 +25,14 @@ class Timed {
   Timed(const Timed&) = delete;
   Timed& operator=(const Timed&) = delete;
 
+  Work work() const { return work_; }
+
  private:
   const Timed* outer_;
   Work work_;
 };
 
-/// What this thread has spent since it last asked.
+/// What this thread has spent since it last asked, up to now, in an open scope too.
 TimeSpent take_time_spent();
 
 }  // namespace seqmill

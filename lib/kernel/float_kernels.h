@@ -11,7 +11,7 @@ namespace seqmill::kernel {
 /// A dropout mask that is never stored: element i is dropped when hash(key, i) falls under the probability.
 struct DropoutMask {
   uint64_t key = 0;
-  float probability = 0;  ///< of dropping, in [0, 1); kept values are divided by 1 - probability
+  float probability = 0;  ///< of dropping, in [0, 1); kept values are divided by 1 - probability: times the mask means times 0 or that
 };
 
 /// One head of scaled dot-product attention (Vaswani et al., 2017, eq. 1) over one sequence. Strides are in floats between rows.

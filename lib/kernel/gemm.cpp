@@ -57,6 +57,15 @@ const BFloat16Product& product_for(bool transpose_a, bool transpose_b, bool accu
   return *product;
 }
 
+/// Whether this CPU has these instructions and oneDNN may use them. Sets of instructions are sets of bits, none of them elsewhere than on x86.
+bool may_use([[maybe_unused]] dnnl_cpu_isa_t instructions) {
+#if defined(__x86_64__)
+  return (dnnl_get_effective_cpu_isa() & instructions) == instructions;
+#else
+  return false;
+#endif
+}
+
 /// c = beta * c: what is left of a product without terms.
 void scale(int64_t m, int64_t n, float beta, float* c, int64_t ldc) {
   for (int64_t i = 0; i < m; ++i) {
@@ -93,12 +102,8 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, c
   }
 }
 
-bool has_bfloat16() {
-#if defined(__x86_64__)
-  return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
-#else
-  return false;
-#endif
-}
+bool invariant_in_multiples() { return may_use(dnnl_cpu_isa_avx512_core); }
+
+bool has_bfloat16() { return may_use(dnnl_cpu_isa_avx512_core_bf16); }
 
 }  // namespace seqmill::kernel

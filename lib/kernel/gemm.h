@@ -20,11 +20,16 @@ struct BFloat16 {
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t lda,
           const BFloat16* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
-/// True when the CPU multiplies bfloat16 numbers itself (AVX512-BF16) and oneDNN may use that (its variable ONEDNN_MAX_CPU_ISA).
+/// True when the CPU multiplies bfloat16 numbers itself (AVX512-BF16) and oneDNN may use that: its variable ONEDNN_MAX_CPU_ISA limits
+/// it, for trying out what other CPUs do. Our own kernels do not look at it.
 bool has_bfloat16();
 
 /// Rows are computed alike, bit for bit, whatever the number of other rows, when m is a multiple of this: below it, and in the
 /// remainder, the library uses kernels that add in another order.
 constexpr int64_t kInvariantRows = 24;
+
+/// Whether that holds between different multiples. oneDNN's code for CPUs without AVX-512 has another algorithm for fewer than some hundred rows:
+/// there it holds only between products of equally many rows.
+bool invariant_in_multiples();
 
 }  // namespace seqmill::kernel

@@ -7,6 +7,7 @@
 #include "base/time_spent.h"
 #include "kernel/float_kernels.h"
 #include "kernel/gemm.h"
+#include "tensor/autograd.h"
 #include "tensor/bfloat16.h"
 #include "tensor/linear.h"
 #include "tensor/products.h"
@@ -21,12 +22,8 @@ using torch::autograd::variable_list;
 // So many logits are held in float32 at a time, of at least so many rows: products of fewer rows spend their time on reading the weights.
 constexpr int64_t kSliceNumbers = int64_t{12} << 20, kLeastRows = 8 * kernel::kInvariantRows;
 
-/// Rows of a slice, all slices being of about the same size.
 int64_t slice_rows(int64_t tokens, int64_t vocabulary) {
-  const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t most = std::max(kLeastRows, kSliceNumbers / std::max<int64_t>(1, vocabulary));
-  const int64_t even = up(tokens, std::max<int64_t>(1, up(tokens, most)));
-  return up(even, kernel::kInvariantRows) * kernel::kInvariantRows;
+  return tensor::even_slices(tokens, std::max(kLeastRows, kSliceNumbers / std::max<int64_t>(1, vocabulary)), kernel::kInvariantRows);
 }
 
 struct Sums {
@@ -39,10 +36,10 @@ Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& b
   const Timed timed(Work::kLoss);
   const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
   const int64_t slice_size = slice_rows(tokens, vocabulary);
-  const bool small = gradient && gradient->scalar_type() == at::kBFloat16;
+  const bool in_bfloat16 = gradient && gradient->scalar_type() == at::kBFloat16;
   // float32 factors are where the logits are made; bfloat16 ones are rounded from a slice that is used again and again.
   at::Tensor slice;
-  if (!gradient || small) slice = at::empty({std::min(tokens, slice_size), vocabulary}, hidden.options().dtype(at::kFloat).requires_grad(false));
+  if (!gradient || in_bfloat16) slice = at::empty({std::min(tokens, slice_size), vocabulary}, hidden.options().dtype(at::kFloat).requires_grad(false));
   std::vector<float> losses(static_cast<size_t>(slice_size)), nlls(static_cast<size_t>(slice_size));
   const int64_t* wanted = target.data_ptr<int64_t>();
   const float* bias_numbers = bias.defined() ? bias.data_ptr<float>() : nullptr;
@@ -51,14 +48,14 @@ Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& b
     const int64_t rows = std::min(slice_size, tokens - first);
     float* logits = slice.defined() ? slice.data_ptr<float>() : gradient->data_ptr<float>() + first * vocabulary;
     tensor::product(rows, vocabulary, dim, {hidden, dim, first}, {weight, dim, 0, true}, 0, logits);
-    auto* rounded = small ? tensor::mutable_numbers(*gradient) + first * vocabulary : nullptr;
+    auto* rounded = in_bfloat16 ? tensor::mutable_numbers(*gradient) + first * vocabulary : nullptr;
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const auto at = static_cast<size_t>(r);
         float* row = logits + r * vocabulary;
         losses[at] = kernel::float_kernels().cross_entropy(row, bias_numbers, vocabulary, wanted[first + r],
                                                            static_cast<float>(smoothing), gradient != nullptr, &nlls[at]);
-        if (small) kernel::float_kernels().to_bfloat16(row, rounded + r * vocabulary, vocabulary);
+        if (in_bfloat16) kernel::float_kernels().to_bfloat16(row, rounded + r * vocabulary, vocabulary);
       }
     });
     for (int64_t r = 0; r < rows; ++r) {
@@ -67,17 +64,6 @@ Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& b
     }
   }
   return sums;
-}
-
-/// The sums over the rows of a matrix of factors.
-void add_column_sums(const at::Tensor& factors, float* sums) {
-  const Timed timed(Work::kLoss);
-  const int64_t rows = factors.size(0), columns = factors.size(1);
-  if (factors.scalar_type() == at::kFloat) return tensor::add_column_sums(factors.data_ptr<float>(), rows, columns, sums);
-  const auto* from = tensor::numbers<kernel::BFloat16>(factors);
-  parallel_for(columns, 1024, [&](int64_t begin, int64_t end) {
-    kernel::float_kernels().add_column_sums_bfloat16(from + begin, columns, sums + begin, rows, end - begin);
-  });
 }
 
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
@@ -105,16 +91,16 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
     const tensor::GradientOf grad_hidden({}, context->needs_input_grad(0), {tokens, dim}, options);
     const tensor::GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1),
                                          {vocabulary, dim}, options);
-    tensor::GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->saved_data["bias"].toBool() && context->needs_input_grad(2),
-                                 {vocabulary},
-                                 options);
+    tensor::GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(),
+                                 context->saved_data["bias"].toBool() && context->needs_input_grad(2), {vocabulary}, options);
     if (grad_hidden.wanted()) tensor::product(tokens, dim, vocabulary, {upper, vocabulary}, {weight, dim}, 0, grad_hidden.data());
     if (grad_weight.wanted()) {
       tensor::product(vocabulary, dim, tokens, {upper, vocabulary, 0, true}, {hidden, dim}, grad_weight.beta(), grad_weight.data());
     }
     if (grad_bias.wanted()) {
+      const Timed timed(Work::kLoss);
       grad_bias.clear();
-      add_column_sums(upper, grad_bias.data());
+      tensor::add_column_sums(upper, grad_bias.data());
     }
     return {grad_hidden.result(), grad_weight.result(), grad_bias.result(), {}, {}, {}};
   }
@@ -150,7 +136,7 @@ TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tenso
   check_targets(target, hidden.size(0), weight.size(0));
   TokenLoss out;
   if (at::GradMode::is_enabled()) {
-    out.sum = CrossEntropyFunction::apply(hidden, weight, bias.defined() ? c10::make_optional(bias) : c10::nullopt, target,
+    out.sum = CrossEntropyFunction::apply(hidden, weight, tensor::optional(bias), target,
                                           smoothing, &out.nll_sum);
     return out;
   }

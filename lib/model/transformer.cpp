@@ -19,7 +19,7 @@ using data::Batch;
 using data::PackedTokens;
 using tensor::AttentionSettings;
 using tensor::DropoutStream;
-using tensor::Joint;
+using tensor::Epilogue;
 using tensor::Spans;
 
 struct TransformerOptions {
@@ -85,9 +85,9 @@ struct DecoderLayer {
   template <typename SelfAttention, typename CrossAttention>
   at::Tensor operator()(const at::Tensor& input, double activation_dropout, DropoutStream* stream, SelfAttention attend_self,
                         CrossAttention attend_cross) const {
-    at::Tensor x = self(input, stream, [&](const at::Tensor& y, const Joint& joint) { return self_out(attend_self(self_qkv(y)), joint); });
-    x = cross(x, stream, [&](const at::Tensor& y, const Joint& joint) { return cross_out(attend_cross(cross_q(y)), joint); });
-    return ffn(x, stream, [&](const at::Tensor& y, const Joint& joint) { return feed_forward(y, activation_dropout, stream, joint); });
+    at::Tensor x = self(input, stream, [&](const at::Tensor& y, const Epilogue& epilogue) { return self_out(attend_self(self_qkv(y)), epilogue); });
+    x = cross(x, stream, [&](const at::Tensor& y, const Epilogue& epilogue) { return cross_out(attend_cross(cross_q(y)), epilogue); });
+    return ffn(x, stream, [&](const at::Tensor& y, const Epilogue& epilogue) { return feed_forward(y, activation_dropout, stream, epilogue); });
   }
 
   nn::Residual self;
@@ -148,11 +148,11 @@ class Transformer final : public Seq2Seq {
   at::Tensor encode(const PackedTokens& source, DropoutStream* stream) const {
     at::Tensor x = embed(0, source.tokens, source.positions, stream);
     for (const EncoderLayer& layer : encoder_) {
-      x = layer.attention(x, stream, [&](const at::Tensor& y, const Joint& joint) {
-        return layer.out(tensor::self_attention(turned(0, layer.qkv(y), source.positions), source.spans, settings(false, stream)), joint);
+      x = layer.attention(x, stream, [&](const at::Tensor& y, const Epilogue& epilogue) {
+        return layer.out(tensor::self_attention(turned(0, layer.qkv(y), source.positions), source.spans, settings(false, stream)), epilogue);
       });
-      x = layer.ffn(x, stream, [&](const at::Tensor& y, const Joint& joint) {
-        return layer.feed_forward(y, options_.activation_dropout, stream, joint);
+      x = layer.ffn(x, stream, [&](const at::Tensor& y, const Epilogue& epilogue) {
+        return layer.feed_forward(y, options_.activation_dropout, stream, epilogue);
       });
     }
     return finish(0, x);

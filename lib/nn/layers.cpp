@@ -18,7 +18,7 @@ Linear::Linear(const Scope& scope, int64_t inputs, int64_t outputs, bool with_bi
   if (with_bias) bias = scope.parameter("bias", {outputs}, Init::constant(0));
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x, const tensor::Joint& joint) const { return tensor::linear(x, weight, bias, joint); }
+at::Tensor Linear::operator()(const at::Tensor& x, const tensor::Epilogue& epilogue) const { return tensor::linear(x, weight, bias, epilogue); }
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t dim)
     : weight(scope.parameter("weight", {dim}, Init::constant(1))), bias(scope.parameter("bias", {dim}, Init::constant(0))) {}
@@ -62,8 +62,8 @@ at::Tensor Positions::add_to(const at::Tensor& x, const at::Tensor& positions) c
 FeedForward::FeedForward(const Scope& scope, int64_t dim, int64_t hidden, std::string activation)
     : up(scope / "up", dim, hidden), down(scope / "down", hidden, dim), activation(std::move(activation)) {}
 
-at::Tensor FeedForward::operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream, const tensor::Joint& joint) const {
-  return tensor::feed_forward(x, {up.weight, up.bias, down.weight, down.bias}, activation, dropout, stream, joint);
+at::Tensor FeedForward::operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream, const tensor::Epilogue& epilogue) const {
+  return tensor::feed_forward(x, {up.weight, up.bias, down.weight, down.bias}, activation, dropout, stream, epilogue);
 }
 
 Residual::Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout)

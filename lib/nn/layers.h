@@ -15,8 +15,8 @@ namespace seqmill::nn {
 
 struct Linear {
   Linear(const Scope& scope, int64_t inputs, int64_t outputs, bool with_bias = true);
-  at::Tensor operator()(const at::Tensor& x, const tensor::Joint& joint = {}) const;  ///< [N, in] -> [N, out]
-  at::Tensor weight, bias;                           ///< [out, in], [out]
+  at::Tensor operator()(const at::Tensor& x, const tensor::Epilogue& epilogue = {}) const;  ///< [N, in] -> [N, out]
+  at::Tensor weight, bias;                                                                  ///< [out, in], [out]
 };
 
 /// Ba, Kiros & Hinton, 2016.
@@ -52,19 +52,19 @@ class Positions {
 /// D -> hidden -> D with ReLU or GELU between.
 struct FeedForward {
   FeedForward(const Scope& scope, int64_t dim, int64_t hidden, std::string activation);
-  at::Tensor operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream, const tensor::Joint& joint = {}) const;
+  at::Tensor operator()(const at::Tensor& x, double dropout, tensor::DropoutStream* stream, const tensor::Epilogue& epilogue = {}) const;
   Linear up, down;
   std::string activation;  ///< "relu" or "gelu"
 };
 
-/// A sub-layer f inside its residual connection: x + dropout(f(norm(x))) ("pre") or norm(x + dropout(f(x))) ("post"). The function gives the joint
-/// it gets, which is the dropout and the addition, to its last layer.
+/// A sub-layer f inside its residual connection: x + dropout(f(norm(x))) ("pre") or norm(x + dropout(f(x))) ("post"). The function must
+/// give the epilogue it gets, which is the dropout and the addition, to its last layer.
 struct Residual {
   Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout);
   template <typename Function>
   at::Tensor operator()(const at::Tensor& x, tensor::DropoutStream* stream, Function function) const {
-    const tensor::Joint joint{x, dropout, stream};
-    return pre_norm ? function(norm(x), joint) : norm(function(x, joint));
+    const tensor::Epilogue epilogue{x, dropout, stream};
+    return pre_norm ? function(norm(x), epilogue) : norm(function(x, epilogue));
   }
   LayerNorm norm;
   bool pre_norm;

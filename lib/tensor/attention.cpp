@@ -195,14 +195,16 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   plan->k = kv_spans;
   plan->heads = settings.heads;
   plan->causal = settings.causal;
-  if (settings.stream && settings.dropout > 0) plan->mask = settings.stream->next(settings.dropout);
+  plan->mask = next_mask(settings.stream, settings.dropout);
   plan->weights_offset = weight_offsets(q_spans, kv_spans, settings.heads);
   const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad());
   if (!is_fast(q_matrix) || !is_fast(kv_matrix) || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
     return attention_general(q_matrix, kv_matrix, *plan);
   }
-  if (plan->weights_offset.back() > (int64_t{1} << 32)) fail("a batch needs more than 2^32 attention weights; its longest sequence has {} tokens: leave such out, or lower --batch-tokens",
+  if (plan->weights_offset.back() > (int64_t{1} << 32)) {
+    fail("a batch needs more than 2^32 attention weights; its longest sequence has {} tokens: leave such out, or lower --batch-tokens",
          *std::max_element(kv_spans.length.begin(), kv_spans.length.end()));
+  }
   if (records) return AttentionFunction::apply(q_matrix, kv_matrix, plan);
   at::Tensor weights;
   return forward_fast(q_matrix, kv_matrix, *plan, weights);

@@ -7,10 +7,10 @@
 namespace seqmill::tensor {
 
 at::Tensor to_bfloat16(const at::Tensor& x) {
-  const Timed timed(Work::kRows);
+  const Timed timed(Work::kElementwise);
   at::Tensor out = at::empty(x.sizes(), x.options().dtype(at::kBFloat16).requires_grad(false));
   const float* from = x.data_ptr<float>();
-  auto* to = reinterpret_cast<kernel::BFloat16*>(out.data_ptr<at::BFloat16>());
+  kernel::BFloat16* to = mutable_numbers(out);
   parallel_for(x.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
     kernel::float_kernels().to_bfloat16(from + begin, to + begin, end - begin);
   });

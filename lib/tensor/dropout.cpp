@@ -4,8 +4,10 @@
 
 #include <mutex>
 
+#include "base/error.h"
 #include "base/threads.h"
 #include "base/time_spent.h"
+#include "tensor/autograd.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::tensor {
@@ -17,7 +19,7 @@ using torch::autograd::variable_list;
 constexpr int64_t kGrain = 1 << 15;
 
 at::Tensor masked(const at::Tensor& x, const at::Tensor& residual, kernel::DropoutMask mask) {
-  const Timed timed(Work::kRows);
+  const Timed timed(Work::kElementwise);
   at::Tensor out = at::empty_like(x);
   const float* from = x.data_ptr<float>();
   const float* base = residual.defined() ? residual.data_ptr<float>() : nullptr;
@@ -30,20 +32,17 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& residual, kernel::Dropo
 
 struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const c10::optional<at::Tensor>& residual,
-                            int64_t key, double probability) {
-    context->saved_data["key"] = key;
+                            kernel::DropoutMask mask) {
+    save_mask(context, "mask", mask);
     context->saved_data["residual"] = residual.has_value();
-    context->saved_data["probability"] = probability;
-    return masked(x, residual.value_or(at::Tensor()), {static_cast<uint64_t>(key), static_cast<float>(probability)});
+    return masked(x, residual.value_or(at::Tensor()), mask);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const kernel::DropoutMask mask{static_cast<uint64_t>(context->saved_data["key"].toInt()),
-                                   static_cast<float>(context->saved_data["probability"].toDouble())};
     const at::Tensor upper = grads[0].contiguous();
     // The residual passes its gradient on as it is; without one there is no second edge to ask about.
     const bool has_residual = context->saved_data["residual"].toBool();
-    return {masked(upper, {}, mask), has_residual ? upper : at::Tensor(), {}, {}};
+    return {masked(upper, {}, saved_mask(context, "mask")), has_residual ? upper : at::Tensor(), {}};
   }
 };
 
@@ -59,14 +58,14 @@ at::Tensor dropout_general(const at::Tensor& x, kernel::DropoutMask mask) {
 }
 
 at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual) {
-  if (!stream || probability <= 0) return residual.defined() ? residual + x : x;
-  const kernel::DropoutMask mask = stream->next(probability);
+  if (residual.defined() && residual.sizes() != x.sizes()) fail("a residual of shape {} does not fit {}", fmt::join(residual.sizes(), " x "), fmt::join(x.sizes(), " x "));
+  const kernel::DropoutMask mask = next_mask(stream, probability);
+  if (mask.probability == 0) return residual.defined() ? residual + x : x;
   if (!is_fast(x) || (residual.defined() && !is_fast(residual))) {
     const at::Tensor dropped = dropout_general(x, mask);
     return residual.defined() ? residual + dropped : dropped;
   }
-  return DropoutFunction::apply(x, residual.defined() ? c10::make_optional(residual) : c10::nullopt,
-                                static_cast<int64_t>(mask.key), static_cast<double>(mask.probability));
+  return DropoutFunction::apply(x, optional(residual), mask);
 }
 
 }  // namespace seqmill::tensor

@@ -21,20 +21,24 @@ class DropoutStream {
   Rng rng_;
 };
 
-/// What becomes of the output of a sub-layer: it is dropped out and added to `residual` (when defined). `stream` null or probability 0: no
-/// dropout.
-struct Joint {
+/// The next mask of the stream; that of no dropout when `stream` is null (evaluation) or the probability 0.
+inline kernel::DropoutMask next_mask(DropoutStream* stream, double probability) {
+  return stream && probability > 0 ? stream->next(probability) : kernel::DropoutMask();
+}
+
+/// What becomes of the result of a product: residual + dropout(result). The residual may be undefined, else it has the result's shape; `stream`
+/// null or probability 0: no dropout.
+struct Epilogue {
   at::Tensor residual;
   double probability = 0;
   DropoutStream* stream = nullptr;
-
-  bool drops() const { return stream && probability > 0; }
-  /// The next mask of the stream; that of no dropout without one.
-  kernel::DropoutMask mask() const { return drops() ? stream->next(probability) : kernel::DropoutMask(); }
 };
 
 /// x with dropout, plus `residual` when it is defined; both of one shape. `stream` null (evaluation) or probability 0: no dropout.
 at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual = {});
+inline at::Tensor dropout(const at::Tensor& x, const Epilogue& epilogue) {
+  return dropout(x, epilogue.probability, epilogue.stream, epilogue.residual);
+}
 
 /// The same by LibTorch's operator, whose generator is seeded with the mask's key: for other types and devices. The mask is another one
 /// than the CPU kernels make of that key, but again a function of it alone.

@@ -16,7 +16,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 at::Tensor look_up(const at::Tensor& weight, const at::Tensor& tokens, double scale) {
-  const Timed timed(Work::kRows);
+  const Timed timed(Work::kElementwise);
   const int64_t rows = tokens.size(0), size = weight.size(0), dim = weight.size(1);
   at::Tensor out = at::empty({rows, dim}, weight.options().requires_grad(false));
   const float* from = weight.data_ptr<float>();
@@ -44,7 +44,7 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const Timed timed(Work::kRows);
+    const Timed timed(Work::kElementwise);
     const at::Tensor tokens = context->get_saved_variables()[0], upper = grads[0].contiguous();
     const int64_t rows = upper.size(0), dim = upper.size(1);
     GradientOf gradient(context->saved_data["gradient"].toTensor(), true, {context->saved_data["size"].toInt(), dim}, upper.options());

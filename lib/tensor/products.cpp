@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "base/threads.h"
 #include "base/time_spent.h"
 #include "kernel/float_kernels.h"
@@ -27,10 +28,6 @@ void multiply(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b,
 
 at::Tensor as_factor(const at::Tensor& x) { return precision() == Precision::kBFloat16 ? to_bfloat16(x) : x; }
 
-at::Tensor as_factor_like(const at::Tensor& other, const at::Tensor& x) {
-  return other.scalar_type() == at::kBFloat16 ? to_bfloat16(x) : x;
-}
-
 void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c) {
   const Timed timed(Work::kProducts);
   if (a.numbers.scalar_type() == at::kBFloat16) {
@@ -40,10 +37,13 @@ void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, 
   }
 }
 
-void finish_rows(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual, kernel::DropoutMask mask) {
+void apply_epilogue(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual, kernel::DropoutMask mask) {
   const float *added = bias.defined() ? bias.data_ptr<float>() : nullptr, *base = residual.defined() ? residual.data_ptr<float>() : nullptr;
   if (!added && !base && mask.probability == 0) return;
-  const Timed timed(Work::kRows);
+  if (base && residual.sizes() != at::IntArrayRef({rows, columns})) {
+    fail("a residual of shape {} does not fit {} x {}", fmt::join(residual.sizes(), " x "), rows, columns);
+  }
+  const Timed timed(Work::kElementwise);
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * columns;
     kernel::float_kernels().bias_dropout_add(out + first, added, base ? base + first : nullptr, end - begin, columns, first, mask);
@@ -56,10 +56,19 @@ void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums)
   });
 }
 
-at::Tensor gradient_before_finish(const at::Tensor& upper, kernel::DropoutMask mask, const at::Tensor& other, GradientOf& bias) {
+void add_column_sums(const at::Tensor& x, float* sums) {
+  const int64_t rows = x.size(0), columns = x.size(1);
+  if (x.scalar_type() == at::kFloat) return add_column_sums(x.data_ptr<float>(), rows, columns, sums);
+  const auto* from = numbers<kernel::BFloat16>(x);
+  parallel_for(columns, column_grain(rows), [&](int64_t begin, int64_t end) {
+    kernel::float_kernels().add_column_sums_bfloat16(from + begin, columns, sums + begin, rows, end - begin);
+  });
+}
+
+at::Tensor epilogue_backward(const at::Tensor& upper, kernel::DropoutMask mask, const at::Tensor& other, GradientOf& bias) {
   const int64_t rows = upper.size(0), columns = upper.size(1);
   const float* from = upper.data_ptr<float>();
-  const Timed timed(Work::kRows);
+  const Timed timed(Work::kElementwise);
   bias.clear();
   if (other.scalar_type() == at::kBFloat16) {
     at::Tensor factor = at::empty(upper.sizes(), other.options());
@@ -78,7 +87,7 @@ at::Tensor gradient_before_finish(const at::Tensor& upper, kernel::DropoutMask m
       kernel::float_kernels().dropout(from + begin, nullptr, to + begin, begin, end - begin, mask);
     });
   }
-  if (bias.wanted()) add_column_sums(factor.data_ptr<float>(), rows, columns, bias.data());
+  if (bias.wanted()) add_column_sums(factor, bias.data());
   return factor;
 }
 
@@ -93,6 +102,12 @@ GradientOf::GradientOf(const at::Tensor& place, bool wanted, at::IntArrayRef siz
   in_place_ = place.defined();
   if (!in_place_) made_ = at::empty(sizes, options);
   data_ = in_place_ ? place.data_ptr<float>() : made_.data_ptr<float>();
+}
+
+int64_t even_slices(int64_t rows, int64_t most, int64_t multiple) {
+  const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const int64_t slices = std::max<int64_t>(1, up(rows, std::max<int64_t>(1, most)));
+  return up(std::max<int64_t>(1, up(rows, slices)), multiple) * multiple;
 }
 
 void GradientOf::clear() {

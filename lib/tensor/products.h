@@ -12,9 +12,6 @@ namespace seqmill::tensor {
 /// x (float32, contiguous) as a factor of products: itself, or rounded to bfloat16 when that is the precision of training.
 at::Tensor as_factor(const at::Tensor& x);
 
-/// x as a factor of products with `other`, whatever the precision of training is by now.
-at::Tensor as_factor_like(const at::Tensor& other, const at::Tensor& x);
-
 /// A contiguous matrix of factors, or rows of it.
 struct Matrix {
   const at::Tensor& numbers;
@@ -26,17 +23,12 @@ struct Matrix {
 /// c [m, n] = a b + beta c, where a is [m, k] and b is [k, n] after transposing. Both in one type.
 void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c);
 
-/// out [rows, columns] = residual + (out + bias) * mask; `bias` and `residual` may be undefined.
-void finish_rows(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual = {}, kernel::DropoutMask mask = {});
+/// out [rows, columns] = residual + (out + bias) * mask; `bias` and `residual` [rows, columns] may be undefined.
+void apply_epilogue(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual, kernel::DropoutMask mask);
 
-/// sums [columns] += the sums over the rows of x. The order of a sum does not depend on the number of threads.
+/// sums [columns] += the sums over the rows of x, a matrix of factors. The order of a sum does not depend on the number of threads.
+void add_column_sums(const at::Tensor& x, float* sums);
 void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums);
-
-class GradientOf;
-
-/// The gradient of what finish_rows was given, from that of its result: upper * mask as a factor of products with `other`. What `bias` gets is
-/// added to it.
-at::Tensor gradient_before_finish(const at::Tensor& upper, kernel::DropoutMask mask, const at::Tensor& other, GradientOf& bias);
 
 /// Where the backward pass may add the gradient of a parameter itself, which spares a copy of it: the gradient of a leaf that has one
 /// (nn::Parameters::flatten makes them). Undefined for any other tensor. For such parameters torch::autograd::grad() finds nothing, and hooks on
@@ -59,5 +51,12 @@ class GradientOf {
   float* data_ = nullptr;
   bool in_place_ = false;
 };
+
+/// The gradient of what apply_epilogue was given, from that of its result: upper * mask as a factor of products with `other`. What `bias` gets is
+/// added to it.
+at::Tensor epilogue_backward(const at::Tensor& upper, kernel::DropoutMask mask, const at::Tensor& other, GradientOf& bias);
+
+/// Rows of a slice when `rows` are worked on in slices of at most `most` rows, all of about the same size and a multiple of `multiple`.
+int64_t even_slices(int64_t rows, int64_t most, int64_t multiple = 1);
 
 }  // namespace seqmill::tensor

@@ -91,7 +91,7 @@ Precision precision() { return chosen_precision; }
 
 Precision parse_precision(const std::string& name) {
   if (name == "fp32" || (name == "auto" && !kernel::has_bfloat16())) return Precision::kFloat32;
-  if (!kernel::has_bfloat16()) fail_usage("--precision bf16: this CPU has no bfloat16 arithmetic (AVX512-BF16); use fp32 or auto");
+  if (!kernel::has_bfloat16()) fail_usage("--precision bf16: this CPU has no bfloat16 arithmetic (AVX512-BF16), or ONEDNN_MAX_CPU_ISA forbids it; use fp32 or auto");
   return Precision::kBFloat16;
 }
 

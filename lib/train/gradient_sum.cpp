@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "base/time_spent.h"
+
 namespace seqmill::train {
 
 /// Runs when the gradient of one parameter is complete.
@@ -51,6 +53,7 @@ void GradientSum::ready(size_t bucket) {
 }
 
 void GradientSum::start_ready() {
+  const Timed timed(Work::kRanks);
   while (started_ < buckets_.size() && buckets_[started_].missing == 0) {
     const Bucket& bucket = buckets_[started_++];
     ranks_.begin_sum(parameters_.flat_gradients().narrow(0, bucket.begin, bucket.end - bucket.begin));

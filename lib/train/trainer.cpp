@@ -202,6 +202,7 @@ class Trainer {
   }
 
   void update_average() {
+    const Timed timed(Work::kOptimizer);
     const at::Tensor values = parameters_.flat_values();
     // Early on the average follows quickly, so that the random start is forgotten.
     const double steps = static_cast<double>(optimizer_.steps());

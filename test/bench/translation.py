@@ -64,7 +64,7 @@ class Trainings:
             events = [json.loads(event) for event in file]
         rates = [event["target-tokens-per-second"] for event in events if event["split"] == "train"]
         losses = {event["step"]: event["loss"] for event in events if event["split"] == "train"}
-        spent = [event["seconds-by-work"] for event in events if event["split"] == "train"]
+        spent = [event["seconds-by-work"] for event in events if event["split"] == "train"][2:]
         total = sum(sum(seconds.values()) for seconds in spent)
         shares = {work: sum(seconds[work] for seconds in spent) / total for work in spent[0]}
         shutil.rmtree(run)

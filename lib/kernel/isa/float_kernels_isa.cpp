@@ -80,7 +80,7 @@ inline float dot(const float* a, const float* b, int64_t count) {
   return sum_of(count, [a, b](int64_t i) { return a[i] * b[i]; });
 }
 
-// Extensions of both compilers, for the one loop that must not be left to their vectorisers. As wide as a register: g++ 12 takes wider ones
+// Extensions of both compilers, for loops that must not be left to their vectorisers. As wide as a register: g++ 12 takes wider ones
 // apart with moves that need an alignment which memory of others does not have.
 #if defined(__AVX512F__)
 constexpr int64_t kVectorLanes = 16;

@@ -140,8 +140,8 @@ TEST_CASE("residual connections normalise before or after", "[layers]") {
   Parameters parameters(1);
   const Residual pre(Scope(parameters) / "pre", 6, true, 0.5), post(Scope(parameters) / "post", 6, false, 0.5);
   const at::Tensor x = normals({7, 6}, 1) * 3 + 1;
-  const auto doubled = [](const at::Tensor& y, const tensor::Joint& joint) {
-    return tensor::dropout(y * 2, joint.probability, joint.stream, joint.residual);
+  const auto doubled = [](const at::Tensor& y, const tensor::Epilogue& epilogue) {
+    return tensor::dropout(y * 2, epilogue);
   };
   const auto normal = [](const at::Tensor& y) { return at::layer_norm(y, {6}); };
   CHECK(difference(pre(x, nullptr, doubled), x + normal(x) * 2) < 1e-5);

@@ -41,12 +41,12 @@ TEST_CASE("the fused feed-forward layer and its gradients against double", "[fee
         const at::Tensor residual = leaf(normals({rows, 12}, 8)), exact_residual = leaf(normals({rows, 12}, 8), at::kDouble);
         DropoutStream stream(1, 1), same(1, 1);
         const at::Tensor mask = dropout(at::ones({rows, 40}), probability, &same).to(at::kDouble);
-        const at::Tensor joint_mask = dropout(at::ones({rows, 12}), probability, &same).to(at::kDouble);
+        const at::Tensor epilogue_mask = dropout(at::ones({rows, 12}), probability, &same).to(at::kDouble);
         const at::Tensor upper = exact_normals({rows, 12}, 6);
         const at::Tensor out = feed_forward(x, weights, "relu", probability, &stream, {residual, probability, &stream});
         const at::Tensor expected =
             exact_residual +
-            at::linear(at::relu(at::linear(exact, doubles.up, doubles.up_bias)) * mask, doubles.down, doubles.down_bias) * joint_mask;
+            at::linear(at::relu(at::linear(exact, doubles.up, doubles.up_bias)) * mask, doubles.down, doubles.down_bias) * epilogue_mask;
         CHECK(relative(out, expected) < tolerance);
         out.backward(upper);
         expected.backward(upper.to(at::kDouble));
@@ -70,9 +70,10 @@ TEST_CASE("gradients are added to those that are there", "[feed-forward]") {
     const at::Tensor tokens = at::tensor({4, 0, 4}, at::kLong), weight = leaf(normals({6, 12}, 8)), bias = leaf(normals({6}, 9));
     const FeedForwardWeights weights = random_weights(12, 40);
     const auto all = [&] {
-      feed_forward(x, weights, "relu", 0, nullptr).sum().backward();
+      DropoutStream stream(1, 1);
+      feed_forward(x, weights, "relu", 0.2, &stream, {x, 0.3, &stream}).sum().backward();
       embed(table, tokens, 3).sum().backward();
-      linear(x, weight, bias).sum().backward();
+      linear(x, weight, bias, {{}, 0.3, &stream}).sum().backward();
       auto gradients = gradients_of(x, weights);
       gradients.insert(gradients.end(), {table.grad(), weight.grad(), bias.grad()});
       return gradients;
@@ -87,6 +88,22 @@ TEST_CASE("gradients are added to those that are there", "[feed-forward]") {
     }
     CHECK(difference(once[5].select(0, 4), at::full({12}, 6.0)) == 0);
     CHECK(difference(once[5].select(0, 1), at::zeros({12})) == 0);
+  }
+}
+
+TEST_CASE("an epilogue with GELU and without gradients", "[feed-forward]") {
+  const at::Tensor x = normals({7, 12}, 1), residual = normals({7, 12}, 8);
+  const FeedForwardWeights weights = random_weights(12, 40);
+  for (const std::string activation : {"relu", "gelu"}) {
+    const auto plain = [&] {
+      const at::Tensor before = at::linear(x, weights.up, weights.up_bias);
+      return at::linear(activation == "gelu" ? at::gelu(before) : at::relu(before), weights.down, weights.down_bias);
+    };
+    DropoutStream stream(1, 1), same(1, 1);
+    const at::Tensor mask = dropout(at::ones({7, 12}), 0.4, &same);
+    CHECK(difference(feed_forward(x, weights, activation, 0, nullptr, {residual, 0.4, &stream}), plain() * mask + residual) < 1e-4);
+    at::NoGradGuard no_grad;
+    CHECK(difference(feed_forward(x, weights, activation, 0, nullptr, {residual}), plain() + residual) < 1e-4);
   }
 }
 

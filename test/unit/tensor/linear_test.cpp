@@ -2,7 +2,9 @@
 
 #include <array>
 
+#include "base/threads.h"
 #include "kernel/gemm.h"
+#include "tensor/feed_forward.h"
 #include "tensor/runtime.h"
 #include "unit/tensor/tensors.h"
 
@@ -120,7 +122,7 @@ TEST_CASE("a strided bias and a batch without rows", "[linear]") {
   CHECK(weight.grad().abs().max().item<double>() == 0);
 }
 
-TEST_CASE("a joint is dropout and residual, forward and backward, in every precision", "[linear]") {
+TEST_CASE("an epilogue is dropout and residual, forward and backward, in every precision", "[linear]") {
   for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
     if (precision == Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
     const WithPrecision set(precision);
@@ -147,13 +149,69 @@ TEST_CASE("a joint is dropout and residual, forward and backward, in every preci
           if (with_residual) CHECK(difference(residual.grad(), upper) == 0);
           at::NoGradGuard no_grad;
           tensor::DropoutStream again(1, 1), for_general(1, 1), masks(1, 1);
-          const tensor::Joint joint{with_residual ? residual : at::Tensor(), probability, &again};
-          CHECK(relative(tensor::linear(fast.x, fast.weight, fast.bias, joint), expected) < 1e-5);
+          const tensor::Epilogue epilogue{with_residual ? residual : at::Tensor(), probability, &again};
+          CHECK(relative(tensor::linear(fast.x, fast.weight, fast.bias, epilogue), expected) < 1e-5);
           // Other types have masks of their own.
           const at::Tensor by_torch = tensor::dropout(at::linear(slow.x, slow.weight, slow.bias), probability, &masks, with_residual ? exact : at::Tensor());
           CHECK(difference(tensor::linear(slow.x, slow.weight, slow.bias, {with_residual ? exact : at::Tensor(), probability, &for_general}), by_torch) < 1e-12);
         }
       }
     }
+  }
+}
+
+TEST_CASE("residuals without gradient, alone with one, and twice the same tensor", "[linear]") {
+  const Layer layer(9, 12, 12, true);
+  const at::Tensor residual = normals({9, 12}, 5), weight = layer.weight.detach(), upper = normals({9, 12}, 6);
+  tensor::linear(layer.x, layer.weight, layer.bias, {residual}).backward(upper);
+  CHECK(difference(layer.x.grad(), upper.mm(weight)) < 1e-5);
+  const at::Tensor alone = leaf(residual);
+  tensor::linear(layer.x.detach(), weight, layer.bias.detach(), {alone}).backward(upper);
+  CHECK(difference(alone.grad(), upper) == 0);
+  const at::Tensor x = leaf(layer.x);
+  tensor::linear(x, weight, {}, {x}).backward(upper);
+  CHECK(difference(x.grad(), upper + upper.mm(weight)) < 1e-5);
+  const at::Tensor turned = normals({12, 9}, 7).t();
+  CHECK(difference(tensor::linear(layer.x, weight, {}, {turned}), at::linear(layer.x, weight) + turned) < 1e-5);
+}
+
+TEST_CASE("a residual of another shape is an error", "[linear]") {
+  const Layer layer(9, 12, 10, true);
+  for (const at::Tensor& residual : {normals({1, 10}, 1), normals({10}, 1), normals({9, 12}, 1), normals({10, 9}, 1)}) {
+    CHECK_THROWS_WITH(tensor::linear(layer.x, layer.weight, layer.bias, {residual}), Catch::Contains("does not fit 9 x 10"));
+    at::NoGradGuard no_grad;
+    CHECK_THROWS_WITH(tensor::linear(layer.x, layer.weight, layer.bias, {residual}), Catch::Contains("does not fit 9 x 10"));
+    CHECK_THROWS_WITH(tensor::dropout(normals({9, 10}, 2), 0, nullptr, residual), Catch::Contains("does not fit 9 x 10"));
+  }
+}
+
+TEST_CASE("the parts that threads take of an epilogue do not show", "[linear]") {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    if (precision == Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    const WithPrecision set(precision);
+    CAPTURE(tensor::name_of(precision));
+    const auto results = [](int count) {
+      const int before = threads();
+      set_threads(count);
+      const Layer layer(600, 16, 512, true), down(600, 512, 16, true);
+      const at::Tensor residual = leaf(normals({600, 512}, 5)), inner = leaf(normals({600, 16}, 6));
+      tensor::DropoutStream stream(1, 1);
+      const at::Tensor y = tensor::linear(layer.x, layer.weight, layer.bias, {residual, 0.3, &stream});
+      const at::Tensor z = tensor::feed_forward(inner, {layer.weight, layer.bias, down.weight, down.bias}, "relu", 0.3, &stream, {inner, 0.3, &stream});
+      y.backward(normals({600, 512}, 7));
+      const std::vector<at::Tensor> first{y.detach(), layer.bias.grad().clone(), layer.weight.grad().clone()};
+      layer.bias.mutable_grad().zero_();
+      z.backward(normals({600, 16}, 8));
+      set_threads(before);
+      return std::vector<at::Tensor>{first[0], first[1], first[2], z.detach(), layer.bias.grad(), down.bias.grad(), inner.grad(), residual.grad()};
+    };
+    const std::vector<at::Tensor> one = results(1), three = results(3);
+    for (size_t i = 0; i < one.size(); ++i) {
+      CAPTURE(i);
+      CHECK(relative(three[i], one[i]) < 1e-6);
+    }
+    // What is drawn and the order of the sums of biases are the same; products may differ in their last bits.
+    CHECK(same_bits(three[1], one[1]));
+    CHECK(same_bits(three[5], one[5]));
   }
 }
