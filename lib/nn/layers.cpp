@@ -24,8 +24,10 @@ LayerNorm::LayerNorm(const Scope& scope, int64_t dim)
     : weight(scope.parameter("weight", {dim}, Init::constant(1))), bias(scope.parameter("bias", {dim}, Init::constant(0))) {}
 
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  return at::layer_norm(x, weight.sizes(), weight, bias, 1e-5);
+  return tensor::layer_norm(x, weight, bias);
 }
+
+tensor::Normed LayerNorm::beside(const at::Tensor& x) const { return tensor::layer_norm_beside(x, weight, bias); }
 
 Embedding::Embedding(const Scope& scope, int64_t size, int64_t dim, Rows rows)
     : weight(scope.parameter("weight", {size, dim}, Init::normal(1.0 / std::sqrt(static_cast<double>(dim))), rows)) {}

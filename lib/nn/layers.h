@@ -10,6 +10,7 @@
 #include "nn/parameters.h"
 #include "tensor/attention.h"
 #include "tensor/dropout.h"
+#include "tensor/layer_norm.h"
 
 namespace seqmill::nn {
 
@@ -22,7 +23,8 @@ struct Linear {
 /// Ba, Kiros & Hinton, 2016.
 struct LayerNorm {
   LayerNorm(const Scope& scope, int64_t dim);
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x) const;     ///< [N, D]
+  tensor::Normed beside(const at::Tensor& x) const;  ///< what a residual connection begins with
   at::Tensor weight, bias;
 };
 
@@ -63,8 +65,9 @@ struct Residual {
   Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout);
   template <typename Function>
   at::Tensor operator()(const at::Tensor& x, tensor::DropoutStream* stream, Function function) const {
-    const tensor::Epilogue epilogue{x, dropout, stream};
-    return pre_norm ? function(norm(x), epilogue) : norm(function(x, epilogue));
+    if (!pre_norm) return norm(function(x, tensor::Epilogue{x, dropout, stream}));
+    const tensor::Normed begin = norm.beside(x);
+    return function(begin.normed, tensor::Epilogue{begin.residual, dropout, stream});
   }
   LayerNorm norm;
   bool pre_norm;

@@ -15,9 +15,6 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 15;
 
-// Columns that a thread takes at least, where it goes down all rows.
-int64_t column_grain(int64_t rows) { return std::max<int64_t>(64, kGrain / std::max<int64_t>(1, rows)); }
-
 template <typename Number>
 void multiply(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, float beta, float* c) {
   kernel::gemm(a.transposed, b.transposed, m, n, k, numbers<Number>(a.numbers) + a.first_row * a.columns, a.columns,
@@ -25,6 +22,8 @@ void multiply(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b,
 }
 
 }  // namespace
+
+int64_t column_grain(int64_t rows) { return std::max<int64_t>(64, kGrain / std::max<int64_t>(1, rows)); }
 
 at::Tensor as_factor(const at::Tensor& x) { return precision() == Precision::kBFloat16 ? to_bfloat16(x) : x; }
 

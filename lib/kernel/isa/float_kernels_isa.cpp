@@ -484,6 +484,48 @@ void relu_backward_bfloat16(const float* gradient, const BFloat16* activated, fl
   });
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
+                int64_t columns) {
+  const float share = 1.0f / static_cast<float>(columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = x + r * columns;
+    float* to = out + r * columns;
+    const float middle = sum_of(columns, [row](int64_t j) { return row[j]; }) * share;
+    const float variance = sum_of(columns, [row, middle](int64_t j) { return (row[j] - middle) * (row[j] - middle); }) * share;
+    const float factor = 1.0f / std::sqrt(variance + epsilon);
+    for (int64_t j = 0; j < columns; ++j) to[j] = (row[j] - middle) * factor * weight[j] + bias[j];
+    mean[r] = middle;
+    inverse[r] = factor;
+  }
+}
+
+void layer_norm_backward(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient, const float* beside,
+                         float* grad_x, int64_t rows, int64_t columns) {
+  const float share = 1.0f / static_cast<float>(columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *row = x + r * columns, *upper = gradient + r * columns;
+    float* to = grad_x + r * columns;
+    const float middle = mean[r], factor = inverse[r];
+    const float sum = sum_of(columns, [=](int64_t j) { return upper[j] * weight[j]; }) * share;
+    const float slope = sum_of(columns, [=](int64_t j) { return upper[j] * weight[j] * (row[j] - middle); }) * share * factor * factor;
+    if (beside) {
+      const float* passed = beside + r * columns;
+      for (int64_t j = 0; j < columns; ++j) to[j] = passed[j] + (upper[j] * weight[j] - sum - (row[j] - middle) * slope) * factor;
+    } else {
+      for (int64_t j = 0; j < columns; ++j) to[j] = (upper[j] * weight[j] - sum - (row[j] - middle) * slope) * factor;
+    }
+  }
+}
+
+void layer_norm_weight_backward(const float* x, const float* mean, const float* inverse, const float* gradient, int64_t stride, float* grad_weight,
+                                int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *row = x + r * stride, *upper = gradient + r * stride;
+    const float middle = mean[r], factor = inverse[r];
+    for (int64_t j = 0; j < columns; ++j) grad_weight[j] += upper[j] * (row[j] - middle) * factor;
+  }
+}
+
 void add_scaled(const float* x, float scale, float* out, int64_t count) {
   for (int64_t i = 0; i < count; ++i) out[i] += scale * x[i];
 }
@@ -508,6 +550,9 @@ const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
                                   relu_backward,
                                   dropout_backward_bfloat16,
                                   relu_backward_bfloat16,
+                                  layer_norm,
+                                  layer_norm_backward,
+                                  layer_norm_weight_backward,
                                   add_scaled};
   return table;
 }

@@ -131,3 +131,44 @@ TEST_CASE("log-softmax of large logits keeps its digits", "[rows]") {
     CHECK(static_cast<double>(logits[0]) == Approx(-std::log(2.0)).epsilon(1e-6));
   }
 }
+
+TEST_CASE("layer normalisation and its gradients, every instruction set against double", "[layer-norm]") {
+  constexpr int64_t kRows = 3;
+  for (const FloatKernels* kernels : available_kernels()) {
+    for (const int64_t columns : {1, 16, 37}) {
+      CAPTURE(kernels->instruction_set, columns);
+      const std::vector<float> x = normals(kRows * columns, 1), weight = normals(columns, 2), bias = normals(columns, 3);
+      const std::vector<float> upper = normals(kRows * columns, 4), beside = normals(kRows * columns, 5);
+      std::vector<float> out(x.size()), grad(x.size()), grad_beside(x.size()), mean(kRows), inverse(kRows), grad_weight(weight.size(), 1.0f);
+      kernels->layer_norm(x.data(), weight.data(), bias.data(), 0.01f, out.data(), mean.data(), inverse.data(), kRows, columns);
+      kernels->layer_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), nullptr, grad.data(), kRows, columns);
+      kernels->layer_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), beside.data(), grad_beside.data(), kRows,
+                                   columns);
+      kernels->layer_norm_weight_backward(x.data(), mean.data(), inverse.data(), upper.data(), columns, grad_weight.data(), kRows, columns);
+      const double n = static_cast<double>(columns);
+      std::vector<double> wanted_weight(weight.size(), 1.0);
+      for (int64_t r = 0; r < kRows; ++r) {
+        const auto at = [&](int64_t j) { return static_cast<size_t>(r * columns + j); };
+        double middle = 0, variance = 0, sum = 0, product = 0;
+        for (int64_t j = 0; j < columns; ++j) middle += x[at(j)] / n;
+        for (int64_t j = 0; j < columns; ++j) variance += (x[at(j)] - middle) * (x[at(j)] - middle) / n;
+        const double factor = 1 / std::sqrt(variance + 0.01);
+        const auto normal = [&](int64_t j) { return (x[at(j)] - middle) * factor; };
+        for (int64_t j = 0; j < columns; ++j) {
+          const double above = static_cast<double>(upper[at(j)]) * static_cast<double>(weight[static_cast<size_t>(j)]);
+          sum += above / n;
+          product += above * normal(j) / n;
+          wanted_weight[static_cast<size_t>(j)] += upper[at(j)] * normal(j);
+        }
+        for (int64_t j = 0; j < columns; ++j) {
+          const auto c = static_cast<size_t>(j);
+          REQUIRE(out[at(j)] == Approx(normal(j) * weight[c] + bias[c]).margin(1e-5));
+          const double slope = (static_cast<double>(upper[at(j)]) * static_cast<double>(weight[c]) - sum - normal(j) * product) * factor;
+          REQUIRE(grad[at(j)] == Approx(slope).epsilon(1e-4).margin(1e-5));
+          REQUIRE(grad_beside[at(j)] == Approx(slope + beside[at(j)]).epsilon(1e-4).margin(1e-5));
+        }
+      }
+      for (size_t j = 0; j < weight.size(); ++j) REQUIRE(grad_weight[j] == Approx(wanted_weight[j]).margin(1e-5));
+    }
+  }
+}
