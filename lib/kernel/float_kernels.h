@@ -82,12 +82,13 @@ struct FloatKernels {
   /// biased one. `mean` and `inverse` [rows] are written.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
                      int64_t columns);
-  /// grad_x = the gradient of x from that of the result, plus `beside` unless it is null. All matrices are [rows, columns].
+  /// grad_x = the gradient of x from that of the result, plus `residual_gradient` unless it is null. All matrices are [rows, columns].
   void (*layer_norm_backward)(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient,
-                              const float* beside, float* grad_x, int64_t rows, int64_t columns);
-  /// grad_weight[j] += over rows of gradient * (x - mean) * inverse. Rows of x and gradient are `stride` apart.
+                              const float* residual_gradient, float* grad_x, int64_t rows, int64_t columns);
+  /// Over rows: grad_weight[j] += gradient * (x - mean) * inverse, grad_bias[j] += gradient; either may be null. Rows of x and gradient are
+  /// `stride` apart.
   void (*layer_norm_weight_backward)(const float* x, const float* mean, const float* inverse, const float* gradient, int64_t stride,
-                                     float* grad_weight, int64_t rows, int64_t columns);
+                                     float* grad_weight, float* grad_bias, int64_t rows, int64_t columns);
   /// out += scale * x
   void (*add_scaled)(const float* x, float scale, float* out, int64_t count);
 };

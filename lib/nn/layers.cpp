@@ -27,7 +27,7 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
   return tensor::layer_norm(x, weight, bias);
 }
 
-tensor::Normed LayerNorm::beside(const at::Tensor& x) const { return tensor::layer_norm_beside(x, weight, bias); }
+tensor::Normed LayerNorm::with_residual(const at::Tensor& x) const { return tensor::layer_norm_with_residual(x, weight, bias); }
 
 Embedding::Embedding(const Scope& scope, int64_t size, int64_t dim, Rows rows)
     : weight(scope.parameter("weight", {size, dim}, Init::normal(1.0 / std::sqrt(static_cast<double>(dim))), rows)) {}

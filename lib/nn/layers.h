@@ -23,8 +23,8 @@ struct Linear {
 /// Ba, Kiros & Hinton, 2016.
 struct LayerNorm {
   LayerNorm(const Scope& scope, int64_t dim);
-  at::Tensor operator()(const at::Tensor& x) const;     ///< [N, D]
-  tensor::Normed beside(const at::Tensor& x) const;  ///< what a residual connection begins with
+  at::Tensor operator()(const at::Tensor& x) const;         ///< [N, D]
+  tensor::Normed with_residual(const at::Tensor& x) const;  ///< what a residual connection begins with
   at::Tensor weight, bias;
 };
 
@@ -66,7 +66,7 @@ struct Residual {
   template <typename Function>
   at::Tensor operator()(const at::Tensor& x, tensor::DropoutStream* stream, Function function) const {
     if (!pre_norm) return norm(function(x, tensor::Epilogue{x, dropout, stream}));
-    const tensor::Normed begin = norm.beside(x);
+    const tensor::Normed begin = norm.with_residual(x);
     return function(begin.normed, tensor::Epilogue{begin.residual, dropout, stream});
   }
   LayerNorm norm;

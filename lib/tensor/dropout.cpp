@@ -18,7 +18,25 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kGrain = 1 << 15;
 
-at::Tensor masked(const at::Tensor& x, const at::Tensor& residual, kernel::DropoutMask mask) {
+struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const c10::optional<at::Tensor>& residual,
+                            kernel::DropoutMask mask) {
+    save_mask(context, "mask", mask);
+    context->saved_data["residual"] = residual.has_value();
+    return dropout_fast(x, mask, residual.value_or(at::Tensor()));
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const at::Tensor upper = grads[0].contiguous();
+    // The residual passes its gradient on as it is; without one there is no second edge to ask about.
+    const bool has_residual = context->saved_data["residual"].toBool();
+    return {dropout_fast(upper, saved_mask(context, "mask")), has_residual ? upper : at::Tensor(), {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor dropout_fast(const at::Tensor& x, kernel::DropoutMask mask, const at::Tensor& residual) {
   const Timed timed(Work::kElementwise);
   at::Tensor out = at::empty_like(x);
   const float* from = x.data_ptr<float>();
@@ -30,23 +48,10 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& residual, kernel::Dropo
   return out;
 }
 
-struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const c10::optional<at::Tensor>& residual,
-                            kernel::DropoutMask mask) {
-    save_mask(context, "mask", mask);
-    context->saved_data["residual"] = residual.has_value();
-    return masked(x, residual.value_or(at::Tensor()), mask);
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list grads) {
-    const at::Tensor upper = grads[0].contiguous();
-    // The residual passes its gradient on as it is; without one there is no second edge to ask about.
-    const bool has_residual = context->saved_data["residual"].toBool();
-    return {masked(upper, {}, saved_mask(context, "mask")), has_residual ? upper : at::Tensor(), {}};
-  }
-};
-
-}  // namespace
+void check_residual(const at::Tensor& residual, at::IntArrayRef shape) {
+  if (!residual.defined() || residual.sizes() == shape) return;
+  fail("a residual of shape {} does not fit {}", fmt::join(residual.sizes(), " x "), fmt::join(shape, " x "));
+}
 
 at::Tensor dropout_general(const at::Tensor& x, kernel::DropoutMask mask) {
   at::Generator generator = at::globalContext().defaultGenerator(x.device());
@@ -58,7 +63,7 @@ at::Tensor dropout_general(const at::Tensor& x, kernel::DropoutMask mask) {
 }
 
 at::Tensor dropout(const at::Tensor& x, double probability, DropoutStream* stream, const at::Tensor& residual) {
-  if (residual.defined() && residual.sizes() != x.sizes()) fail("a residual of shape {} does not fit {}", fmt::join(residual.sizes(), " x "), fmt::join(x.sizes(), " x "));
+  check_residual(residual, x.sizes());
   const kernel::DropoutMask mask = next_mask(stream, probability);
   if (mask.probability == 0) return residual.defined() ? residual + x : x;
   if (!is_fast(x) || (residual.defined() && !is_fast(residual))) {

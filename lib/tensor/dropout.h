@@ -40,7 +40,13 @@ inline at::Tensor dropout(const at::Tensor& x, const Epilogue& epilogue) {
   return dropout(x, epilogue.probability, epilogue.stream, epilogue.residual);
 }
 
-/// The same by LibTorch's operator, whose generator is seeded with the mask's key: for other types and devices. The mask is another one
+/// The same by our kernels, without a gradient: for tensors that is_fast() holds for.
+at::Tensor dropout_fast(const at::Tensor& x, kernel::DropoutMask mask, const at::Tensor& residual = {});
+
+/// An error unless the residual, when it is defined, has this shape.
+void check_residual(const at::Tensor& residual, at::IntArrayRef shape);
+
+/// The same as dropout by LibTorch's operator, whose generator is seeded with the mask's key: for other types and devices. The mask is another one
 /// than the CPU kernels make of that key, but again a function of it alone.
 at::Tensor dropout_general(const at::Tensor& x, kernel::DropoutMask mask);
 

@@ -1,7 +1,5 @@
 #include "tensor/layer_norm.h"
 
-#include <algorithm>
-
 #include "base/threads.h"
 #include "base/time_spent.h"
 #include "kernel/float_kernels.h"
@@ -16,9 +14,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr double kEpsilon = 1e-5;
-constexpr int64_t kGrain = 1 << 14;
-
-int64_t row_grain(int64_t columns) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)); }
 
 /// `moments` [2, N] receives the means, then the inverse deviations.
 at::Tensor forward_fast(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& moments) {
@@ -37,13 +32,13 @@ at::Tensor forward_fast(const at::Tensor& x, const at::Tensor& weight, const at:
 at::Tensor moments_of(const at::Tensor& x) { return at::empty({2, x.size(0)}, x.options().requires_grad(false)); }
 
 struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
-  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool beside) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool with_residual) {
     const at::Tensor moments = moments_of(x);
     const at::Tensor out = forward_fast(x, weight, bias, moments);
     context->save_for_backward({x, weight, moments});
     context->saved_data["weight-gradient"] = gradient_in_place(weight);
     context->saved_data["bias-gradient"] = gradient_in_place(bias);
-    return beside ? variable_list{out, x} : variable_list{out};
+    return with_residual ? variable_list{out, x} : variable_list{out};
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
@@ -53,12 +48,12 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     const int64_t rows = x.size(0), columns = x.size(1);
     // Of two results one may have gone unused.
     const at::Tensor upper = grads[0].defined() ? grads[0].contiguous() : at::zeros_like(x);
-    const at::Tensor beside = grads.size() > 1 && grads[1].defined() ? grads[1].contiguous() : at::Tensor();
+    const at::Tensor residual = grads.size() > 1 && grads[1].defined() ? grads[1].contiguous() : at::Tensor();
     const GradientOf grad_x({}, context->needs_input_grad(0), {rows, columns}, upper.options());
     GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1), {columns}, upper.options());
     GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->needs_input_grad(2), {columns}, upper.options());
     const float *from = x.data_ptr<float>(), *scale = weight.data_ptr<float>(), *above = upper.data_ptr<float>(),
-                *passed = beside.defined() ? beside.data_ptr<float>() : nullptr, *mean = moments.data_ptr<float>(), *inverse = mean + rows;
+                *passed = residual.defined() ? residual.data_ptr<float>() : nullptr, *mean = moments.data_ptr<float>(), *inverse = mean + rows;
     if (grad_x.wanted()) {
       parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
         const int64_t at = begin * columns;
@@ -68,22 +63,22 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     }
     grad_weight.clear();
     grad_bias.clear();
-    if (grad_weight.wanted()) {
+    if (grad_weight.wanted() || grad_bias.wanted()) {
       parallel_for(columns, column_grain(rows), [&](int64_t begin, int64_t end) {
-        kernel::float_kernels().layer_norm_weight_backward(from + begin, mean, inverse, above + begin, columns, grad_weight.data() + begin, rows,
-                                                           end - begin);
+        kernel::float_kernels().layer_norm_weight_backward(from + begin, mean, inverse, above + begin, columns,
+                                                           grad_weight.wanted() ? grad_weight.data() + begin : nullptr,
+                                                           grad_bias.wanted() ? grad_bias.data() + begin : nullptr, rows, end - begin);
       });
     }
-    if (grad_bias.wanted()) add_column_sums(above, rows, columns, grad_bias.data());
     return {grad_x.result(), grad_weight.result(), grad_bias.result(), {}};
   }
 };
 
 }  // namespace
 
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) { return layer_norm_beside(x, weight, bias).normed; }
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) { return layer_norm_with_residual(x, weight, bias).normed; }
 
-Normed layer_norm_beside(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+Normed layer_norm_with_residual(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (!is_fast(x) || !is_fast(weight) || !is_fast(bias) || x.dim() != 2) return {at::layer_norm(x, weight.sizes(), weight, bias, kEpsilon), x};
   if (!at::GradMode::is_enabled() || (!x.requires_grad() && !weight.requires_grad() && !bias.requires_grad())) {
     return {forward_fast(x, weight, bias, moments_of(x)), x};

@@ -13,6 +13,6 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 struct Normed {
   at::Tensor normed, residual;
 };
-Normed layer_norm_beside(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+Normed layer_norm_with_residual(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 }  // namespace seqmill::tensor

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "base/threads.h"
 #include "base/time_spent.h"
 #include "kernel/float_kernels.h"
 #include "kernel/gemm.h"
 #include "tensor/bfloat16.h"
+#include "tensor/dropout.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::tensor {
@@ -23,6 +23,7 @@ void multiply(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b,
 
 }  // namespace
 
+int64_t row_grain(int64_t columns) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)); }
 int64_t column_grain(int64_t rows) { return std::max<int64_t>(64, kGrain / std::max<int64_t>(1, rows)); }
 
 at::Tensor as_factor(const at::Tensor& x) { return precision() == Precision::kBFloat16 ? to_bfloat16(x) : x; }
@@ -39,11 +40,9 @@ void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, 
 void apply_epilogue(float* out, int64_t rows, int64_t columns, const at::Tensor& bias, const at::Tensor& residual, kernel::DropoutMask mask) {
   const float *added = bias.defined() ? bias.data_ptr<float>() : nullptr, *base = residual.defined() ? residual.data_ptr<float>() : nullptr;
   if (!added && !base && mask.probability == 0) return;
-  if (base && residual.sizes() != at::IntArrayRef({rows, columns})) {
-    fail("a residual of shape {} does not fit {} x {}", fmt::join(residual.sizes(), " x "), rows, columns);
-  }
+  check_residual(residual, {rows, columns});
   const Timed timed(Work::kElementwise);
-  parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)), [&](int64_t begin, int64_t end) {
+  parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * columns;
     kernel::float_kernels().bias_dropout_add(out + first, added, base ? base + first : nullptr, end - begin, columns, first, mask);
   });
@@ -78,14 +77,7 @@ at::Tensor epilogue_backward(const at::Tensor& upper, kernel::DropoutMask mask, 
     });
     return factor;
   }
-  at::Tensor factor = upper;
-  if (mask.probability > 0) {
-    factor = at::empty_like(upper);
-    float* to = factor.data_ptr<float>();
-    parallel_for(upper.numel(), kGrain, [&](int64_t begin, int64_t end) {
-      kernel::float_kernels().dropout(from + begin, nullptr, to + begin, begin, end - begin, mask);
-    });
-  }
+  const at::Tensor factor = mask.probability > 0 ? dropout_fast(upper, mask) : upper;
   if (bias.wanted()) add_column_sums(factor, bias.data());
   return factor;
 }

@@ -30,7 +30,8 @@ void apply_epilogue(float* out, int64_t rows, int64_t columns, const at::Tensor&
 void add_column_sums(const at::Tensor& x, float* sums);
 void add_column_sums(const float* x, int64_t rows, int64_t columns, float* sums);
 
-/// Columns that a thread takes at least, where it goes down all rows.
+/// Whole rows that a thread takes at least, and columns where it goes down all rows.
+int64_t row_grain(int64_t columns);
 int64_t column_grain(int64_t rows);
 
 /// Where the backward pass may add the gradient of a parameter itself, which spares a copy of it: the gradient of a leaf that has one

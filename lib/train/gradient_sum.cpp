@@ -61,6 +61,7 @@ void GradientSum::start_ready() {
 }
 
 void GradientSum::finish() {
+  const Timed timed(Work::kRanks);
   for (Bucket& bucket : buckets_) bucket.missing = 0;
   start_ready();
   ranks_.finish_sums();

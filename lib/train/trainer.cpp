@@ -124,7 +124,7 @@ class Trainer {
       if (k + ranks_.count() >= options_.accumulate) gradient_sum_.expect();
       if (std::isfinite(loss)) step.sum.backward();
     }
-    finish_sums();
+    gradient_sum_.finish();
     add_up(loss, nll, tokens, source_tokens);
     const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, tokens));
     const double norm = std::isfinite(loss) ? euclidean_norm(parameters_.flat_gradients()) * scale : loss;
@@ -154,11 +154,6 @@ class Trainer {
   void clear_gradients() {
     const Timed timed(Work::kOptimizer);
     parameters_.flat_gradients().zero_();
-  }
-
-  void finish_sums() {
-    const Timed timed(Work::kRanks);
-    gradient_sum_.finish();
   }
 
   /// Sums over the ranks, and agrees on what every rank has to see alike: the time, and whether to stop.

@@ -499,7 +499,7 @@ void layer_norm(const float* x, const float* weight, const float* bias, float ep
   }
 }
 
-void layer_norm_backward(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient, const float* beside,
+void layer_norm_backward(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient, const float* residual_gradient,
                          float* grad_x, int64_t rows, int64_t columns) {
   const float share = 1.0f / static_cast<float>(columns);
   for (int64_t r = 0; r < rows; ++r) {
@@ -508,8 +508,8 @@ void layer_norm_backward(const float* x, const float* weight, const float* mean,
     const float middle = mean[r], factor = inverse[r];
     const float sum = sum_of(columns, [=](int64_t j) { return upper[j] * weight[j]; }) * share;
     const float slope = sum_of(columns, [=](int64_t j) { return upper[j] * weight[j] * (row[j] - middle); }) * share * factor * factor;
-    if (beside) {
-      const float* passed = beside + r * columns;
+    if (residual_gradient) {
+      const float* passed = residual_gradient + r * columns;
       for (int64_t j = 0; j < columns; ++j) to[j] = passed[j] + (upper[j] * weight[j] - sum - (row[j] - middle) * slope) * factor;
     } else {
       for (int64_t j = 0; j < columns; ++j) to[j] = (upper[j] * weight[j] - sum - (row[j] - middle) * slope) * factor;
@@ -518,11 +518,12 @@ void layer_norm_backward(const float* x, const float* weight, const float* mean,
 }
 
 void layer_norm_weight_backward(const float* x, const float* mean, const float* inverse, const float* gradient, int64_t stride, float* grad_weight,
-                                int64_t rows, int64_t columns) {
+                                float* grad_bias, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
     const float *row = x + r * stride, *upper = gradient + r * stride;
     const float middle = mean[r], factor = inverse[r];
-    for (int64_t j = 0; j < columns; ++j) grad_weight[j] += upper[j] * (row[j] - middle) * factor;
+    for (int64_t j = 0; grad_weight && j < columns; ++j) grad_weight[j] += upper[j] * (row[j] - middle) * factor;
+    for (int64_t j = 0; grad_bias && j < columns; ++j) grad_bias[j] += upper[j];
   }
 }
 

@@ -139,14 +139,15 @@ TEST_CASE("layer normalisation and its gradients, every instruction set against 
       CAPTURE(kernels->instruction_set, columns);
       const std::vector<float> x = normals(kRows * columns, 1), weight = normals(columns, 2), bias = normals(columns, 3);
       const std::vector<float> upper = normals(kRows * columns, 4), beside = normals(kRows * columns, 5);
-      std::vector<float> out(x.size()), grad(x.size()), grad_beside(x.size()), mean(kRows), inverse(kRows), grad_weight(weight.size(), 1.0f);
+      std::vector<float> out(x.size()), grad(x.size()), grad_beside(x.size()), mean(kRows), inverse(kRows), grad_weight(weight.size(), 1.0f), grad_bias(weight.size(), 2.0f);
       kernels->layer_norm(x.data(), weight.data(), bias.data(), 0.01f, out.data(), mean.data(), inverse.data(), kRows, columns);
       kernels->layer_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), nullptr, grad.data(), kRows, columns);
       kernels->layer_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), beside.data(), grad_beside.data(), kRows,
                                    columns);
-      kernels->layer_norm_weight_backward(x.data(), mean.data(), inverse.data(), upper.data(), columns, grad_weight.data(), kRows, columns);
+      kernels->layer_norm_weight_backward(x.data(), mean.data(), inverse.data(), upper.data(), columns, grad_weight.data(), nullptr, kRows, columns);
+      kernels->layer_norm_weight_backward(x.data(), mean.data(), inverse.data(), upper.data(), columns, nullptr, grad_bias.data(), kRows, columns);
       const double n = static_cast<double>(columns);
-      std::vector<double> wanted_weight(weight.size(), 1.0);
+      std::vector<double> wanted_weight(weight.size(), 1.0), wanted_bias(weight.size(), 2.0);
       for (int64_t r = 0; r < kRows; ++r) {
         const auto at = [&](int64_t j) { return static_cast<size_t>(r * columns + j); };
         double middle = 0, variance = 0, sum = 0, product = 0;
@@ -159,6 +160,7 @@ TEST_CASE("layer normalisation and its gradients, every instruction set against 
           sum += above / n;
           product += above * normal(j) / n;
           wanted_weight[static_cast<size_t>(j)] += upper[at(j)] * normal(j);
+          wanted_bias[static_cast<size_t>(j)] += upper[at(j)];
         }
         for (int64_t j = 0; j < columns; ++j) {
           const auto c = static_cast<size_t>(j);
@@ -169,6 +171,7 @@ TEST_CASE("layer normalisation and its gradients, every instruction set against 
         }
       }
       for (size_t j = 0; j < weight.size(); ++j) REQUIRE(grad_weight[j] == Approx(wanted_weight[j]).margin(1e-5));
+      for (size_t j = 0; j < bias.size(); ++j) REQUIRE(grad_bias[j] == Approx(wanted_bias[j]).margin(1e-5));
     }
   }
 }

@@ -5,7 +5,7 @@
 using namespace seqmill;
 using namespace seqmill::test;
 using tensor::layer_norm;
-using tensor::layer_norm_beside;
+using tensor::layer_norm_with_residual;
 
 TEST_CASE("layer normalisation and its gradients against LibTorch in double", "[layer-norm]") {
   for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {1, 16}, {7, 37}, {300, 64}}) {
@@ -17,7 +17,7 @@ TEST_CASE("layer normalisation and its gradients against LibTorch in double", "[
       const at::Tensor upper = normals({rows, columns}, 4), beside = normals({rows, columns}, 5);
       const at::Tensor expected = at::layer_norm(exact, {columns}, scale, add, 1e-5);
       expected.backward(upper.to(at::kDouble), true);
-      const tensor::Normed out = layer_norm_beside(x, weight, bias);
+      const tensor::Normed out = layer_norm_with_residual(x, weight, bias);
       const double tolerance = shift == 0 ? 1e-5 : 1e-4;
       CHECK(difference(out.normed, expected) < tolerance * 10);
       CHECK(difference(out.residual, x) == 0);
@@ -37,14 +37,14 @@ TEST_CASE("layer normalisation and its gradients against LibTorch in double", "[
 TEST_CASE("either result of a normalisation may go unused, and what is frozen gets no gradient", "[layer-norm]") {
   const at::Tensor weight = normals({12}, 2), bias = normals({12}, 3), upper = normals({5, 12}, 4);
   const at::Tensor x = leaf(normals({5, 12}, 1)), slow = leaf(normals({5, 12}, 1), at::kDouble);
-  layer_norm_beside(x, weight, bias).residual.backward(upper);
+  layer_norm_with_residual(x, weight, bias).residual.backward(upper);
   CHECK(difference(x.grad(), upper) < 1e-7);
   const at::Tensor y = leaf(normals({5, 12}, 1));
-  layer_norm_beside(y, weight, bias).normed.backward(upper);
+  layer_norm_with_residual(y, weight, bias).normed.backward(upper);
   at::layer_norm(slow, {12}, weight.to(at::kDouble), bias.to(at::kDouble), 1e-5).backward(upper.to(at::kDouble));
   CHECK(difference(y.grad(), slow.grad()) < 1e-5);
   const at::Tensor only = leaf(weight), fixed = normals({5, 12}, 1);
-  const tensor::Normed out = layer_norm_beside(fixed, only, bias);
+  const tensor::Normed out = layer_norm_with_residual(fixed, only, bias);
   CHECK_FALSE(out.residual.requires_grad());
   out.normed.backward(upper);
   CHECK(only.grad().defined());
