@@ -49,19 +49,6 @@ void dropout(const float* x, const float* residual, float* out, int64_t first, i
   }
 }
 
-float max_of(const float* x, int64_t count) {
-  float lanes[kLanes];
-  for (float& lane : lanes) lane = -INFINITY;
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  }
-  float best = -INFINITY;
-  for (const float lane : lanes) best = lane > best ? lane : best;
-  for (; i < count; ++i) best = x[i] > best ? x[i] : best;
-  return best;
-}
-
 template <typename Function>
 inline float sum_of(int64_t count, Function term) {
   float lanes[kLanes] = {};
@@ -103,6 +90,20 @@ inline Vector load(const float* x) {
   Vector vector;
   std::memcpy(&vector, x, sizeof vector);
   return vector;
+}
+
+float max_of(const float* x, int64_t count) {
+  // Not with an array of lanes: g++ 12 takes it apart into as many scalar maxima.
+  Vector lanes = Vector{} - INFINITY;
+  int64_t i = 0;
+  for (; i + kVectorLanes <= count; i += kVectorLanes) {
+    const Vector numbers = load(x + i);
+    lanes = numbers > lanes ? numbers : lanes;
+  }
+  float best = -INFINITY;
+  for (int64_t l = 0; l < kVectorLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
+  for (; i < count; ++i) best = x[i] > best ? x[i] : best;
+  return best;
 }
 
 // Vectors are loaded and stored one by one: of a copy of them all, g++ 12 keeps the array in memory and stores it in every turn.
