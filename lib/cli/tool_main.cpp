@@ -40,7 +40,7 @@ struct CommonOptions {
         .transient();
     options.add("dump-config", dump_config, "Print the resolved configuration as YAML and stop").transient();
     options.add("seed", seed, "Seed of the named random streams").range(0);
-    options.add("threads", threads, "Threads to use; 0: all cores this process may use").range(0, 4096);
+    options.add("threads", threads, "Threads to use; 0: OMP_NUM_THREADS, or all cores this process may use").range(0, 4096);
     options.add("quiet", quiet, "Show warnings and errors only").transient();
     options.add("log-level", log_level, "Least severe message to show")
         .one_of({"debug", "info", "warning", "error", "off"})
@@ -219,8 +219,7 @@ Invocation make_invocation(int argc, char** argv, CommonOptions& common, const O
   Invocation call;
   call.seed = static_cast<uint64_t>(common.seed);
   call.launch = launch;
-  const bool shares = common.threads == 0 && launch.local_ranks > 1;
-  set_threads(shares ? shared_threads(launch.local_ranks) : static_cast<int>(common.threads));
+  set_threads(common.threads == 0 ? default_threads(launch.local_ranks) : static_cast<int>(common.threads));
   call.threads = threads();
   common.threads = call.threads;  // what is recorded repeats the run on a machine with more cores too
   call.quiet = common.quiet;
