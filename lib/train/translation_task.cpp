@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time_spent.h"
+#include "data/ahead.h"
 #include "text/parallel_reader.h"
 
 namespace seqmill::train {
@@ -158,13 +159,18 @@ class TranslationTask final : public Task {
     return [&corpus](int64_t pair) { return std::make_pair(corpus.source_length(pair), corpus.target_length(pair)); };
   }
 
+  /// The batches of the present epoch. Those of the next one are planned meanwhile, which takes seconds for millions of pairs.
   void plan() {
     const Timed timed(Work::kBatches);
     data::BatchOrder order;
     order.batch_tokens = options_.batch_tokens;
     order.bucket_batches = options_.bucket_batches;
     order.seed = seed_;
-    plan_ = data::plan_batches(train_->size(), lengths_of(*train_), order, cursor_.epoch);
+    const auto of_epoch = [this, order](int64_t epoch) {
+      return [this, order, epoch] { return data::plan_batches(train_->size(), lengths_of(*train_), order, epoch); };
+    };
+    plan_ = next_plan_.take(cursor_.epoch, of_epoch(cursor_.epoch));
+    next_plan_.prepare(cursor_.epoch + 1, of_epoch(cursor_.epoch + 1));
   }
 
   data::Batch make(const data::ParallelCorpus& corpus, const std::vector<int64_t>& pairs) const {
@@ -215,6 +221,7 @@ class TranslationTask final : public Task {
   data::Cursor cursor_;
   data::BatchPlan plan_;
   std::vector<std::string> sources_, references_;
+  data::Ahead<int64_t, data::BatchPlan> next_plan_;  // last: it ends before what it works on
 };
 
 }  // namespace
