@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <exception>
 #include <fstream>
 #include <mutex>
@@ -60,11 +59,7 @@ int available_threads() {
   return std::max(1, std::min(CPU_COUNT(&set), quota()));
 }
 
-int default_threads(int processes) {
-  const char* wanted = std::getenv("OMP_NUM_THREADS");
-  const long number = wanted ? std::strtol(wanted, nullptr, 10) : 0;
-  if (number > 0) return static_cast<int>(std::min<long>(number, available_threads()));
-  if (processes <= 1) return available_threads();
+int shared_threads(int processes) {
   cpu_set_t set;
   CPU_ZERO(&set);
   const int online = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));

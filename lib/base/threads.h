@@ -10,9 +10,9 @@ namespace seqmill {
 /// Cores this process may use: those of its CPU affinity, fewer under a container's quota, at least 1.
 int available_threads();
 
-/// The threads of one process, where nobody has asked for a number, when so many run on this machine: OMP_NUM_THREADS (its first number, but no
-/// more than available_threads()); else its share of all cores, or if its launcher has bound it to cores of its own, those.
-int default_threads(int processes);
+/// One process's share of the cores when so many run on this machine: of all of them, but no more than this one may use. A process that its
+/// launcher has bound to cores of its own has those.
+int shared_threads(int processes);
 
 /// The number of threads parallel work of this thread may use from now on; 0 means `available_threads()`.
 void set_threads(int count);

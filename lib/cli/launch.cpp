@@ -1,6 +1,9 @@
 #include "cli/launch.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "base/log.h"
 #include "base/strings.h"
 
 namespace seqmill::cli {
@@ -94,6 +97,15 @@ class Finder {
 };
 
 }  // namespace
+
+int wished_threads(const Environment& environment) {
+  const std::string text = environment("OMP_NUM_THREADS").value_or("");
+  if (text.empty()) return 0;
+  int64_t number = 0;
+  if (parse_int(trim(text.substr(0, text.find(','))), number) && number >= 1) return static_cast<int>(std::min<int64_t>(number, 1 << 20));
+  log::warn("OMP_NUM_THREADS is '{}', which is no number of threads, and is passed over", text);
+  return 0;
+}
 
 std::string first_host(const std::string& list) {
   const size_t end = list.find_first_of(",[");

@@ -18,6 +18,10 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 /// GLOO_SOCKET_IFNAME chooses the network. Throws a usage error for values that contradict each other or an address that is missing.
 Launch find_launch(const Environment& environment);
 
+/// The threads that OMP_NUM_THREADS asks for: its first number, those after a comma being for nested regions; 0 when it is not set. What is no
+/// number is passed over with a warning.
+int wished_threads(const Environment& environment);
+
 /// The first host of a Slurm list such as "node[003-007,12],other".
 std::string first_host(const std::string& list);
 

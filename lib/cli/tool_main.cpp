@@ -215,11 +215,22 @@ void set_up_logging(const CommonOptions& common) {
   log::set_color(common.color == "always" || (common.color == "auto" && !plain && isatty(STDERR_FILENO)));
 }
 
+std::optional<std::string> environment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value ? std::make_optional<std::string>(value) : std::nullopt;
+}
+
+/// Without --threads: what OMP_NUM_THREADS says, unless it is more than this process's share of the cores.
+int default_threads(const Launch& launch) {
+  const int share = shared_threads(launch.local_ranks), wished = wished_threads(environment);
+  return wished > 0 ? std::min(wished, share) : share;
+}
+
 Invocation make_invocation(int argc, char** argv, CommonOptions& common, const Options& options, const Launch& launch) {
   Invocation call;
   call.seed = static_cast<uint64_t>(common.seed);
   call.launch = launch;
-  set_threads(common.threads == 0 ? default_threads(launch.local_ranks) : static_cast<int>(common.threads));
+  set_threads(common.threads == 0 ? default_threads(launch) : static_cast<int>(common.threads));
   call.threads = threads();
   common.threads = call.threads;  // what is recorded repeats the run on a machine with more cores too
   call.quiet = common.quiet;
@@ -290,10 +301,7 @@ void run_tool(int argc, char** argv, const Tool& tool) {
   check_required(options);
   Launch launch;
   if (tool.runs_in_ranks) {
-    launch = find_launch([](const std::string& name) {
-      const char* value = std::getenv(name.c_str());
-      return value ? std::optional<std::string>(value) : std::nullopt;
-    });
+    launch = find_launch(environment);
   }
   if (tool.resolve) tool.resolve(launch);
   tool.run(make_invocation(argc, argv, common, options, launch));

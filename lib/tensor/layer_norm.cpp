@@ -19,7 +19,7 @@ constexpr double kEpsilon = 1e-5;
 at::Tensor forward_fast(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& moments) {
   const Timed timed(Work::kElementwise);
   const int64_t rows = x.size(0), columns = x.size(1);
-  at::Tensor out = at::empty({rows, columns}, x.options().requires_grad(false));
+  at::Tensor out = at::empty({rows, columns}, x.options());
   const float *from = x.data_ptr<float>(), *scale = weight.data_ptr<float>(), *shift = bias.data_ptr<float>();
   float *to = out.data_ptr<float>(), *mean = moments.data_ptr<float>(), *inverse = mean + rows;
   parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
@@ -29,7 +29,7 @@ at::Tensor forward_fast(const at::Tensor& x, const at::Tensor& weight, const at:
   return out;
 }
 
-at::Tensor moments_of(const at::Tensor& x) { return at::empty({2, x.size(0)}, x.options().requires_grad(false)); }
+at::Tensor moments_of(const at::Tensor& x) { return at::empty({2, x.size(0)}, x.options()); }
 
 struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool with_residual) {
@@ -38,6 +38,7 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     context->save_for_backward({x, weight, moments});
     context->saved_data["weight-gradient"] = gradient_in_place(weight);
     context->saved_data["bias-gradient"] = gradient_in_place(bias);
+    context->set_materialize_grads(false);  // of two results one may go unused
     return with_residual ? variable_list{out, x} : variable_list{out};
   }
 
@@ -46,8 +47,8 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &moments = saved[2];
     const int64_t rows = x.size(0), columns = x.size(1);
-    // Of two results one may have gone unused.
-    const at::Tensor upper = grads[0].defined() ? grads[0].contiguous() : at::zeros_like(x);
+    if (!grads[0].defined()) return {grads.size() > 1 ? grads[1] : at::Tensor(), {}, {}, {}};
+    const at::Tensor upper = grads[0].contiguous();
     const at::Tensor residual = grads.size() > 1 && grads[1].defined() ? grads[1].contiguous() : at::Tensor();
     const GradientOf grad_x({}, context->needs_input_grad(0), {rows, columns}, upper.options());
     GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1), {columns}, upper.options());
@@ -74,17 +75,23 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   }
 };
 
+/// With the residual as a second result only where a gradient may come back through it.
+variable_list normalise(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool with_residual) {
+  const bool fits = x.dim() == 2 && weight.dim() == 1 && weight.size(0) == x.size(1) && weight.sizes() == bias.sizes();
+  // Parameters that do not fit are an error there.
+  if (!fits || !is_fast(x) || !is_fast(weight) || !is_fast(bias)) return {at::layer_norm(x, weight.sizes(), weight, bias, kEpsilon)};
+  if (!at::GradMode::is_enabled() || (!x.requires_grad() && !weight.requires_grad() && !bias.requires_grad())) {
+    return {forward_fast(x, weight, bias, moments_of(x))};
+  }
+  return LayerNormFunction::apply(x, weight, bias, with_residual && x.requires_grad());
+}
+
 }  // namespace
 
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) { return layer_norm_with_residual(x, weight, bias).normed; }
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) { return normalise(x, weight, bias, false)[0]; }
 
 Normed layer_norm_with_residual(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!is_fast(x) || !is_fast(weight) || !is_fast(bias) || x.dim() != 2) return {at::layer_norm(x, weight.sizes(), weight, bias, kEpsilon), x};
-  if (!at::GradMode::is_enabled() || (!x.requires_grad() && !weight.requires_grad() && !bias.requires_grad())) {
-    return {forward_fast(x, weight, bias, moments_of(x)), x};
-  }
-  // Without a gradient of its own x has nothing to meet.
-  const variable_list out = LayerNormFunction::apply(x, weight, bias, x.requires_grad());
+  const variable_list out = normalise(x, weight, bias, true);
   return {out[0], out.size() > 1 ? out[1] : x};
 }
 

@@ -38,6 +38,8 @@ gives 'equal systems do not differ' '"p_value":1.0' --metric bleu --randomise 20
 "${command[@]}" --metric bleu --bootstrap 20 --seed 5 --ref ref --json < hyp > one
 "${command[@]}" --metric bleu --bootstrap 20 --seed 5 --threads 1 --ref ref --json < hyp > two
 cmp -s one two || report 'same seed, same numbers'
+OMP_NUM_THREADS=many "${command[@]}" --metric bleu --ref ref < hyp > /dev/null 2> err || report "OMP_NUM_THREADS=many: exit $?: $(cat err)"
+grep -qF "OMP_NUM_THREADS is 'many'" err || report "OMP_NUM_THREADS=many: no warning in: $(cat err)"
 
 gives 'tokens' 'Guten Tag !' --print-tokens --metric bleu --hyp ref
 gives 'stems' 'walk dog' --print-tokens --metric rouge1 --stem <<< 'walking dogs'

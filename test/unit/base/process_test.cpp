@@ -37,28 +37,6 @@ TEST_CASE("parallel_for covers each index once") {
   CHECK(available_threads() >= 1);
 }
 
-TEST_CASE("threads by default: OMP_NUM_THREADS, else a share of the cores") {
-  const auto of = [](const char* wanted, int processes) {
-    const int status = in_child([=] {
-      if (wanted) {
-        ::setenv("OMP_NUM_THREADS", wanted, 1);
-      } else {
-        ::unsetenv("OMP_NUM_THREADS");
-      }
-      return default_threads(processes);
-    });
-    return WEXITSTATUS(status);
-  };
-  const int cores = available_threads();
-  CHECK(of("1", 1) == 1);
-  CHECK(of("1,4", 1) == 1);
-  CHECK(of("100000", 1) == cores);
-  CHECK(of("100000", 2) == cores);
-  for (const char* none : {"", "many", "0", "-3"}) CHECK(of(none, 1) == cores);
-  CHECK(of(nullptr, 1) == cores);
-  CHECK(of(nullptr, 1000) == 1);
-}
-
 TEST_CASE("parallel_for makes no parts below the grain, and nests") {
   set_threads(4);
   std::atomic<int> parts{0};

@@ -61,6 +61,20 @@ TEST_CASE("what does not add up is a usage error", "[launch]") {
   CHECK(wrong({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "h"}, {"MASTER_PORT", "70000"}}).says("MASTER_PORT is '70000'"));
 }
 
+TEST_CASE("OMP_NUM_THREADS is read or passed over", "[launch]") {
+  const auto of = [](std::optional<std::string> value) {
+    return wished_threads([&](const std::string& name) { return name == "OMP_NUM_THREADS" ? value : std::nullopt; });
+  };
+  CHECK(of(std::nullopt) == 0);
+  CHECK(of("") == 0);
+  CHECK(of("3") == 3);
+  CHECK(of(" 4 , 2") == 4);
+  for (const char* none : {"many", "0", "-3", "4abc", ",2", "1e3", "99999999999999999999"}) {
+    CAPTURE(none);
+    CHECK(of(none) == 0);
+  }
+}
+
 TEST_CASE("the first host of a Slurm list", "[launch]") {
   CHECK(first_host("node") == "node");
   CHECK(first_host("node3,node4") == "node3");

@@ -139,13 +139,24 @@ TEST_CASE("layer normalisation and its gradients, every instruction set against 
       CAPTURE(kernels->instruction_set, columns);
       const std::vector<float> x = normals(kRows * columns, 1), weight = normals(columns, 2), bias = normals(columns, 3);
       const std::vector<float> upper = normals(kRows * columns, 4), beside = normals(kRows * columns, 5);
-      std::vector<float> out(x.size()), grad(x.size()), grad_beside(x.size()), mean(kRows), inverse(kRows), grad_weight(weight.size(), 1.0f), grad_bias(weight.size(), 2.0f);
+      std::vector<float> out(x.size()), grad(x.size()), grad_beside(x.size()), mean(kRows), inverse(kRows), grad_weight(weight.size(), 1.0f),
+          grad_bias(weight.size(), 2.0f);
       kernels->layer_norm(x.data(), weight.data(), bias.data(), 0.01f, out.data(), mean.data(), inverse.data(), kRows, columns);
       kernels->layer_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), nullptr, grad.data(), kRows, columns);
       kernels->layer_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), beside.data(), grad_beside.data(), kRows,
                                    columns);
       kernels->layer_norm_weight_backward(x.data(), mean.data(), inverse.data(), upper.data(), columns, grad_weight.data(), nullptr, kRows, columns);
       kernels->layer_norm_weight_backward(x.data(), mean.data(), inverse.data(), upper.data(), columns, nullptr, grad_bias.data(), kRows, columns);
+      // Both at once, and only some columns of wider rows.
+      std::vector<float> part_weight(weight.size(), 1.0f), part_bias(weight.size(), 2.0f);
+      for (int64_t begin = 0, count = (columns + 1) / 2; begin < columns; begin += count) {
+        kernels->layer_norm_weight_backward(x.data() + begin, mean.data(), inverse.data(), upper.data() + begin, columns, part_weight.data() + begin,
+                                            part_bias.data() + begin, kRows, std::min(count, columns - begin));
+      }
+      for (size_t j = 0; j < weight.size(); ++j) {
+        CHECK(part_weight[j] == Approx(grad_weight[j]).margin(1e-5));
+        CHECK(part_bias[j] == Approx(grad_bias[j]).margin(1e-5));
+      }
       const double n = static_cast<double>(columns);
       std::vector<double> wanted_weight(weight.size(), 1.0), wanted_bias(weight.size(), 2.0);
       for (int64_t r = 0; r < kRows; ++r) {

@@ -1,5 +1,6 @@
 #include "tensor/layer_norm.h"
 
+#include "base/threads.h"
 #include "unit/tensor/tensors.h"
 
 using namespace seqmill;
@@ -62,4 +63,49 @@ TEST_CASE("normalised rows do not depend on the others, and other types go throu
   CHECK(wide.scalar_type() == at::kDouble);
   CHECK(difference(wide, all) < 1e-5);
   CHECK(layer_norm(at::empty({0, 40}), weight, bias).size(0) == 0);
+}
+
+TEST_CASE("a normalisation has the same bits on any number of threads", "[layer-norm]") {
+  const at::Tensor values = normals({900, 200}, 1), upper = normals({900, 200}, 2);
+  std::vector<at::Tensor> first;
+  for (const int threads : {1, 2, 3}) {
+    set_threads(threads);
+    const at::Tensor x = leaf(values), weight = leaf(normals({200}, 3)), bias = leaf(normals({200}, 4));
+    const at::Tensor out = layer_norm(x, weight, bias);
+    out.backward(upper);
+    const std::vector<at::Tensor> results{out.detach(), x.grad(), weight.grad(), bias.grad()};
+    if (first.empty()) first = results;
+    for (size_t i = 0; i < results.size(); ++i) CHECK(same_bits(results[i], first[i]));
+  }
+  set_threads(0);
+}
+
+TEST_CASE("weights that do not fit the rows are an error", "[layer-norm]") {
+  const at::Tensor x = normals({4, 8}, 1);
+  for (const int64_t size : {1, 4, 16}) CHECK_THROWS(layer_norm(x, normals({size}, 2), normals({size}, 3)));
+  CHECK_THROWS(layer_norm(x, normals({8}, 2), normals({4}, 3)));
+}
+
+TEST_CASE("a row that is no number stays alone, and no rows have no gradient", "[layer-norm]") {
+  const at::Tensor weight = leaf(normals({12}, 2)), bias = leaf(normals({12}, 3));
+  at::Tensor values = normals({6, 12}, 1);
+  const at::Tensor clean = layer_norm(values, weight, bias);
+  values[2][5] = NAN;
+  const at::Tensor x = leaf(values), out = layer_norm(x, weight, bias);
+  CHECK(out[2].isnan().all().item<bool>());
+  for (const int64_t row : {0, 1, 3, 4, 5}) CHECK(same_bits(out[row].detach(), clean[row].detach()));
+  out.sum().backward();
+  CHECK(x.grad()[2].isnan().all().item<bool>());
+  CHECK_FALSE(x.grad()[3].isnan().any().item<bool>());
+  const at::Tensor none = leaf(at::empty({0, 12})), scale = leaf(normals({12}, 2));
+  layer_norm(none, scale, bias).sum().backward();
+  CHECK(none.grad().size(0) == 0);
+  CHECK(scale.grad().abs().max().item<float>() == 0);
+}
+
+TEST_CASE("columns of a wider matrix are normalised like a copy of them", "[layer-norm]") {
+  const at::Tensor wide = normals({5, 24}, 1), weight = normals({12}, 2), bias = normals({12}, 3);
+  const at::Tensor part = wide.narrow(1, 6, 12);
+  CHECK_FALSE(part.is_contiguous());
+  CHECK(difference(layer_norm(part, weight, bias), layer_norm(part.contiguous(), weight, bias)) < 1e-6);
 }
