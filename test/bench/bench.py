@@ -11,14 +11,15 @@ BUILD = os.path.join(ROOT, "build")
 BIN = os.path.join(BUILD, "bin")
 
 
-def parse(description, **defaults):
-    parser = argparse.ArgumentParser(description=description)
+def parse(description, **own):
+    """`own`: the bench's own options, each with its default and what --help says of it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="append one JSON line per figure to this file")
     parser.add_argument("--data", default=os.environ.get("DATA", os.path.join(ROOT, "../shared/data")), help="folder that holds mt-multi30k/")
     parser.add_argument("--runs", type=int, default=3, help="runs of each case, interleaved")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    for name, value in defaults.items():
-        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each run")
+    for name, (default, text) in own.items():
+        parser.add_argument("--" + name.replace("_", "-"), type=type(default), default=default, help=text)
     return parser.parse_args()
 
 

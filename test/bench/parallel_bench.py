@@ -4,7 +4,7 @@ import os
 import bench
 import translation
 
-options = bench.parse(__doc__, seconds=20.0, sizes="S,B")
+options = bench.parse(__doc__, seconds=(20.0, "of training in each run"), sizes=("S,B", "sizes of models to train, see test/bench/translation.py"))
 report = bench.Report("parallel", options.json)
 trainings = translation.Trainings(options.data)
 launcher = ["mpirun", "-n", "2", "--oversubscribe", "--bind-to", "none", *(["--allow-run-as-root"] if os.geteuid() == 0 else [])]

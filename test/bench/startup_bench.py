@@ -5,7 +5,7 @@ import time
 
 import bench
 
-options = bench.parse(__doc__, repeats=10)
+options = bench.parse(__doc__, repeats=(10, "starts of a tool in each run, the mean of which counts"))
 
 
 def start(tool):

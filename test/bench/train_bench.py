@@ -15,8 +15,8 @@ from translation import PYTHON
 KEEP_MEMORY = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2000000000:glibc.malloc.top_pad=67108864"
 PTHREAD_BLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread"
 
-# --trials TEXT: only the ways to run PyTorch whose name has this in it
-options = bench.parse(__doc__, seconds=20.0, sizes="S,B", trials="")
+options = bench.parse(__doc__, seconds=(20.0, "of training in each run"), sizes=("S,B", "sizes of models to train, see test/bench/translation.py"),
+                      trials=("", "try only the ways to run PyTorch whose name has this in it, such as '2 threads, bf16'"))
 report = bench.Report("train", options.json)
 trainings = translation.Trainings(options.data)
 
