@@ -201,8 +201,8 @@ std::string number_after(const std::string& message, std::string_view mark) {
   if (!least.empty()) {
     fail(
         "a vocabulary of {} pieces is too small for the characters of {}: at least {} are needed (or a lower "
-        "character coverage)",
-        options.size, files, least);
+        "character coverage{})",
+        options.size, files, least, options.byte_fallback ? ", or no byte fallback, which takes 256 of them" : "");
   }
   fail("training a vocabulary on {} failed: {}", files, reason);
 }

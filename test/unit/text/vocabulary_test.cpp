@@ -186,6 +186,7 @@ TEST_CASE("a vocabulary size that cannot be had is an error that tells which wou
     CHECK(training_failure(corpus(), options(most + 1, type)).says("too large"));
     const Failure small = training_failure(corpus(), options(100, type));
     REQUIRE(small.says("a vocabulary of 100 pieces is too small"));
+    CHECK(small.says("no byte fallback") == options(100, type).byte_fallback);
     const int64_t least = std::stoll(small.message.substr(small.message.find("at least ") + 9));
     CHECK_FALSE(training_failure(corpus(), options(least, type)).says("too small"));
   }
