@@ -40,7 +40,7 @@ struct CommonOptions {
         .transient();
     options.add("dump-config", dump_config, "Print the resolved configuration as YAML and stop").transient();
     options.add("seed", seed, "Seed of the named random streams").range(0);
-    options.add("threads", threads, "Threads to use; 0: OMP_NUM_THREADS, or all cores this process may use").range(0, 4096);
+    options.add("threads", threads, "Threads to use; 0: all cores this process may use, or fewer if OMP_NUM_THREADS says so").range(0, 4096);
     options.add("quiet", quiet, "Show warnings and errors only").transient();
     options.add("log-level", log_level, "Least severe message to show")
         .one_of({"debug", "info", "warning", "error", "off"})
@@ -300,9 +300,7 @@ void run_tool(int argc, char** argv, const Tool& tool) {
   }
   check_required(options);
   Launch launch;
-  if (tool.runs_in_ranks) {
-    launch = find_launch(environment);
-  }
+  if (tool.runs_in_ranks) launch = find_launch(environment);
   if (tool.resolve) tool.resolve(launch);
   tool.run(make_invocation(argc, argv, common, options, launch));
   flush_stdout();

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/ahead.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time_spent.h"
-#include "data/ahead.h"
 #include "text/parallel_reader.h"
 
 namespace seqmill::train {
@@ -24,7 +24,7 @@ class TranslationTask final : public Task {
  public:
   TranslationTask(model::Seq2Seq& model, const model::Vocabularies& vocabularies, const TranslationTaskOptions& options,
                   const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer, Ranks& ranks)
-      : model_(model), vocabularies_(vocabularies), options_(options), threads_(threads), seed_(seed), scorer_(std::move(scorer)) {
+      : model_(model), vocabularies_(vocabularies), options_(options), threads_(threads), stride_(ranks.count()), seed_(seed), scorer_(std::move(scorer)) {
     check_options();
     const std::string train = cache + "/train.tokens", valid = cache + "/valid.tokens";
     ranks.first_then_others([&] { load_all(train, valid, cache); },
@@ -39,7 +39,7 @@ class TranslationTask final : public Task {
   nn::Parameters& parameters() override { return model_.parameters(); }
 
   StepLoss next(tensor::DropoutStream& dropout) override {
-    const data::Batch batch = make(*train_, plan_[static_cast<size_t>(cursor_.batch)]);
+    const data::Batch batch = take_batch();
     skip(1);
     const loss::TokenLoss loss = model_.loss(batch, options_.label_smoothing, &dropout);
     return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
@@ -159,22 +159,26 @@ class TranslationTask final : public Task {
     return [&corpus](int64_t pair) { return std::make_pair(corpus.source_length(pair), corpus.target_length(pair)); };
   }
 
-  /// The batches of the present epoch. Those of the next one are planned meanwhile, which takes seconds for millions of pairs.
   void plan() {
     const Timed timed(Work::kBatches);
     data::BatchOrder order;
     order.batch_tokens = options_.batch_tokens;
     order.bucket_batches = options_.bucket_batches;
     order.seed = seed_;
-    const auto of_epoch = [this, order](int64_t epoch) {
-      return [this, order, epoch] { return data::plan_batches(train_->size(), lengths_of(*train_), order, epoch); };
-    };
-    plan_ = next_plan_.take(cursor_.epoch, of_epoch(cursor_.epoch));
-    next_plan_.prepare(cursor_.epoch + 1, of_epoch(cursor_.epoch + 1));
+    plan_ = data::plan_batches(train_->size(), lengths_of(*train_), order, cursor_.epoch);
+  }
+
+  /// The batch at the cursor. The next one of this rank is made while the model works on it.
+  data::Batch take_batch() {
+    const Timed timed(Work::kBatches);
+    const auto at = [this](int64_t number) { return [this, pairs = plan_[static_cast<size_t>(number)]] { return make(*train_, pairs); }; };
+    data::Batch batch = next_batch_.take({cursor_.epoch, cursor_.batch}, at(cursor_.batch));
+    const int64_t next = cursor_.batch + stride_;
+    if (next < static_cast<int64_t>(plan_.size())) next_batch_.prepare({cursor_.epoch, next}, at(next));
+    return batch;
   }
 
   data::Batch make(const data::ParallelCorpus& corpus, const std::vector<int64_t>& pairs) const {
-    const Timed timed(Work::kBatches);
     std::vector<data::Tokens> sources, targets;
     for (const int64_t pair : pairs) {
       sources.push_back(corpus.source(pair));
@@ -215,13 +219,14 @@ class TranslationTask final : public Task {
   const model::Vocabularies& vocabularies_;
   TranslationTaskOptions options_;
   int threads_;
+  int64_t stride_;  ///< from one batch of this rank to its next
   uint64_t seed_;
   CorpusScorer scorer_;
   std::unique_ptr<data::ParallelCorpus> train_, valid_;
   data::Cursor cursor_;
   data::BatchPlan plan_;
   std::vector<std::string> sources_, references_;
-  data::Ahead<int64_t, data::BatchPlan> next_plan_;  // last: it ends before what it works on
+  Ahead<std::pair<int64_t, int64_t>, data::Batch> next_batch_;  // last: it ends before what it works on
 };
 
 }  // namespace

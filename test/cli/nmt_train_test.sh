@@ -62,14 +62,14 @@ done
 grep -q 'exit code 0$' run/command.txt || report "first run: command.txt: $(cat run/command.txt)"
 grep -qF 'vocab-size: 350' run/config.yaml || report 'first run: config.yaml lacks an option that was given'
 cmp -s run/log err || report 'first run: log is not what went to standard error'
-OMP_NUM_THREADS=1 runs 'OMP_NUM_THREADS' ', 1 threads,' --run omp --threads 0 --max-updates 1
-grep -qx 'threads: 1' omp/config.yaml || report "OMP_NUM_THREADS=1: the run has $(grep threads omp/config.yaml)"
 [[ $(grep -cE '^\{"step":[0-9]+,"wall":[0-9.e+-]+,"epoch":[0-9.]+,"split":"(train|valid|average)",.*\}$' run/metrics.jsonl) == 7 ]] ||
   report "first run: metrics.jsonl: $(cut -c 1-80 run/metrics.jsonl)"
 sed -En 's/.*"split":"valid","loss":([0-9.]+).*/\1/p' run/metrics.jsonl | awk 'NR == 1 { first = $1 } END { exit !($1 < first) }' ||
   report 'first run: the validation loss did not fall'
 translates run || report "a run cannot be translated with: $(cat err)"
 translates run/average || report "the average cannot be translated with: $(cat err)"
+OMP_NUM_THREADS=1 runs 'OMP_NUM_THREADS' ', 1 threads,' --run omp --threads 0 --max-updates 1
+grep -qx 'threads: 1' omp/config.yaml || report "OMP_NUM_THREADS=1: the run has $(grep threads omp/config.yaml)"
 
 # The same from its own config.yaml, from .gz, from the vocabulary it made, from TSV.
 "${command[@]}" -c run/config.yaml --run repeated --quiet 2> err || report "from config.yaml: $(cat err)"

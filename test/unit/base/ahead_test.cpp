@@ -1,7 +1,8 @@
-#include "data/ahead.h"
+#include "base/ahead.h"
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <string>
 #include <thread>
 
@@ -11,7 +12,7 @@
 using namespace seqmill;
 
 TEST_CASE("what was prepared is taken once, and only for its key") {
-  data::Ahead<int, std::string> ahead;
+  Ahead<int, std::string> ahead;
   std::thread::id maker;
   const auto made_now = [] { return std::string("now"); };
   CHECK(ahead.take(1, made_now) == "now");
@@ -26,7 +27,7 @@ TEST_CASE("what was prepared is taken once, and only for its key") {
 }
 
 TEST_CASE("an exception while preparing comes out where the value is taken") {
-  data::Ahead<int, int> ahead;
+  Ahead<int, int> ahead;
   ahead.prepare(1, []() -> int { fail("broken"); });
   CHECK(test::failure_of([&] { ahead.take(1, [] { return 0; }); }).message == "broken");
   ahead.prepare(2, []() -> int { fail("nobody asks for it"); });
@@ -37,7 +38,7 @@ TEST_CASE("an exception while preparing comes out where the value is taken") {
 TEST_CASE("what is in preparation ends before the holder does") {
   std::atomic<bool> ended{false};
   {
-    data::Ahead<int, int> ahead;
+    Ahead<int, int> ahead;
     ahead.prepare(1, [&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
       ended = true;
