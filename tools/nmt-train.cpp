@@ -61,7 +61,8 @@ void train_in(Settings& settings, const cli::Invocation& call, at::Device device
   const auto bleu = [](const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
     return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references});
   };
-  const auto task = train::make_translation_task(*model, vocabularies, settings.data, run.file("cache"), call.threads, call.seed,
+  const auto copy = [&] { return settings.model->build(vocabularies.sizes(), std::nullopt); };
+  const auto task = train::make_translation_task(*model, copy, vocabularies, settings.data, run.file("cache"), call.threads, call.seed,
                                                  bleu, ranks);
   train::train(*task, run, settings.trainer, call.seed, call.progress && ranks.first(), ranks, begins);
 }
@@ -99,6 +100,7 @@ void train_model(Settings& settings, const cli::Invocation& call) {
   const at::Device device = tensor::parse_device(
       shares ? fmt::format("cuda:{}", call.launch.local_rank % tensor::count_gpus()) : settings.device);
   if (settings.trainer.stop_on == "bleu") settings.data.valid_bleu = true;
+  tensor::share_one_heap();
   tensor::set_up_runtime(call.threads);
   tensor::set_precision(tensor::parse_precision(settings.precision));
   train::run_in_ranks(call.launch, settings.ranks, device, [&](train::Ranks& ranks) {

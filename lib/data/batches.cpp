@@ -63,4 +63,27 @@ BatchPlan plan_batches(int64_t pairs, const Lengths& lengths, const BatchOrder& 
   return plan;
 }
 
+BatchPlan deal(const std::vector<int64_t>& pairs, const Lengths& lengths, int64_t parts) {
+  const size_t count = std::min(static_cast<size_t>(std::max<int64_t>(1, parts)), pairs.size());
+  std::vector<int64_t> sizes;
+  for (const int64_t pair : pairs) {
+    const auto [source, target] = lengths(pair);
+    sizes.push_back(source + target + 2);
+  }
+  // The longest first, each to the part that has the least so far.
+  std::vector<size_t> order(pairs.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sizes[a] > sizes[b]; });
+  std::vector<int64_t> tokens(count);
+  std::vector<size_t> part_of(pairs.size());
+  for (const size_t place : order) {
+    const auto least = static_cast<size_t>(std::min_element(tokens.begin(), tokens.end()) - tokens.begin());
+    tokens[least] += sizes[place];
+    part_of[place] = least;
+  }
+  BatchPlan dealt(count);
+  for (size_t place = 0; place < pairs.size(); ++place) dealt[part_of[place]].push_back(pairs[place]);
+  return dealt;
+}
+
 }  // namespace seqmill::data

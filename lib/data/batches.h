@@ -30,4 +30,7 @@ using BatchPlan = std::vector<std::vector<int64_t>>;
 BatchPlan plan_batches(int64_t pairs, const std::function<std::pair<int64_t, int64_t>(int64_t)>& lengths,
                        const BatchOrder& order, int64_t epoch);
 
+/// Deals the pairs of a batch out to at most `parts` lists of about the same number of tokens, in each of which they keep their order. None is empty.
+BatchPlan deal(const std::vector<int64_t>& pairs, const std::function<std::pair<int64_t, int64_t>(int64_t)>& lengths, int64_t parts);
+
 }  // namespace seqmill::data

@@ -91,6 +91,8 @@ struct FloatKernels {
                                      float* grad_weight, float* grad_bias, int64_t rows, int64_t columns);
   /// out += scale * x
   void (*add_scaled)(const float* x, float scale, float* out, int64_t count);
+  /// to += from, from = 0
+  void (*move_added)(float* from, float* to, int64_t count);
 };
 
 const FloatKernels& float_kernels();

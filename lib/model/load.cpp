@@ -45,7 +45,7 @@ std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const Vocabula
     const std::string wrong = option->set(entry.values);
     if (!wrong.empty()) fail("{}:{}: {}: {}", entry.file, entry.line, entry.key, wrong);
   }
-  return model->build(sizes, 0);
+  return model->build(sizes, std::nullopt);
 }
 
 LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {

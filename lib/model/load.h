@@ -29,7 +29,7 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average = 0);
 /// that stand for pieces of another vocabulary are left. Throws Error when nothing fits.
 void initialise_from(const std::string& path, Seq2Seq& model, const Vocabularies& vocabularies);
 
-/// The untrained model that a config.yaml describes.
+/// The model that a config.yaml describes, its weights unset.
 std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const VocabularySizes& sizes);
 
 }  // namespace seqmill::model

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/options.h"
@@ -54,8 +55,8 @@ class Seq2SeqConfig {
  public:
   virtual ~Seq2SeqConfig() = default;
   virtual void declare(Options& options) = 0;  ///< keys "model.<name>"
-  /// Throws a usage error for options that do not go together.
-  virtual std::unique_ptr<Seq2Seq> build(const VocabularySizes& vocabulary, uint64_t seed) const = 0;
+  /// Throws a usage error for options that do not go together. Without a seed the weights are left unset, for a model that gets them elsewhere.
+  virtual std::unique_ptr<Seq2Seq> build(const VocabularySizes& vocabulary, std::optional<uint64_t> seed) const = 0;
 };
 
 /// An entry of the registry of architectures.

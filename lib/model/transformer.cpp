@@ -100,7 +100,7 @@ struct DecoderLayer {
 
 class Transformer final : public Seq2Seq {
  public:
-  Transformer(const TransformerOptions& options, const VocabularySizes& vocabulary, uint64_t seed)
+  Transformer(const TransformerOptions& options, const VocabularySizes& vocabulary, std::optional<uint64_t> seed)
       : options_(options), parameters_(seed) {
     const nn::Scope root(parameters_);
     const nn::Scope encoder = root / "encoder", decoder = root / "decoder";
@@ -308,7 +308,7 @@ std::unique_ptr<search::StepDecoder> Transformer::start(const PackedTokens& sour
 class TransformerConfig final : public Seq2SeqConfig {
  public:
   void declare(Options& options) override { options_.declare(options); }
-  std::unique_ptr<Seq2Seq> build(const VocabularySizes& vocabulary, uint64_t seed) const override {
+  std::unique_ptr<Seq2Seq> build(const VocabularySizes& vocabulary, std::optional<uint64_t> seed) const override {
     options_.check(vocabulary);
     return std::make_unique<Transformer>(options_, vocabulary, seed);
   }

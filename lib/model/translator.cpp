@@ -96,7 +96,7 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   for (size_t i = 0; i < count; ++i) {
     try {
       threads.emplace_back([&] {
-        tensor::limit_thread_to_itself();
+        tensor::limit_thread();
         worker();
       });
     } catch (const std::system_error& refused) {

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,8 @@ struct Parameter {
 
 class Parameters {
  public:
-  explicit Parameters(uint64_t seed) : seed_(seed) {}
+  /// Without a seed the values are left as they are found in memory, for those who bring their own.
+  explicit Parameters(std::optional<uint64_t> seed) : seed_(seed) {}
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
@@ -43,13 +45,18 @@ class Parameters {
   /// Moves every value into one contiguous vector and gives each a gradient in a second one, so that an optimiser step is one pass.
   /// Tensors handed out before stay valid. Call once, before training.
   void flatten();
+  /// The same with the values of `other`, which are flattened: both are one memory from here on, with two vectors of gradients. Throws Error unless
+  /// the names and shapes are the same. Call once, instead of flatten().
+  void share(const Parameters& other);
   at::Tensor flat_values() const { return flat_values_; }
   at::Tensor flat_gradients() const { return flat_gradients_; }
 
   void to(at::Device device, at::ScalarType type = at::kFloat);
 
  private:
-  uint64_t seed_;
+  void place_in(const at::Tensor& values);
+
+  std::optional<uint64_t> seed_;
   std::vector<Parameter> all_;
   at::Tensor flat_values_, flat_gradients_;
 };

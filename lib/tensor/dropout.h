@@ -5,16 +5,18 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 #include "base/rng.h"
 #include "kernel/float_kernels.h"
 
 namespace seqmill::tensor {
 
-/// Hands out one mask after another for one update (or one micro-batch of it).
+/// Hands out one mask after another for one update (or one micro-batch of it, or one part of that).
 class DropoutStream {
  public:
-  DropoutStream(uint64_t seed, uint64_t update, uint64_t micro_batch = 0) : rng_(seed, "dropout", (update << 20) + micro_batch) {}
+  DropoutStream(uint64_t seed, uint64_t update, uint64_t micro_batch = 0, uint64_t part = 0)
+      : rng_(seed, part == 0 ? "dropout" : "dropout/" + std::to_string(part), (update << 20) + micro_batch) {}
   kernel::DropoutMask next(double probability) { return {rng_.next(), static_cast<float>(probability)}; }
 
  private:

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -80,11 +81,16 @@ void set_up_runtime(int threads) {
 #endif
 }
 
-void limit_thread_to_itself() {
-  // LibTorch sets a new thread's count at the first operator that asks for it; asked for now, it cannot undo ours later.
+void limit_thread(int threads) {
+  // LibTorch sets a new thread's count at the first operator that asks for it; asked for now, it cannot undo ours later. It makes a pool anew
+  // for that, which two threads must not do at a time.
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
   at::get_num_threads();
-  set_threads(1);
+  set_threads(threads);
 }
+
+void share_one_heap() { mallopt(M_ARENA_MAX, 1); }
 
 void set_precision(Precision precision) { chosen_precision = precision; }
 Precision precision() { return chosen_precision; }

@@ -13,8 +13,13 @@ namespace seqmill::tensor {
 /// has a choice.
 void set_up_runtime(int threads);
 
-/// From here on this thread computes alone, whatever the process's thread count. For workers that each have their own batch.
-void limit_thread_to_itself();
+/// From here on this thread computes with so many threads, whatever the process's thread count: 1 is itself alone. For workers that each have their
+/// own batch.
+void limit_thread(int threads = 1);
+
+/// All threads take their memory from the heap that set_up_runtime() prepares. Else glibc gives each a heap that hands big blocks back to the kernel
+/// as soon as they are free. For threads that ask seldom and for much; call it before there are any.
+void share_one_heap();
 
 /// What the products of training are computed in. Weights, sums and everything else stay float32; products without gradient too.
 enum class Precision { kFloat32, kBFloat16 };

@@ -3,37 +3,46 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
+
+#include "base/threads.h"
 #include "base/time_spent.h"
+#include "kernel/float_kernels.h"
+#include "tensor/runtime.h"
 
 namespace seqmill::train {
 
 /// Runs when the gradient of one parameter is complete.
 class GradientSum::Hook final : public torch::autograd::FunctionPostHook {
  public:
-  Hook(GradientSum& owner, size_t bucket) : owner_(owner), bucket_(bucket) {}
+  Hook(GradientSum& owner, size_t worker, size_t bucket) : owner_(owner), worker_(worker), bucket_(bucket) {}
   torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
                                             const torch::autograd::variable_list&) override {
-    owner_.ready(bucket_);
+    owner_.ready(worker_, bucket_);
     return outputs;
   }
 
  private:
   GradientSum& owner_;
-  size_t bucket_;
+  size_t worker_, bucket_;
 };
 
-GradientSum::GradientSum(nn::Parameters& parameters, Ranks& ranks, int64_t bucket_numbers) : parameters_(parameters), ranks_(ranks) {
+GradientSum::GradientSum(std::vector<nn::Parameters*> workers, Ranks& ranks, int64_t bucket_numbers)
+    : workers_(std::move(workers)), ranks_(ranks), expects_(workers_.size(), 0) {
   if (ranks.count() == 1) return;
-  int64_t end = parameters.flat_gradients().numel();
-  for (auto parameter = parameters.all().rbegin(); parameter != parameters.all().rend(); ++parameter) {
+  int64_t end = workers_[0]->flat_gradients().numel();
+  for (size_t number = workers_[0]->all().size(); number-- > 0;) {
     if (buckets_.empty() || buckets_.back().end - buckets_.back().begin >= bucket_numbers) buckets_.push_back({end, end, 0, 0});
     Bucket& bucket = buckets_.back();
-    end -= parameter->value.numel();
+    end -= workers_[0]->all()[number].value.numel();
     bucket.begin = end;
-    if (!parameter->value.requires_grad()) continue;
-    ++bucket.parameters;
-    const auto accumulator = torch::autograd::impl::grad_accumulator(parameter->value);
-    hooks_.emplace_back(accumulator, accumulator->add_post_hook(std::make_unique<Hook>(*this, buckets_.size() - 1)));
+    for (size_t worker = 0; worker < workers_.size(); ++worker) {
+      const at::Tensor& value = workers_[worker]->all()[number].value;
+      if (!value.requires_grad()) continue;
+      bucket.missing = ++bucket.parameters;
+      const auto accumulator = torch::autograd::impl::grad_accumulator(value);
+      hooks_.emplace_back(accumulator, accumulator->add_post_hook(std::make_unique<Hook>(*this, worker, buckets_.size() - 1)));
+    }
   }
 }
 
@@ -41,13 +50,11 @@ GradientSum::~GradientSum() {
   for (const auto& [accumulator, hook] : hooks_) accumulator->del_post_hook(hook);
 }
 
-void GradientSum::expect() {
-  for (Bucket& bucket : buckets_) bucket.missing = bucket.parameters;
-  expects_ = true;
-}
+void GradientSum::expect(int64_t worker) { expects_[static_cast<size_t>(worker)] = 1; }
 
-void GradientSum::ready(size_t bucket) {
-  if (!expects_) return;
+void GradientSum::ready(size_t worker, size_t bucket) {
+  if (!expects_[worker]) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
   --buckets_[bucket].missing;
   start_ready();
 }
@@ -56,17 +63,40 @@ void GradientSum::start_ready() {
   const Timed timed(Work::kRanks);
   while (started_ < buckets_.size() && buckets_[started_].missing == 0) {
     const Bucket& bucket = buckets_[started_++];
-    ranks_.begin_sum(parameters_.flat_gradients().narrow(0, bucket.begin, bucket.end - bucket.begin));
+    ranks_.begin_sum(sum_of_workers(bucket.begin, bucket.end));
   }
+}
+
+at::Tensor GradientSum::sum_of_workers(int64_t begin, int64_t end) const {
+  const Timed timed(Work::kOptimizer);
+  const at::Tensor sum = workers_[0]->flat_gradients().narrow(0, begin, end - begin);
+  for (size_t worker = 1; worker < workers_.size(); ++worker) {
+    const at::Tensor own = workers_[worker]->flat_gradients().narrow(0, begin, end - begin);
+    if (!tensor::is_fast(sum)) {
+      at::Tensor(sum).add_(own);
+      at::Tensor(own).zero_();
+      continue;
+    }
+    float *from = own.data_ptr<float>(), *to = sum.data_ptr<float>();
+    parallel_for(end - begin, 1 << 16, [&](int64_t first, int64_t last) {
+      kernel::float_kernels().move_added(from + first, to + first, last - first);
+    });
+  }
+  return sum;
 }
 
 void GradientSum::finish() {
   const Timed timed(Work::kRanks);
+  if (ranks_.count() == 1) {
+    sum_of_workers(0, workers_[0]->flat_gradients().numel());
+    return;
+  }
   for (Bucket& bucket : buckets_) bucket.missing = 0;
   start_ready();
   ranks_.finish_sums();
   started_ = 0;
-  expects_ = false;
+  for (Bucket& bucket : buckets_) bucket.missing = bucket.parameters;
+  std::fill(expects_.begin(), expects_.end(), 0);
 }
 
 }  // namespace seqmill::train

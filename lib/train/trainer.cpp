@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/strings.h"
+#include "base/team.h"
 #include "base/threads.h"
 #include "base/time_spent.h"
 #include "io/line_reader.h"
@@ -34,10 +36,10 @@ struct Window {
 class Trainer {
  public:
   Trainer(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line, Ranks& ranks)
-      : task_(task), run_(run), options_(options), seed_(seed), progress_line_(progress_line), ranks_(ranks),
-        parameters_(flattened(task.parameters())), optimizer_(parameters_, options.optimizer), gradient_sum_(parameters_, ranks),
-        time_limit_(parse_duration(options.max_time)) {
-    if (options_.accumulate == 0) options_.accumulate = ranks.count();
+      : task_(task), run_(run), options_(with_accumulation(options, ranks)), seed_(seed), progress_line_(progress_line), ranks_(ranks),
+        parameters_(flattened(task.parameters())), workers_(workers_of(task, options_.accumulate / ranks.count())),
+        team_(static_cast<int64_t>(workers_.size()), [each = threads() / static_cast<int>(workers_.size())] { tensor::limit_thread(each); }),
+        optimizer_(parameters_, options.optimizer), gradient_sum_(workers_, ranks), time_limit_(parse_duration(options.max_time)) {
     progress_.best_by = options.stop_on;
     progress_.averages = options.ema > 0;
     if (options.ema > 0) average_ = parameters_.flat_values().clone();
@@ -89,6 +91,19 @@ class Trainer {
   }
 
  private:
+  static TrainerOptions with_accumulation(TrainerOptions options, const Ranks& ranks) {
+    if (options.accumulate == 0) options.accumulate = ranks.count();
+    return options;
+  }
+
+  /// Parts that are worked on at the same time, by a thread or some each, need not wait for each other after every product.
+  static std::vector<nn::Parameters*> workers_of(Task& task, int64_t batches) {
+    const int64_t parts = task.parts() * std::max<int64_t>(1, batches);
+    std::vector<nn::Parameters*> workers = task.workers(best_team(parts, threads()));
+    log::debug("{} parts an update, {} workers, {} threads", parts, workers.size(), threads());
+    return workers;
+  }
+
   static nn::Parameters& flattened(nn::Parameters& parameters) {
     parameters.flatten();
     return parameters;
@@ -111,18 +126,11 @@ class Trainer {
     const int64_t number = progress_.update + 1;
     double loss = 0, nll = 0;
     int64_t tokens = 0, source_tokens = 0;
-    for (int64_t k = ranks_.rank(); k < options_.accumulate; k += ranks_.count()) {
-      // Each batch has its own stream of dropout, whichever rank takes it: the training is the same on any number of ranks.
-      tensor::DropoutStream dropout(seed_, static_cast<uint64_t>(number), static_cast<uint64_t>(k));
-      task_.skip(ranks_.rank());
-      const StepLoss step = task_.next(dropout);
-      task_.skip(ranks_.count() - 1 - ranks_.rank());
-      loss += step.sum.item<double>();
-      nll += step.nll_sum;
-      tokens += step.tokens;
-      source_tokens += step.source_tokens;
-      if (k + ranks_.count() >= options_.accumulate) gradient_sum_.expect();
-      if (std::isfinite(loss)) step.sum.backward();
+    for (const Finished& part : work_on(take_parts(number))) {
+      loss += part.loss;
+      nll += part.nll;
+      tokens += part.tokens;
+      source_tokens += part.source_tokens;
     }
     gradient_sum_.finish();
     add_up(loss, nll, tokens, source_tokens);
@@ -145,10 +153,64 @@ class Trainer {
       skip(loss, norm);
     }
     window_.seconds += now() - begin;
-    const TimeSpent spent = take_time_spent();
-    for (size_t kind = 0; kind < spent.size(); ++kind) window_.spent[kind] += spent[kind];
+    add_up(take_time_spent());
     progress_.optimizer_steps = optimizer_.steps();
     show_progress();
+  }
+
+  /// A part of a batch and its own stream of dropout, whichever rank and worker takes it: the training is the same on any number of them.
+  struct Piece {
+    Part part;
+    tensor::DropoutStream dropout;
+  };
+
+  struct Finished {
+    double loss = 0, nll = 0;
+    int64_t tokens = 0, source_tokens = 0;
+  };
+
+  /// What this rank has to do for update `number`.
+  std::vector<Piece> take_parts(int64_t number) {
+    std::vector<Piece> pieces;
+    for (int64_t k = ranks_.rank(); k < options_.accumulate; k += ranks_.count()) {
+      task_.skip(ranks_.rank());
+      uint64_t place = 0;
+      for (Part& part : task_.next()) {
+        pieces.push_back({std::move(part), {seed_, static_cast<uint64_t>(number), static_cast<uint64_t>(k), place++}});
+      }
+      task_.skip(ranks_.count() - 1 - ranks_.rank());
+    }
+    return pieces;
+  }
+
+  /// Adds up the gradients of the parts in those of the workers. Who does which part is fixed, so that sums come out the same each time.
+  std::vector<Finished> work_on(std::vector<Piece> pieces) {
+    std::vector<Finished> finished(pieces.size());
+    std::vector<TimeSpent> spent(workers_.size());
+    add_up(take_time_spent());
+    std::atomic<bool> failed{false};
+    team_.run([&](int64_t worker) {
+      const auto count = static_cast<size_t>(team_.size());
+      try {
+        for (auto i = static_cast<size_t>(worker); i < pieces.size() && !failed; i += count) {
+          const StepLoss loss = pieces[i].part(worker, pieces[i].dropout);
+          finished[i] = {loss.sum.item<double>(), loss.nll_sum, loss.tokens, loss.source_tokens};
+          if (i + count >= pieces.size()) gradient_sum_.expect(worker);
+          if (std::isfinite(finished[i].loss)) loss.sum.backward();
+        }
+      } catch (...) {
+        failed = true;
+        throw;
+      }
+      spent[static_cast<size_t>(worker)] = take_time_spent();
+    });
+    // The workers' accounts run at the same time: their mean is what the process spent. Waiting for the last one is in "other".
+    for (const TimeSpent& account : spent) add_up(account, 1 / static_cast<double>(spent.size()));
+    return finished;
+  }
+
+  void add_up(const TimeSpent& spent, double share = 1) {
+    for (size_t kind = 0; kind < spent.size(); ++kind) window_.spent[kind] += share * spent[kind];
   }
 
   void clear_gradients() {
@@ -523,6 +585,8 @@ class Trainer {
   bool progress_line_;
   Ranks& ranks_;
   nn::Parameters& parameters_;
+  std::vector<nn::Parameters*> workers_;  ///< parameters_ and those of copies of the model
+  Team team_;
   Optimizer optimizer_;
   GradientSum gradient_sum_;
   double time_limit_;

@@ -1,6 +1,7 @@
 #include "train/translation_task.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "base/ahead.h"
@@ -22,9 +23,9 @@ void report(const std::string& what, const data::CorpusCounts& counts) {
 
 class TranslationTask final : public Task {
  public:
-  TranslationTask(model::Seq2Seq& model, const model::Vocabularies& vocabularies, const TranslationTaskOptions& options,
+  TranslationTask(model::Seq2Seq& model, const ModelCopier& copy, const model::Vocabularies& vocabularies, const TranslationTaskOptions& options,
                   const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer, Ranks& ranks)
-      : model_(model), vocabularies_(vocabularies), options_(options), threads_(threads), stride_(ranks.count()), seed_(seed), scorer_(std::move(scorer)) {
+      : model_(model), copy_(copy), vocabularies_(vocabularies), options_(options), threads_(threads), stride_(ranks.count()), seed_(seed), scorer_(std::move(scorer)) {
     check_options();
     const std::string train = cache + "/train.tokens", valid = cache + "/valid.tokens";
     ranks.first_then_others([&] { load_all(train, valid, cache); },
@@ -38,11 +39,33 @@ class TranslationTask final : public Task {
 
   nn::Parameters& parameters() override { return model_.parameters(); }
 
-  StepLoss next(tensor::DropoutStream& dropout) override {
-    const data::Batch batch = take_batch();
+  /// On other devices a batch stays whole: a part of it would not fill them.
+  int64_t parts() const override {
+    const double parts = static_cast<double>(options_.batch_tokens) / static_cast<double>(options_.part_tokens);
+    return on_cpu() ? std::max<int64_t>(1, std::llround(parts)) : 1;
+  }
+
+  std::vector<nn::Parameters*> workers(int64_t count) override {
+    std::vector<nn::Parameters*> all{&model_.parameters()};
+    while (on_cpu() && static_cast<int64_t>(all.size()) < count) {
+      copies_.push_back(copy_());
+      copies_.back()->parameters().share(model_.parameters());
+      all.push_back(&copies_.back()->parameters());
+    }
+    return all;
+  }
+
+  std::vector<Part> next() override {
+    std::vector<Part> parts;
+    for (data::Batch& batch : take_batch()) {
+      parts.push_back([this, batch = std::move(batch)](int64_t worker, tensor::DropoutStream& dropout) -> StepLoss {
+        const model::Seq2Seq& model = worker == 0 ? model_ : *copies_[static_cast<size_t>(worker - 1)];
+        const loss::TokenLoss loss = model.loss(batch, options_.label_smoothing, &dropout);
+        return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
+      });
+    }
     skip(1);
-    const loss::TokenLoss loss = model_.loss(batch, options_.label_smoothing, &dropout);
-    return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
+    return parts;
   }
 
   void skip(int64_t batches) override {
@@ -168,14 +191,22 @@ class TranslationTask final : public Task {
     plan_ = data::plan_batches(train_->size(), lengths_of(*train_), order, cursor_.epoch);
   }
 
-  /// The batch at the cursor. The next one of this rank is made while the model works on it.
-  data::Batch take_batch() {
+  bool on_cpu() const { return model_.output_layer().weight.device().is_cpu(); }
+
+  /// The batch at the cursor, in parts. The next one of this rank is made while the model works on it.
+  std::vector<data::Batch> take_batch() {
     const Timed timed(Work::kBatches);
-    const auto at = [this](int64_t number) { return [this, pairs = plan_[static_cast<size_t>(number)]] { return make(*train_, pairs); }; };
-    data::Batch batch = next_batch_.take({cursor_.epoch, cursor_.batch}, at(cursor_.batch));
+    const auto at = [this](int64_t number) { return [this, pairs = plan_[static_cast<size_t>(number)]] { return make_parts(pairs); }; };
+    std::vector<data::Batch> batch = next_batch_.take({cursor_.epoch, cursor_.batch}, at(cursor_.batch));
     const int64_t next = cursor_.batch + stride_;
     if (next < static_cast<int64_t>(plan_.size())) next_batch_.prepare({cursor_.epoch, next}, at(next));
     return batch;
+  }
+
+  std::vector<data::Batch> make_parts(const std::vector<int64_t>& pairs) const {
+    std::vector<data::Batch> batches;
+    for (const std::vector<int64_t>& part : data::deal(pairs, lengths_of(*train_), parts())) batches.push_back(make(*train_, part));
+    return batches;
   }
 
   data::Batch make(const data::ParallelCorpus& corpus, const std::vector<int64_t>& pairs) const {
@@ -216,6 +247,8 @@ class TranslationTask final : public Task {
   }
 
   model::Seq2Seq& model_;
+  ModelCopier copy_;
+  std::vector<std::unique_ptr<model::Seq2Seq>> copies_;  ///< of the second worker, the third, ...
   const model::Vocabularies& vocabularies_;
   TranslationTaskOptions options_;
   int threads_;
@@ -226,7 +259,7 @@ class TranslationTask final : public Task {
   data::Cursor cursor_;
   data::BatchPlan plan_;
   std::vector<std::string> sources_, references_;
-  Ahead<std::pair<int64_t, int64_t>, data::Batch> next_batch_;  // last: it ends before what it works on
+  Ahead<std::pair<int64_t, int64_t>, std::vector<data::Batch>> next_batch_;  // last: it ends before what it works on
 };
 
 }  // namespace
@@ -240,6 +273,7 @@ void TranslationTaskOptions::declare(Options& options) {
   options.add("valid-src", valid_source, "Validation source text").placeholder("FILE").required();
   options.add("valid-tgt", valid_target, "Validation target text").placeholder("FILE");
   options.add("batch-tokens", batch_tokens, "Tokens per batch on its longer side, end symbols included").range(1);
+  options.add("part-tokens", part_tokens, "A batch is worked on in parts of about this many tokens at the same time (CPU)").range(1);
   options.add("bucket-batches", bucket_batches, "Pairs are sorted by length within windows of this many batches").range(1);
   options.add("max-length", max_length, "Leave out training pairs with a side of more tokens").range(1);
   options.add("max-length-ratio", max_ratio, "Leave out training pairs one side of which is longer by this factor; 0: keep")
@@ -249,10 +283,10 @@ void TranslationTaskOptions::declare(Options& options) {
   options.add("valid-beam", valid_search.beam, "Beam of that search").range(1);
 }
 
-std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const model::Vocabularies& vocabularies,
+std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const ModelCopier& copy, const model::Vocabularies& vocabularies,
                                             const TranslationTaskOptions& options, const std::string& cache, int threads,
                                             uint64_t seed, CorpusScorer scorer, Ranks& ranks) {
-  return std::make_unique<TranslationTask>(model, vocabularies, options, cache, threads, seed, std::move(scorer), ranks);
+  return std::make_unique<TranslationTask>(model, copy, vocabularies, options, cache, threads, seed, std::move(scorer), ranks);
 }
 
 }  // namespace seqmill::train

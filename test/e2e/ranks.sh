@@ -13,6 +13,7 @@ for side in a b; do head -n 40 "train.$side" > "valid.$side"; done
 tiny_configuration conf.yaml << 'END'
   dropout: 0.1
 batch-tokens: 150
+part-tokens: 40
 learning-rate: 0.003
 warmup: 20
 max-updates: 60

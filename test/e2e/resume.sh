@@ -24,6 +24,7 @@ tiny_configuration conf.yaml << 'END'
   dropout: 0.2
   attention-dropout: 0.1
 batch-tokens: 150
+part-tokens: 40
 learning-rate: 0.003
 warmup: 20
 max-updates: 400

@@ -528,6 +528,13 @@ void layer_norm_weight_backward(const float* x, const float* mean, const float* 
   }
 }
 
+void move_added(float* from, float* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] += from[i];
+    from[i] = 0;
+  }
+}
+
 void add_scaled(const float* x, float scale, float* out, int64_t count) {
   for (int64_t i = 0; i < count; ++i) out[i] += scale * x[i];
 }
@@ -555,7 +562,7 @@ const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
                                   layer_norm,
                                   layer_norm_backward,
                                   layer_norm_weight_backward,
-                                  add_scaled};
+                                  add_scaled, move_added};
   return table;
 }
 

@@ -149,3 +149,34 @@ TEST_CASE("without shuffling windows follow the corpus", "[batches]") {
   CHECK(corpus.plan(order_of(15, 1, false)) == BatchPlan{{1, 2}, {0}, {3}});
   CHECK(corpus.plan(order_of(30, 1, false)) == BatchPlan{{1, 3, 2, 0}});
 }
+
+TEST_CASE("a batch is dealt out evenly", "[batches]") {
+  const Corpus corpus(400);
+  const auto lengths = [&](int64_t pair) { return corpus.lengths.at(static_cast<size_t>(pair)); };
+  for (const std::vector<int64_t>& batch : corpus.plan(order_of(300, 4))) {
+    for (const int64_t count : {1, 2, 3, 7}) {
+      const BatchPlan parts = deal(batch, lengths, count);
+      CHECK(parts == deal(batch, lengths, count));
+      CHECK(parts.size() == std::min(batch.size(), static_cast<size_t>(count)));
+      std::vector<int64_t> all = flat(parts), sums, expected = batch;
+      int64_t longest = 0;
+      for (const std::vector<int64_t>& part : parts) {
+        CHECK_FALSE(part.empty());
+        std::vector<size_t> places;
+        sums.push_back(0);
+        for (const int64_t pair : part) {
+          places.push_back(static_cast<size_t>(std::find(batch.begin(), batch.end(), pair) - batch.begin()));
+          const int64_t tokens = lengths(pair).first + lengths(pair).second + 2;
+          sums.back() += tokens;
+          longest = std::max(longest, tokens);
+        }
+        CHECK(std::is_sorted(places.begin(), places.end()));
+      }
+      CHECK(*std::max_element(sums.begin(), sums.end()) - *std::min_element(sums.begin(), sums.end()) <= longest);
+      std::sort(all.begin(), all.end());
+      std::sort(expected.begin(), expected.end());
+      CHECK(all == expected);
+    }
+  }
+  CHECK(deal({}, lengths, 3).empty());
+}

@@ -186,3 +186,20 @@ TEST_CASE("layer normalisation and its gradients, every instruction set against 
     }
   }
 }
+
+TEST_CASE("gradients are moved: added there and zero here", "[rows]") {
+  for (const FloatKernels* kernels : available_kernels()) {
+    CAPTURE(kernels->instruction_set);
+    for (const int64_t size : kSizes) {
+      std::vector<float> from(static_cast<size_t>(size)), to(from), expected(from);
+      for (size_t i = 0; i < from.size(); ++i) {
+        from[i] = static_cast<float>(i) * 0.37f - 3;
+        to[i] = static_cast<float>(i % 7) * 1.1f;
+        expected[i] = to[i] + from[i];
+      }
+      kernels->move_added(from.data(), to.data(), size);
+      CHECK(to == expected);
+      CHECK(from == std::vector<float>(from.size(), 0.0f));
+    }
+  }
+}

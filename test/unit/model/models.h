@@ -54,7 +54,7 @@ inline std::string name_of(const Settings& settings) {
   return name;
 }
 
-inline std::unique_ptr<Seq2Seq> build(const Settings& settings, const VocabularySizes& sizes, uint64_t seed = 1) {
+inline std::unique_ptr<Seq2Seq> build(const Settings& settings, const VocabularySizes& sizes, std::optional<uint64_t> seed = 1) {
   Options options;
   std::string type = "transformer";
   const std::unique_ptr<Seq2SeqConfig> config = declare_seq2seq(options, type);

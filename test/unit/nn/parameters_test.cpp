@@ -91,3 +91,25 @@ TEST_CASE("a model moves to another type as a whole", "[parameters]") {
   CHECK(same_bits(a, before.to(at::kDouble)));
   CHECK(a.requires_grad());
 }
+
+TEST_CASE("parameters that share their values have gradients of their own", "[parameters]") {
+  Parameters one(1), other(std::nullopt);
+  const at::Tensor a = Scope(one).matrix("a", 2, 3), b = Scope(one).parameter("b", {4}, Init::constant(2));
+  const at::Tensor a2 = Scope(other).matrix("a", 2, 3), b2 = Scope(other).parameter("b", {4}, Init::constant(2));
+  const at::Tensor start = a.detach().clone();
+  one.flatten();
+  other.share(one);
+  CHECK((same_bits(a2.detach(), start) && same_bits(b2.detach(), at::full({4}, 2.0f))));
+  one.flat_values().mul_(3);
+  CHECK((same_bits(a2.detach(), a.detach()) && a2.data_ptr() == a.data_ptr() && b2.data_ptr() == b.data_ptr()));
+  (a.sum() + b.sum()).backward();
+  ((a2 * 5).sum() + b2.sum() * 7).backward();
+  CHECK((same_bits(a.grad(), at::ones({2, 3})) && same_bits(a2.grad(), at::full({2, 3}, 5.0f))));
+  CHECK((same_bits(one.flat_gradients(), at::ones({10})) && other.flat_gradients()[9].item<float>() == 7));
+  Parameters shorter(std::nullopt), renamed(std::nullopt);
+  Scope(shorter).matrix("a", 2, 3);
+  Scope(renamed).matrix("a", 2, 3);
+  Scope(renamed).parameter("c", {4}, Init::constant(0));
+  CHECK(failure_of([&] { shorter.share(one); }).says("differ"));
+  CHECK(failure_of([&] { renamed.share(one); }).says("differ"));
+}

@@ -4,9 +4,13 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "io/json.h"
 #include "io/line_reader.h"
 #include "support/files.h"
@@ -36,20 +40,47 @@ class FakeTask final : public Task {
 
   nn::Parameters& parameters() override { return parameters_; }
 
-  StepLoss next(tensor::DropoutStream& dropout) override {
+  int64_t parts() const override { return part_count; }
+
+  std::vector<nn::Parameters*> workers(int64_t count) override {
+    std::vector<nn::Parameters*> all{&parameters_};
+    for (; static_cast<int64_t>(all.size()) < count; all.push_back(&copies_.back()->parameters)) {
+      copies_.push_back(std::make_unique<Copy>());
+      copies_.back()->parameters.share(parameters_);
+    }
+    return all;
+  }
+
+  /// Rows one after another in at most part_count parts, as even as they can be. Troubles are in the last part.
+  std::vector<Part> next() override {
     if (before_next) before_next();
     const int64_t number = epoch_ * static_cast<int64_t>(sizes.size()) + batch_;
     values.push_back(flat());
-    keys.push_back(dropout.next(0.5).key);
     const int64_t size = sizes[static_cast<size_t>(batch_)];
-    at::Tensor target = data.narrow(0, begin(), size);
-    if (noisy) target = target + static_cast<double>(keys.back() % 1000) / 1000;
-    StepLoss loss{(a + b - target).pow(2).sum() / 2, 0, size, 10 * size};
-    loss.nll_sum = loss.sum.item<double>() / 2;
-    const auto found = troubles.find(number);
-    if (found != troubles.end()) apply(found->second, loss);
+    const int64_t first = begin(), count = std::min(part_count, size);
     skip(1);
-    return loss;
+    std::vector<Part> parts;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t from = size * i / count, to = size * (i + 1) / count;
+      parts.push_back([this, number, last = i + 1 == count, rows = data.narrow(0, first + from, to - from)](
+                          int64_t worker, tensor::DropoutStream& dropout) {
+        const uint64_t key = dropout.next(0.5).key;
+        const at::Tensor target = noisy ? rows + static_cast<double>(key % 1000) / 1000 : rows;
+        const Copy* copy = worker == 0 ? nullptr : copies_[static_cast<size_t>(worker - 1)].get();
+        const at::Tensor sum = copy ? copy->a + copy->b : a + b;
+        StepLoss loss{(sum - target).pow(2).sum() / 2, 0, rows.size(0), 10 * rows.size(0)};
+        loss.nll_sum = loss.sum.item<double>() / 2;
+        {
+          const std::lock_guard<std::mutex> lock(mutex_);
+          keys.push_back(key);
+          busy.insert(worker);
+        }
+        const auto found = troubles.find(number);
+        if (last && found != troubles.end()) apply(found->second, loss);
+        return loss;
+      });
+    }
+    return parts;
   }
 
   void skip(int64_t batches) override {
@@ -93,7 +124,9 @@ class FakeTask final : public Task {
   std::vector<double> losses, bleus;       ///< given scores of the validations
   std::vector<at::Tensor> values;          ///< the parameters before every micro-batch
   std::vector<at::Tensor> validated;       ///< and at every validation
-  std::vector<uint64_t> keys;              ///< what every micro-batch drew for dropout
+  std::vector<uint64_t> keys;              ///< what every part drew for dropout
+  int64_t part_count = 1;                  ///< of a batch
+  std::set<int64_t> busy;                  ///< workers that have had a part
 
  private:
   int64_t begin() const {
@@ -111,7 +144,14 @@ class FakeTask final : public Task {
     }
   }
 
+  struct Copy {
+    nn::Parameters parameters{std::nullopt};
+    at::Tensor a = nn::Scope(parameters).matrix("a", 1, kDim), b = nn::Scope(parameters).parameter("b", {kDim}, nn::Init::constant(0.5));
+  };
+
   nn::Parameters parameters_{1};
+  std::vector<std::unique_ptr<Copy>> copies_;
+  std::mutex mutex_;
   int64_t epoch_ = 0, batch_ = 0;
 };
 

@@ -103,14 +103,14 @@ TEST_CASE("gradients are summed in buckets, whatever each rank computes", "[rank
                      frozen = root.matrix("frozen", 2, 2);
     frozen.set_requires_grad(false);
     parameters.flatten();
-    GradientSum sum(parameters, ranks, 8);
+    GradientSum sum({&parameters}, ranks, 8);
     bool good = true;
     for (int update = 0; update < 3; ++update) {
       // In the second update rank 1 has no backward pass, as after a loss that is not finite.
       const bool backward = update != 1 || ranks.first();
       parameters.flat_gradients().zero_();
       for (int batch = 0; batch < 2; ++batch) {
-        if (batch == 1) sum.expect();
+        if (batch == 1) sum.expect(0);
         const double weight = 1 + ranks.rank() + 10 * batch;
         if (backward) ((tied * last.narrow(0, 0, 3)).sum() * weight + tied.sum() * weight).backward();
       }
@@ -150,6 +150,61 @@ TEST_CASE("a training in ranks is the training of one", "[ranks]") {
     CHECK(difference(weights_in(path + "/ckpt/last/model.safetensors"), weights_in(dir / "whole/ckpt/last/model.safetensors")) < 1e-5);
     CHECK(progress_of(path + "/ckpt/last").target_tokens == progress_of(dir / "whole/ckpt/last").target_tokens);
   }
+}
+
+TEST_CASE("ranks of several workers are the training of one", "[ranks]") {
+  const TempDir dir;
+  TrainerOptions options = plain_options(6);
+  options.accumulate = 4;
+  const auto make = [] {
+    auto task = std::make_unique<FakeTask>(std::vector<int64_t>{5, 3, 1, 4, 6});
+    task->part_count = 3;
+    task->noisy = true;
+    task->troubles[9] = Trouble::kNanLoss;  // of the third update: it is skipped
+    return task;
+  };
+  const auto whole = make();
+  train_in(dir / "whole", *whole, options);
+  in_ranks(2, [&](Ranks& ranks) {
+    set_threads(2 + ranks.rank());
+    const auto task = make();
+    io::RunDir run(dir / "ranks", ranks.first() ? io::RunDir::Role::kWriter : io::RunDir::Role::kReader);
+    ranks.barrier();
+    train::train(*task, run, options, 1, false, ranks);
+    return static_cast<int>(task->busy.size()) == 2 + ranks.rank();
+  });
+  CHECK(difference(weights_in(dir / "ranks/ckpt/last/model.safetensors"), whole->flat()) < 1e-5);
+  CHECK((progress_of(dir / "ranks/ckpt/last").skipped == 1 && progress_of(dir / "whole/ckpt/last").skipped == 1));
+}
+
+TEST_CASE("gradients of workers are summed as soon as all have them", "[ranks]") {
+  in_ranks(2, [](Ranks& ranks) {
+    nn::Parameters one(1), two(std::nullopt);
+    const nn::Scope root(one), copy(two);
+    const at::Tensor a = root.matrix("a", 3, 4), b = root.matrix("b", 3, 4), a2 = copy.matrix("a", 3, 4), b2 = copy.matrix("b", 3, 4);
+    one.flatten();
+    two.share(one);
+    GradientSum sum({&one, &two}, ranks, 8);
+    bool good = true;
+    for (int update = 0; update < 3; ++update) {
+      one.flat_gradients().zero_();
+      // In the second update the second worker has nothing to do, as when a batch has one part.
+      ((a * b).sum() * 2).backward();
+      if (update != 1) {
+        ((a2 * b2).sum() * 10).backward();
+        sum.expect(1);
+        ((a2 * b2).sum() * 100).backward();
+      }
+      sum.expect(0);
+      ((a * b).sum() * (1 + ranks.rank())).backward();
+      sum.finish();
+      const double total = update == 1 ? 7 : 7 + 220;
+      at::NoGradGuard no_grad;
+      good = good && difference(a.grad(), b * total) < 1e-3 && difference(b.grad(), a * total) < 1e-3;
+      good = good && difference(two.flat_gradients(), at::zeros({24})) == 0;
+    }
+    return good;
+  });
 }
 
 TEST_CASE("a loss that is not finite on one rank is skipped by all", "[ranks]") {

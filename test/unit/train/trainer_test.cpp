@@ -253,3 +253,65 @@ TEST_CASE("weights that are not finite are never saved", "[trainer]") {
   CHECK(failure.says("step-00000002"));
   CHECK(same_bits(weights_in(dir / "run/ckpt/last/model.safetensors"), second.values[0]));
 }
+
+namespace {
+
+/// A noisy training of batches in three and two parts, on so many threads.
+at::Tensor trained_on(int count, const std::string& run, std::set<int64_t>& workers) {
+  set_threads(count);
+  FakeTask task({7, 3, 5, 2});
+  task.part_count = 3;
+  task.noisy = true;
+  TrainerOptions options = plain_options(9);
+  options.accumulate = 2;
+  options.clip = 0.5;
+  options.optimizer.epsilon = 0.05;
+  train_in(run, task, options);
+  set_threads(1);
+  workers = task.busy;
+  CHECK(std::set<uint64_t>(task.keys.begin(), task.keys.end()).size() == task.keys.size());  // each part draws for itself
+  return task.flat();
+}
+
+}  // namespace
+
+TEST_CASE("parts of a batch are worked on at the same time, with the same result", "[trainer]") {
+  const TempDir dir;
+  std::set<int64_t> workers;
+  const at::Tensor one = trained_on(1, dir / "1", workers);
+  CHECK(workers == std::set<int64_t>{0});
+  for (const int count : {2, 3, 6}) {
+    CAPTURE(count);
+    const at::Tensor several = trained_on(count, dir / fmt::format("{}", count), workers);
+    CHECK(static_cast<int>(workers.size()) == count);
+    CHECK(difference(several, one) < 1e-5);
+    CHECK(difference(several, FakeTask().flat()) > 0.05);
+    CHECK(same_bits(several, trained_on(count, dir / fmt::format("{}-again", count), workers)));
+    const std::vector<io::Json> events = events_of(dir / fmt::format("{}", count), "train"), expected = events_of(dir / "1", "train");
+    REQUIRE(events.size() == expected.size());
+    for (size_t i = 0; i < events.size(); ++i) {
+      CHECK(events[i].at("loss").as_double() == Approx(expected[i].at("loss").as_double()));
+      CHECK(events[i].at("gradient-norm").as_double() == Approx(expected[i].at("gradient-norm").as_double()));
+    }
+  }
+}
+
+TEST_CASE("what goes wrong in one part goes wrong for the update", "[trainer]") {
+  const TempDir dir;
+  set_threads(2);
+  for (const Trouble trouble : {Trouble::kNanLoss, Trouble::kNanGradient}) {
+    FakeTask task({4, 4, 4});
+    task.part_count = 2;
+    task.troubles[1] = trouble;
+    train_in(dir / fmt::format("{}", static_cast<int>(trouble)), task, plain_options(5));
+    const Progress progress = progress_of(dir / fmt::format("{}/ckpt/last", static_cast<int>(trouble)));
+    CHECK((progress.skipped == 1 && progress.optimizer_steps == 4));
+    CHECK(at::isfinite(task.flat()).all().item<bool>());
+    CHECK(task.busy.size() == 2);
+  }
+  FakeTask killed({4, 4, 4});
+  killed.part_count = 2;
+  killed.troubles[2] = Trouble::kKilled;
+  CHECK_THROWS_AS(train_in(dir / "killed", killed, plain_options(5)), std::runtime_error);
+  set_threads(1);
+}

@@ -40,7 +40,8 @@ struct Place {
     options.train_target = put(dir / "train.b", joined(targets));
     options.valid_source = put(dir / "valid.a", joined(valid_sources));
     options.valid_target = put(dir / "valid.b", joined(valid_targets));
-    return make_translation_task(*model, vocabularies, options, dir / "cache", 1, seed, scorer, alone);
+    const auto copy = [this] { return model::build(model::small({{"dropout", "0"}}), vocabularies.sizes(), std::nullopt); };
+    return make_translation_task(*model, copy, vocabularies, options, dir / "cache", 1, seed, scorer, alone);
   }
 
   /// -log p of a target, end symbol included, and its number of tokens.
@@ -52,8 +53,16 @@ struct Place {
 };
 
 StepLoss take(Task& task) {
-  tensor::DropoutStream dropout(1, 1);
-  return task.next(dropout);
+  StepLoss whole;
+  for (const Part& part : task.next()) {
+    tensor::DropoutStream dropout(1, 1);
+    const StepLoss loss = part(0, dropout);
+    whole.sum = whole.sum.defined() ? whole.sum + loss.sum : loss.sum;
+    whole.nll_sum += loss.nll_sum;
+    whole.tokens += loss.tokens;
+    whole.source_tokens += loss.source_tokens;
+  }
+  return whole;
 }
 
 /// What identifies the next `count` batches.
@@ -101,6 +110,44 @@ TEST_CASE("an epoch is every pair once", "[translation-task]") {
     CHECK(nll == Approx(expected).epsilon(1e-5));
     CHECK(sum == Approx(nll).epsilon(1e-5));  // without label smoothing
   }
+}
+
+TEST_CASE("parts of a batch are the batch, whichever worker has them", "[translation-task]") {
+  Place place;
+  const auto whole = place.task();
+  CHECK(whole->parts() == 1);
+  place.options.part_tokens = 24;  // 2.5 in a batch, rounded
+  const auto cut = place.task();
+  CHECK(cut->parts() == 3);
+  place.model->parameters().flatten();
+  const std::vector<nn::Parameters*> workers = cut->workers(2);
+  REQUIRE(workers.size() == 2);
+  CHECK(workers[0] == &place.model->parameters());
+  CHECK(workers[1]->flat_values().data_ptr() == workers[0]->flat_values().data_ptr());
+  size_t most = 0;
+  for (int batch = 0; batch < 5; ++batch) {
+    const std::vector<Part> parts = cut->next();
+    most = std::max(most, parts.size());
+    for (nn::Parameters* worker : workers) worker->flat_gradients().zero_();
+    const StepLoss expected = take(*whole);
+    expected.sum.backward();
+    const at::Tensor gradients = workers[0]->flat_gradients().clone();
+    workers[0]->flat_gradients().zero_();
+    StepLoss sum;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      tensor::DropoutStream dropout(1, 1);
+      const StepLoss loss = parts[i](static_cast<int64_t>(i % 2), dropout);
+      loss.sum.backward();
+      sum.nll_sum += loss.nll_sum;
+      sum.tokens += loss.tokens;
+      sum.source_tokens += loss.source_tokens;
+    }
+    CHECK((sum.tokens == expected.tokens && sum.source_tokens == expected.source_tokens));
+    CHECK(sum.nll_sum == Approx(expected.nll_sum).epsilon(1e-5));
+    CHECK(difference(workers[0]->flat_gradients() + workers[1]->flat_gradients(), gradients) < 1e-3);
+    CHECK((workers[1]->flat_gradients().abs().max().item<double>() > 0) == (parts.size() > 1));
+  }
+  CHECK(most == 3);
 }
 
 TEST_CASE("the loss has a gradient and is smoothed as asked for", "[translation-task]") {
@@ -268,7 +315,7 @@ TEST_CASE("text that cannot be read twice or has no positions is a usage error",
     const std::string kept = *file;
     *file = "-";
     const auto make = [&] {
-      make_translation_task(*place.model, place.vocabularies, place.options, place.dir / "cache", 1, 1, place.scorer, place.alone);
+      make_translation_task(*place.model, nullptr, place.vocabularies, place.options, place.dir / "cache", 1, 1, place.scorer, place.alone);
     };
     CHECK(failure_of(make).exit_code == kExitUsage);
     *file = kept;
