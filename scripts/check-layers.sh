@@ -18,7 +18,7 @@ tensor  base io kernel
 data    tensor text
 nn      tensor
 loss    tensor
-model   nn loss data search
+model   nn loss data search infer
 train   model
 rl      train
 align   train

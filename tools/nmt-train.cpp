@@ -45,13 +45,13 @@ struct Settings {
 void train_in(Settings& settings, const cli::Invocation& call, at::Device device, train::Ranks& ranks, io::RunDir& run,
               const std::function<void()>& begins) {
   const bool resumes = ranks.from_first(ranks.first() && train::will_resume(run, settings.trainer.resume) ? 1 : 0) > 0;
-  model::Vocabularies vocabularies;
+  infer::Vocabularies vocabularies;
   ranks.first_then_others(
       [&] {
         vocabularies = train::prepare_vocabularies(settings.vocabulary, settings.data.train_source, settings.data.train_target, run,
                                                    call.threads);
       },
-      [&] { vocabularies = model::load_vocabularies(run.path()); });
+      [&] { vocabularies = infer::load_vocabularies(run.path()); });
   const auto model = settings.model->build(vocabularies.sizes(), call.seed);
   log::info("{} with {} parameters, {} threads, {}", settings.model_type, model->parameters().count(), call.threads,
             settings.precision);

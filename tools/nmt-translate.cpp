@@ -1,10 +1,10 @@
 // nmt-translate: translates lines, or scores given translations.
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "cli/tool_main.h"
-#include "model/load.h"
-#include "model/translate_stream.h"
-#include "tensor/runtime.h"
+#include "infer/backend.h"
+#include "infer/translate_stream.h"
 
 using namespace seqmill;
 
@@ -12,17 +12,15 @@ namespace {
 
 struct Settings {
   std::vector<std::string> models;
-  std::string device = "cpu";
-  int64_t average = 0;
-  model::TranslatorOptions translator;
-  model::StreamOptions stream;
+  infer::BackendOptions backend;
+  infer::TranslatorOptions translator;
+  infer::StreamOptions stream;
   search::SearchOptions search;
 
   void declare(Options& options) {
     options.group("Model");
     options.add("model", models, "Model directory, checkpoint or run; several make an ensemble").placeholder("DIR").required();
-    options.add("device", device, "Where to compute: cpu, cuda or cuda:N").transient();
-    options.add("average", average, "Use the mean of this many newest checkpoints of each run").range(0);
+    backend.declare(options);
     options.add("batch-tokens", translator.batch_tokens, "Source tokens per batch; changes speed and memory, not the result")
         .range(1);
     options.add("max-source", translator.max_source, "Cut longer sources to this many tokens").range(1);
@@ -31,7 +29,7 @@ struct Settings {
   }
 };
 
-void check_ensemble(const std::vector<model::LoadedSeq2Seq>& members, const std::vector<std::string>& paths) {
+void check_ensemble(const std::vector<infer::LoadedModel>& members, const std::vector<std::string>& paths) {
   for (size_t i = 1; i < members.size(); ++i) {
     if (!text::same_pieces(*members[0].vocabularies.source, *members[i].vocabularies.source) ||
         !text::same_pieces(*members[0].vocabularies.target, *members[i].vocabularies.target)) {
@@ -45,20 +43,16 @@ void translate(Settings& settings, const cli::Invocation& call) {
   settings.stream.n_best = settings.search.n_best;
   settings.stream.check();
   if (!settings.stream.score.empty() && settings.search.sample) fail_usage("--score takes given targets; --sample has no effect with it");
-  tensor::set_up_runtime(call.threads);
-  std::vector<model::LoadedSeq2Seq> members;
-  std::vector<const model::Seq2Seq*> models;
-  const at::Device device = tensor::parse_device(settings.device);
-  for (const std::string& path : settings.models) {
-    members.push_back(model::load_seq2seq(path, settings.average));
-    members.back().model->parameters().to(device);
-  }
-  for (const model::LoadedSeq2Seq& member : members) models.push_back(member.model.get());
+  set_threads(call.threads);
+  std::vector<infer::LoadedModel> members;
+  std::vector<const infer::TranslationModel*> models;
+  for (const std::string& path : settings.models) members.push_back(infer::load_translation_model(path, settings.backend, call.threads));
+  for (const infer::LoadedModel& member : members) models.push_back(member.model.get());
   check_ensemble(members, settings.models);
   settings.stream.origin = settings.models[0];
   settings.stream.progress = call.progress && !(settings.stream.output == "-" && call.prints_to_terminal);
-  model::Translator translator(models, members[0].vocabularies, settings.search, settings.translator, call.threads, call.seed);
-  model::translate_stream(translator, settings.stream);
+  infer::Translator translator(models, members[0].vocabularies, settings.search, settings.translator, call.threads, call.seed);
+  infer::translate_stream(translator, settings.stream);
 }
 
 }  // namespace

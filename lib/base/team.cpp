@@ -1,15 +1,16 @@
 #include "base/team.h"
 
 #include <algorithm>
-#include <cmath>
 #include <system_error>
 
 #include "base/error.h"
+#include "base/threads.h"
 
 namespace seqmill {
 
 Team::Team(int64_t size, std::function<void()> begin) : size_(size), errors_(static_cast<size_t>(size)) {
   if (size_ == 1) return;
+  threads_.reserve(static_cast<size_t>(size_));
   for (int64_t member = 0; member < size_; ++member) {
     try {
       threads_.emplace_back([this, member, begin] { work_on(member, begin); });
@@ -47,16 +48,21 @@ void Team::run(const std::function<void(int64_t)>& work) {
 }
 
 void Team::work_on(int64_t member, const std::function<void()>& begin) {
-  begin();
+  std::exception_ptr refused;
+  try {
+    begin();
+  } catch (...) {
+    refused = std::current_exception();
+  }
   std::unique_lock<std::mutex> lock(mutex_);
   for (int64_t known = 0;; known = calls_) {
     called_.wait(lock, [&] { return ends_ || calls_ != known; });
     if (ends_) return;
     const std::function<void(int64_t)>& work = *work_;
     lock.unlock();
-    std::exception_ptr error;
+    std::exception_ptr error = refused;
     try {
-      work(member);
+      if (!refused) work(member);
     } catch (...) {
       error = std::current_exception();
     }
@@ -66,19 +72,11 @@ void Team::work_on(int64_t member, const std::function<void()>& begin) {
   }
 }
 
-int64_t best_team(int64_t parts, int threads) {
-  constexpr double kGainOfThreads = 0.9;  // as a power of their number
-  int64_t best = 1;
-  double least = INFINITY;
-  for (int64_t size = 1; size <= std::min<int64_t>(parts, threads); ++size) {
-    const int64_t each = threads / size, turns = (parts + size - 1) / size;
-    const double time = static_cast<double>(turns) / std::pow(static_cast<double>(each), kGainOfThreads);
-    if (time <= least) {
-      least = time;
-      best = size;
-    }
-  }
-  return best;
+int64_t team_size(int64_t parts, int threads) {
+  constexpr double kMostIdle = 1.0 / 8;  // of the turns
+  const int64_t turns = (parts + threads - 1) / threads;
+  const double idle = 1 - static_cast<double>(parts) / static_cast<double>(turns * threads);
+  return parts > 0 && idle <= kMostIdle && !threads_are_bound() ? threads : 1;
 }
 
 }  // namespace seqmill

@@ -13,8 +13,8 @@ namespace seqmill {
 
 class Team {
  public:
-  /// `begin` is called once by each member, in its thread. A team of one has no thread: its member is whoever calls run(), and `begin` is not
-  /// called. Throws Error when the system refuses a thread.
+  /// `begin` is called once by each member, in its thread; what it throws is thrown by the first run(). A team of one has no thread: its member is
+  /// whoever calls run(), and `begin` is not called. Throws Error when the system refuses a thread.
   explicit Team(int64_t size, std::function<void()> begin = [] {});
   ~Team();
   Team(const Team&) = delete;
@@ -40,8 +40,8 @@ class Team {
   std::vector<std::exception_ptr> errors_;
 };
 
-/// How many members are the fastest for `parts` equal parts of work on this many threads, when each member has an even share of the threads. A
-/// thread more on the same part brings a little less than the one before.
-int64_t best_team(int64_t parts, int threads);
+/// Members for `parts` equal parts of work: one for each thread, or one that takes part after part with all threads when too many would be idle in the
+/// last turn, or when this process's threads are bound to cores (OMP_PROC_BIND), where all members would get the first thread's.
+int64_t team_size(int64_t parts, int threads);
 
 }  // namespace seqmill

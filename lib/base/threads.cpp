@@ -18,6 +18,7 @@ int omp_get_num_threads();
 int omp_in_parallel();
 void omp_set_num_threads(int);
 int omp_get_max_threads();
+int omp_get_proc_bind();
 }
 
 namespace seqmill {
@@ -70,6 +71,8 @@ int shared_threads(int processes) {
 void set_threads(int count) { omp_set_num_threads(count > 0 ? count : available_threads()); }
 
 int threads() { return omp_get_max_threads(); }
+
+bool threads_are_bound() { return omp_get_proc_bind() != 0; }
 
 void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work) {
   if (count <= 0) return;

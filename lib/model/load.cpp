@@ -1,57 +1,26 @@
 #include "model/load.h"
 
-#include <filesystem>
 #include <map>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/strings.h"
+#include "infer/model_config.h"
 #include "io/run_dir.h"
-#include "io/yaml.h"
 #include "tensor/average.h"
 
 namespace seqmill::model {
 
-VocabularySizes Vocabularies::sizes() const { return {source->size(), target->size(), shared()}; }
-
-Vocabularies load_vocabularies(const std::string& directory) {
-  const auto load = [&](const char* name) { return std::make_shared<const text::Vocabulary>(directory + "/" + name); };
-  Vocabularies vocabularies;
-  if (std::filesystem::exists(directory + "/vocab.src.spm")) {
-    vocabularies.source = load("vocab.src.spm");
-    vocabularies.target = load("vocab.tgt.spm");
-  } else {
-    vocabularies.source = vocabularies.target = load("vocab.spm");
-  }
-  return vocabularies;
-}
-
-std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const VocabularySizes& sizes) {
-  std::vector<io::ConfigEntry> entries;
-  std::map<std::string, std::string> previews;
-  for (const io::ConfigEntry& entry : io::read_yaml(config)) {
-    if (!starts_with(entry.key, "model.")) continue;
-    entries.push_back(entry);
-    if (entry.values.size() == 1) previews[entry.key] = entry.values[0];
-  }
-  if (!previews.count("model.type")) fail("{} does not say model.type: it is not the configuration of a model", config);
-  Options options;
-  options.set_previews(previews);
+std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const infer::VocabularySizes& sizes) {
   std::string type = "transformer";
-  const auto model = declare_seq2seq(options, type);
-  for (const io::ConfigEntry& entry : entries) {
-    Option* option = options.find(entry.key);
-    if (!option) fail("{}:{}: {} models have no option '{}'", entry.file, entry.line, previews["model.type"], entry.key);
-    const std::string wrong = option->set(entry.values);
-    if (!wrong.empty()) fail("{}:{}: {}: {}", entry.file, entry.line, entry.key, wrong);
-  }
+  std::unique_ptr<Seq2SeqConfig> model;
+  infer::read_model_config(config).apply([&](Options& options) { model = declare_seq2seq(options, type); });
   return model->build(sizes, std::nullopt);
 }
 
 LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
   const io::ModelFiles files = io::find_model(path);
   LoadedSeq2Seq loaded;
-  loaded.vocabularies = load_vocabularies(files.directory);
+  loaded.vocabularies = infer::load_vocabularies(files.directory);
   loaded.model = build_seq2seq(files.config, loaded.vocabularies.sizes());
   std::vector<tensor::NamedTensor> targets;
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) targets.emplace_back(parameter.name, parameter.value.detach());
@@ -69,9 +38,9 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
   return loaded;
 }
 
-void initialise_from(const std::string& path, Seq2Seq& model, const Vocabularies& vocabularies) {
+void initialise_from(const std::string& path, Seq2Seq& model, const infer::Vocabularies& vocabularies) {
   const io::ModelFiles files = io::find_model(path);
-  const Vocabularies theirs = load_vocabularies(files.directory);
+  const infer::Vocabularies theirs = infer::load_vocabularies(files.directory);
   const bool same_source = text::same_pieces(*theirs.source, *vocabularies.source);
   const bool same_target = text::same_pieces(*theirs.target, *vocabularies.target);
   std::vector<tensor::NamedTensor> targets;

@@ -4,22 +4,14 @@
 #include <memory>
 #include <string>
 
+#include "infer/vocabularies.h"
 #include "model/seq2seq.h"
-#include "text/vocabulary.h"
 
 namespace seqmill::model {
 
-/// The vocabularies of a translation model: vocab.spm for both sides, or vocab.src.spm and vocab.tgt.spm.
-struct Vocabularies {
-  std::shared_ptr<const text::Vocabulary> source, target;  ///< one object when shared
-  bool shared() const { return source == target; }
-  VocabularySizes sizes() const;
-};
-Vocabularies load_vocabularies(const std::string& directory);
-
 struct LoadedSeq2Seq {
   std::unique_ptr<Seq2Seq> model;
-  Vocabularies vocabularies;
+  infer::Vocabularies vocabularies;
 };
 
 /// `path`: model directory, checkpoint or run. `average` > 0: the mean of that many newest checkpoints of a run instead of one.
@@ -27,9 +19,9 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average = 0);
 
 /// Gives `model` the weights of the trained model at `path`, as far as names and shapes fit, and logs what was taken and what was not. Rows
 /// that stand for pieces of another vocabulary are left. Throws Error when nothing fits.
-void initialise_from(const std::string& path, Seq2Seq& model, const Vocabularies& vocabularies);
+void initialise_from(const std::string& path, Seq2Seq& model, const infer::Vocabularies& vocabularies);
 
 /// The model that a config.yaml describes, its weights unset.
-std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const VocabularySizes& sizes);
+std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const infer::VocabularySizes& sizes);
 
 }  // namespace seqmill::model

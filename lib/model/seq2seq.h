@@ -13,6 +13,7 @@
 #include "base/options.h"
 #include "base/registry.h"
 #include "data/batch.h"
+#include "infer/vocabularies.h"
 #include "loss/cross_entropy.h"
 #include "nn/parameters.h"
 #include "search/step_decoder.h"
@@ -45,18 +46,13 @@ class Seq2Seq {
   at::Tensor target_logprobs(const data::Batch& batch) const;
 };
 
-struct VocabularySizes {
-  int64_t source = 0, target = 0;
-  bool shared = false;  ///< one vocabulary for both sides
-};
-
 /// The options of one architecture; what they describe can be built.
 class Seq2SeqConfig {
  public:
   virtual ~Seq2SeqConfig() = default;
   virtual void declare(Options& options) = 0;  ///< keys "model.<name>"
   /// Throws a usage error for options that do not go together. Without a seed the weights are left unset, for a model that gets them elsewhere.
-  virtual std::unique_ptr<Seq2Seq> build(const VocabularySizes& vocabulary, std::optional<uint64_t> seed) const = 0;
+  virtual std::unique_ptr<Seq2Seq> build(const infer::VocabularySizes& vocabulary, std::optional<uint64_t> seed) const = 0;
 };
 
 /// An entry of the registry of architectures.

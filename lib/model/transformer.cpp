@@ -1,5 +1,4 @@
-// The Transformer encoder-decoder (Vaswani et al., 2017, "Attention Is All You Need"), with pre-norm or post-norm residuals
-// (Wang et al., 2019, "Learning Deep Transformer Models for Machine Translation").
+// The Transformer encoder-decoder of infer/transformer_options.h, for training.
 
 #include <algorithm>
 #include <cstring>
@@ -7,6 +6,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "kernel/float_kernels.h"
+#include "infer/transformer_options.h"
 #include "model/seq2seq.h"
 #include "nn/layers.h"
 #include "tensor/linear.h"
@@ -17,44 +17,11 @@ namespace {
 
 using data::Batch;
 using data::PackedTokens;
+using infer::TransformerOptions;
 using tensor::AttentionSettings;
 using tensor::DropoutStream;
 using tensor::Epilogue;
 using tensor::Spans;
-
-struct TransformerOptions {
-  int64_t dim = 512, ffn = 2048, heads = 8, encoder_layers = 6, decoder_layers = 6, max_positions = 1024;
-  double dropout = 0.1, attention_dropout = 0, activation_dropout = 0;
-  std::string norm = "pre", positions = "sinusoidal", tie = "decoder", activation = "relu";
-
-  void declare(Options& options) {
-    options.add("model.dim", dim, "Width of the model").range(2);
-    options.add("model.ffn", ffn, "Width of the feed-forward layers").range(1);
-    options.add("model.heads", heads, "Attention heads").range(1);
-    options.add("model.encoder-layers", encoder_layers, "Encoder layers").range(1);
-    options.add("model.decoder-layers", decoder_layers, "Decoder layers").range(1);
-    options.add("model.norm", norm, "Layer normalisation before or after each sub-layer").one_of({"pre", "post"});
-    options.add("model.positions", positions, "Position encoding").one_of({"sinusoidal", "learned", "rotary"});
-    options.add("model.max-positions", max_positions, "Longest sequence of learned positions").range(1);
-    options.add("model.activation", activation, "Activation of the feed-forward layers").one_of({"relu", "gelu"});
-    options.add("model.tie", tie, "Share embeddings: no; target with output; source too (needs one vocabulary)")
-        .one_of({"none", "decoder", "all"});
-    options.add("model.dropout", dropout, "Dropout of embeddings and sub-layers").range(0, 0.99);
-    options.add("model.attention-dropout", attention_dropout, "Dropout of attention weights").range(0, 0.99);
-    options.add("model.activation-dropout", activation_dropout, "Dropout inside the feed-forward layers").range(0, 0.99);
-  }
-
-  void check(const VocabularySizes& vocabulary) const {
-    if (dim % heads != 0) fail_usage("model.dim {} is not divisible by model.heads {}", dim, heads);
-    if (dim % 2 != 0) fail_usage("model.dim {} is odd; positions need an even width", dim);
-    if (positions == "rotary" && dim / heads % 2 != 0) {
-      fail_usage("rotary positions need an even head width; model.dim / model.heads is {}", dim / heads);
-    }
-    if (tie == "all" && !vocabulary.shared) {
-      fail_usage("model.tie all needs one vocabulary for both sides; use --model.tie decoder with separate ones");
-    }
-  }
-};
 
 struct EncoderLayer {
   EncoderLayer(const nn::Scope& scope, const TransformerOptions& o)
@@ -100,7 +67,7 @@ struct DecoderLayer {
 
 class Transformer final : public Seq2Seq {
  public:
-  Transformer(const TransformerOptions& options, const VocabularySizes& vocabulary, std::optional<uint64_t> seed)
+  Transformer(const TransformerOptions& options, const infer::VocabularySizes& vocabulary, std::optional<uint64_t> seed)
       : options_(options), parameters_(seed) {
     const nn::Scope root(parameters_);
     const nn::Scope encoder = root / "encoder", decoder = root / "decoder";
@@ -308,7 +275,7 @@ std::unique_ptr<search::StepDecoder> Transformer::start(const PackedTokens& sour
 class TransformerConfig final : public Seq2SeqConfig {
  public:
   void declare(Options& options) override { options_.declare(options); }
-  std::unique_ptr<Seq2Seq> build(const VocabularySizes& vocabulary, std::optional<uint64_t> seed) const override {
+  std::unique_ptr<Seq2Seq> build(const infer::VocabularySizes& vocabulary, std::optional<uint64_t> seed) const override {
     options_.check(vocabulary);
     return std::make_unique<Transformer>(options_, vocabulary, seed);
   }

@@ -57,7 +57,9 @@ void Parameters::flatten() {
 void Parameters::share(const Parameters& other) {
   const auto alike = [](const Parameter& a, const Parameter& b) { return a.name == b.name && a.value.sizes() == b.value.sizes(); };
   if (!std::equal(all_.begin(), all_.end(), other.all_.begin(), other.all_.end(), alike)) fail("models that share their weights differ in them");
+  if (!other.flat_values_.defined()) fail("weights are flattened before they are shared");
   place_in(other.flat_values_);
+  for (size_t i = 0; i < all_.size(); ++i) all_[i].value.set_requires_grad(other.all_[i].value.requires_grad());
 }
 
 void Parameters::place_in(const at::Tensor& values) {

@@ -1,5 +1,6 @@
 #include "tensor/dropout.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 
 #include <mutex>
@@ -54,6 +55,11 @@ void check_residual(const at::Tensor& residual, at::IntArrayRef shape) {
 }
 
 at::Tensor dropout_general(const at::Tensor& x, kernel::DropoutMask mask) {
+  if (x.device().is_cpu()) {
+    // Several threads may be here: each draws from a generator of its own.
+    const double keep = 1 - static_cast<double>(mask.probability);
+    return x * at::empty_like(x).bernoulli_(keep, at::detail::createCPUGenerator(mask.key)).div_(keep);
+  }
   at::Generator generator = at::globalContext().defaultGenerator(x.device());
   {
     const std::lock_guard<std::mutex> lock(generator.mutex());

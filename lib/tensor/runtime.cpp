@@ -81,13 +81,13 @@ void set_up_runtime(int threads) {
 #endif
 }
 
-void limit_thread(int threads) {
+void limit_thread_to_itself() {
   // LibTorch sets a new thread's count at the first operator that asks for it; asked for now, it cannot undo ours later. It makes a pool anew
   // for that, which two threads must not do at a time.
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
   at::get_num_threads();
-  set_threads(threads);
+  set_threads(1);
 }
 
 void share_one_heap() { mallopt(M_ARENA_MAX, 1); }

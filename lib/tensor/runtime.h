@@ -13,9 +13,8 @@ namespace seqmill::tensor {
 /// has a choice.
 void set_up_runtime(int threads);
 
-/// From here on this thread computes with so many threads, whatever the process's thread count: 1 is itself alone. For workers that each have their
-/// own batch.
-void limit_thread(int threads = 1);
+/// From here on this thread computes alone, whatever the process's thread count. For workers that each have their own batch.
+void limit_thread_to_itself();
 
 /// All threads take their memory from the heap that set_up_runtime() prepares. Else glibc gives each a heap that hands big blocks back to the kernel
 /// as soon as they are free. For threads that ask seldom and for much; call it before there are any.

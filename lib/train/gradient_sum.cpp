@@ -8,7 +8,6 @@
 #include "base/threads.h"
 #include "base/time_spent.h"
 #include "kernel/float_kernels.h"
-#include "tensor/runtime.h"
 
 namespace seqmill::train {
 
@@ -54,48 +53,52 @@ void GradientSum::expect(int64_t worker) { expects_[static_cast<size_t>(worker)]
 
 void GradientSum::ready(size_t worker, size_t bucket) {
   if (!expects_[worker]) return;
+  Bucket& mine = buckets_[bucket];
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--mine.missing > 0) return;
+  }
+  // Nobody else writes to it any more, and others need not wait.
+  move_to_first(mine.begin, mine.end);
   const std::lock_guard<std::mutex> lock(mutex_);
-  --buckets_[bucket].missing;
-  start_ready();
+  mine.complete = true;
+  start_complete();
 }
 
-void GradientSum::start_ready() {
+void GradientSum::start_complete() {
   const Timed timed(Work::kRanks);
-  while (started_ < buckets_.size() && buckets_[started_].missing == 0) {
+  while (started_ < buckets_.size() && buckets_[started_].complete) {
     const Bucket& bucket = buckets_[started_++];
-    ranks_.begin_sum(sum_of_workers(bucket.begin, bucket.end));
+    ranks_.begin_sum(workers_[0]->flat_gradients().narrow(0, bucket.begin, bucket.end - bucket.begin));
   }
 }
 
-at::Tensor GradientSum::sum_of_workers(int64_t begin, int64_t end) const {
+void GradientSum::move_to_first(int64_t begin, int64_t end) {
   const Timed timed(Work::kOptimizer);
   const at::Tensor sum = workers_[0]->flat_gradients().narrow(0, begin, end - begin);
   for (size_t worker = 1; worker < workers_.size(); ++worker) {
     const at::Tensor own = workers_[worker]->flat_gradients().narrow(0, begin, end - begin);
-    if (!tensor::is_fast(sum)) {
-      at::Tensor(sum).add_(own);
-      at::Tensor(own).zero_();
-      continue;
-    }
     float *from = own.data_ptr<float>(), *to = sum.data_ptr<float>();
     parallel_for(end - begin, 1 << 16, [&](int64_t first, int64_t last) {
       kernel::float_kernels().move_added(from + first, to + first, last - first);
     });
   }
-  return sum;
 }
 
 void GradientSum::finish() {
   const Timed timed(Work::kRanks);
-  if (ranks_.count() == 1) {
-    sum_of_workers(0, workers_[0]->flat_gradients().numel());
-    return;
+  if (ranks_.count() == 1) return move_to_first(0, workers_[0]->flat_gradients().numel());
+  for (Bucket& bucket : buckets_) {
+    if (!bucket.complete) move_to_first(bucket.begin, bucket.end);
+    bucket.complete = true;
   }
-  for (Bucket& bucket : buckets_) bucket.missing = 0;
-  start_ready();
+  start_complete();
   ranks_.finish_sums();
   started_ = 0;
-  for (Bucket& bucket : buckets_) bucket.missing = bucket.parameters;
+  for (Bucket& bucket : buckets_) {
+    bucket.missing = bucket.parameters;
+    bucket.complete = false;
+  }
   std::fill(expects_.begin(), expects_.end(), 0);
 }
 

@@ -21,7 +21,7 @@ namespace seqmill::train {
 /// gradients are summed at the end, by all threads. The sum is left in the gradients of the first worker, those of the others are zero again.
 class GradientSum {
  public:
-  /// The parameters of the workers must be flattened and share their values. `bucket_numbers`: about how many numbers make a bucket.
+  /// The parameters of the workers must be flattened and share their values; several workers are float32 on the CPU. `bucket_numbers`: about how many numbers make a bucket.
   GradientSum(std::vector<nn::Parameters*> workers, Ranks& ranks, int64_t bucket_numbers = int64_t{1} << 21);
   ~GradientSum();
   GradientSum(const GradientSum&) = delete;
@@ -37,13 +37,15 @@ class GradientSum {
   struct Bucket {
     int64_t begin = 0, end = 0;  ///< of the flat vector
     int64_t parameters = 0, missing = 0;  ///< over all workers
+    bool complete = false;                ///< the first worker has the sum over all of them
   };
   class Hook;
 
   void ready(size_t worker, size_t bucket);
-  void start_ready();
-  /// The part of the first worker's gradients from `begin` to `end`, to which those of the others have been added.
-  at::Tensor sum_of_workers(int64_t begin, int64_t end) const;
+  /// Begins, in order, the sums over the ranks of buckets that are complete.
+  void start_complete();
+  /// Adds the others' gradients from `begin` to `end` to the first worker's and leaves zeros.
+  void move_to_first(int64_t begin, int64_t end);
 
   std::vector<nn::Parameters*> workers_;
   Ranks& ranks_;

@@ -37,7 +37,7 @@ class Task {
   /// How many parts a full micro-batch has.
   virtual int64_t parts() const { return 1; }
   /// What the losses of each worker depend on: parameters() for the first, and for each other a copy that shares the values (Parameters::share) and
-  /// has gradients of its own. As many as asked for, or only the first. Called once, after parameters() were flattened.
+  /// has gradients of its own. As many as asked for (all float32 on the CPU), or only the first. Called once, after parameters() were flattened.
   virtual std::vector<nn::Parameters*> workers([[maybe_unused]] int64_t count) { return {&parameters()}; }
   /// Takes the next micro-batch, in parts. They do not depend on the number of workers, and so the training does not but for rounding.
   virtual std::vector<Part> next() = 0;

@@ -37,8 +37,7 @@ class Trainer {
  public:
   Trainer(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line, Ranks& ranks)
       : task_(task), run_(run), options_(with_accumulation(options, ranks)), seed_(seed), progress_line_(progress_line), ranks_(ranks),
-        parameters_(flattened(task.parameters())), workers_(workers_of(task, options_.accumulate / ranks.count())),
-        team_(static_cast<int64_t>(workers_.size()), [each = threads() / static_cast<int>(workers_.size())] { tensor::limit_thread(each); }),
+        parameters_(flattened(task.parameters())), workers_(workers_of(task)), team_(static_cast<int64_t>(workers_.size()), tensor::limit_thread_to_itself),
         optimizer_(parameters_, options.optimizer), gradient_sum_(workers_, ranks), time_limit_(parse_duration(options.max_time)) {
     progress_.best_by = options.stop_on;
     progress_.averages = options.ema > 0;
@@ -96,11 +95,10 @@ class Trainer {
     return options;
   }
 
-  /// Parts that are worked on at the same time, by a thread or some each, need not wait for each other after every product.
-  static std::vector<nn::Parameters*> workers_of(Task& task, int64_t batches) {
-    const int64_t parts = task.parts() * std::max<int64_t>(1, batches);
-    std::vector<nn::Parameters*> workers = task.workers(best_team(parts, threads()));
-    log::debug("{} parts an update, {} workers, {} threads", parts, workers.size(), threads());
+  /// The parameters of the workers: of a model each. No more of them than a batch has parts: who accumulates batches wants to save memory.
+  static std::vector<nn::Parameters*> workers_of(Task& task) {
+    std::vector<nn::Parameters*> workers = task.workers(team_size(task.parts(), threads()));
+    log::debug("{} parts a batch, {} workers, {} threads", task.parts(), workers.size(), threads());
     return workers;
   }
 
@@ -126,7 +124,7 @@ class Trainer {
     const int64_t number = progress_.update + 1;
     double loss = 0, nll = 0;
     int64_t tokens = 0, source_tokens = 0;
-    for (const Finished& part : work_on(take_parts(number))) {
+    for (const PartLoss& part : work_on(take_parts(number))) {
       loss += part.loss;
       nll += part.nll;
       tokens += part.tokens;
@@ -159,43 +157,43 @@ class Trainer {
   }
 
   /// A part of a batch and its own stream of dropout, whichever rank and worker takes it: the training is the same on any number of them.
-  struct Piece {
+  struct DroppedOut {
     Part part;
     tensor::DropoutStream dropout;
   };
 
-  struct Finished {
+  struct PartLoss {
     double loss = 0, nll = 0;
     int64_t tokens = 0, source_tokens = 0;
   };
 
   /// What this rank has to do for update `number`.
-  std::vector<Piece> take_parts(int64_t number) {
-    std::vector<Piece> pieces;
+  std::vector<DroppedOut> take_parts(int64_t number) {
+    std::vector<DroppedOut> parts;
     for (int64_t k = ranks_.rank(); k < options_.accumulate; k += ranks_.count()) {
       task_.skip(ranks_.rank());
       uint64_t place = 0;
       for (Part& part : task_.next()) {
-        pieces.push_back({std::move(part), {seed_, static_cast<uint64_t>(number), static_cast<uint64_t>(k), place++}});
+        parts.push_back({std::move(part), {seed_, static_cast<uint64_t>(number), static_cast<uint64_t>(k), place++}});
       }
       task_.skip(ranks_.count() - 1 - ranks_.rank());
     }
-    return pieces;
+    return parts;
   }
 
   /// Adds up the gradients of the parts in those of the workers. Who does which part is fixed, so that sums come out the same each time.
-  std::vector<Finished> work_on(std::vector<Piece> pieces) {
-    std::vector<Finished> finished(pieces.size());
+  std::vector<PartLoss> work_on(std::vector<DroppedOut> parts) {
+    std::vector<PartLoss> finished(parts.size());
     std::vector<TimeSpent> spent(workers_.size());
     add_up(take_time_spent());
     std::atomic<bool> failed{false};
     team_.run([&](int64_t worker) {
       const auto count = static_cast<size_t>(team_.size());
       try {
-        for (auto i = static_cast<size_t>(worker); i < pieces.size() && !failed; i += count) {
-          const StepLoss loss = pieces[i].part(worker, pieces[i].dropout);
+        for (auto i = static_cast<size_t>(worker); i < parts.size() && !failed; i += count) {
+          const StepLoss loss = parts[i].part(worker, parts[i].dropout);
           finished[i] = {loss.sum.item<double>(), loss.nll_sum, loss.tokens, loss.source_tokens};
-          if (i + count >= pieces.size()) gradient_sum_.expect(worker);
+          if (i + count >= parts.size()) gradient_sum_.expect(worker);
           if (std::isfinite(finished[i].loss)) loss.sum.backward();
         }
       } catch (...) {
@@ -523,7 +521,7 @@ class Trainer {
     window_ = Window();
   }
 
-  /// Of the updates since the last line of the log. "other" are LibTorch's own operators and the bookkeeping of gradients.
+  /// Of the updates since the last line of the log. "other" are LibTorch's own operators, the bookkeeping of gradients and waiting for workers.
   io::Json seconds_by_work() const {
     io::Json json = io::Json::object();
     double other = window_.seconds;

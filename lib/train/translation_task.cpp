@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time_spent.h"
+#include "model/torch_translation.h"
 #include "text/parallel_reader.h"
 
 namespace seqmill::train {
@@ -23,7 +24,7 @@ void report(const std::string& what, const data::CorpusCounts& counts) {
 
 class TranslationTask final : public Task {
  public:
-  TranslationTask(model::Seq2Seq& model, const ModelCopier& copy, const model::Vocabularies& vocabularies, const TranslationTaskOptions& options,
+  TranslationTask(model::Seq2Seq& model, const ModelCopier& copy, const infer::Vocabularies& vocabularies, const TranslationTaskOptions& options,
                   const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer, Ranks& ranks)
       : model_(model), copy_(copy), vocabularies_(vocabularies), options_(options), threads_(threads), stride_(ranks.count()), seed_(seed), scorer_(std::move(scorer)) {
     check_options();
@@ -231,7 +232,8 @@ class TranslationTask final : public Task {
         references_.push_back(target);
       }
     }
-    model::Translator translator({&model_}, vocabularies_, options_.valid_search, {}, threads_, seed_);
+    const model::TorchTranslation view(model_);
+    infer::Translator translator({&view}, vocabularies_, options_.valid_search, {}, threads_, seed_);
     const size_t count = static_cast<size_t>(ranks.count()), rank = static_cast<size_t>(ranks.rank());
     const size_t begin = sources_.size() * rank / count, end = sources_.size() * (rank + 1) / count;
     const auto line = [this](size_t number) { return sources_.begin() + static_cast<std::ptrdiff_t>(number); };
@@ -249,7 +251,7 @@ class TranslationTask final : public Task {
   model::Seq2Seq& model_;
   ModelCopier copy_;
   std::vector<std::unique_ptr<model::Seq2Seq>> copies_;  ///< of the second worker, the third, ...
-  const model::Vocabularies& vocabularies_;
+  const infer::Vocabularies& vocabularies_;
   TranslationTaskOptions options_;
   int threads_;
   int64_t stride_;  ///< from one batch of this rank to its next
@@ -283,7 +285,7 @@ void TranslationTaskOptions::declare(Options& options) {
   options.add("valid-beam", valid_search.beam, "Beam of that search").range(1);
 }
 
-std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const ModelCopier& copy, const model::Vocabularies& vocabularies,
+std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const ModelCopier& copy, const infer::Vocabularies& vocabularies,
                                             const TranslationTaskOptions& options, const std::string& cache, int threads,
                                             uint64_t seed, CorpusScorer scorer, Ranks& ranks) {
   return std::make_unique<TranslationTask>(model, copy, vocabularies, options, cache, threads, seed, std::move(scorer), ranks);

@@ -8,8 +8,8 @@
 
 #include "data/batches.h"
 #include "data/corpus.h"
-#include "model/load.h"
-#include "model/translator.h"
+#include "infer/translator.h"
+#include "model/seq2seq.h"
 #include "train/task.h"
 
 namespace seqmill::train {
@@ -36,7 +36,7 @@ using ModelCopier = std::function<std::unique_ptr<model::Seq2Seq>()>;
 
 /// `cache` is a directory for tokenised corpora, which rank 0 makes and all read. `model` and `vocabularies` must outlive the task. `copy` makes
 /// the models of further workers.
-std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const ModelCopier& copy, const model::Vocabularies& vocabularies,
+std::unique_ptr<Task> make_translation_task(model::Seq2Seq& model, const ModelCopier& copy, const infer::Vocabularies& vocabularies,
                                             const TranslationTaskOptions& options, const std::string& cache, int threads,
                                             uint64_t seed, CorpusScorer scorer, Ranks& ranks);
 

@@ -40,7 +40,7 @@ void VocabularyOptions::declare(Options& options) {
   options.add("vocab-byte-fallback", byte_fallback, "Spell other characters in bytes instead of the unknown piece");
 }
 
-model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const std::string& train_source,
+infer::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const std::string& train_source,
                                          const std::string& train_target, const io::RunDir& run, int threads) {
   const std::string both = run.file("vocab.spm"), source = run.file("vocab.src.spm"), target = run.file("vocab.tgt.spm");
   const bool given = !options.joint.empty() || !options.source.empty() || !options.target.empty();
@@ -54,7 +54,7 @@ model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const
     expect_same(options.joint, both);
     expect_same(options.source, source);
     expect_same(options.target, target);
-    model::Vocabularies kept = model::load_vocabularies(run.path());
+    infer::Vocabularies kept = infer::load_vocabularies(run.path());
     for (const auto& vocabulary : {kept.source, kept.target}) {
       if (options.size == 0 || vocabulary->size() == options.size) continue;
       fail_usage("--vocab-size {}: this run was begun with a vocabulary of {} pieces; give another --run to begin anew", options.size,
@@ -92,7 +92,7 @@ model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const
       text::train_vocabulary({train_source, train_target}, training, both);
     }
   }
-  return model::load_vocabularies(run.path());
+  return infer::load_vocabularies(run.path());
 }
 
 }  // namespace seqmill::train

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "base/options.h"
+#include "infer/vocabularies.h"
 #include "io/run_dir.h"
-#include "model/load.h"
 
 namespace seqmill::train {
 
@@ -21,7 +21,7 @@ struct VocabularyOptions {
 };
 
 /// Copies or trains the vocabularies into the run and loads them. A run with checkpoints keeps those it has; given ones must then be the same.
-model::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const std::string& train_source,
+infer::Vocabularies prepare_vocabularies(const VocabularyOptions& options, const std::string& train_source,
                                          const std::string& train_target, const io::RunDir& run, int threads);
 
 }  // namespace seqmill::train

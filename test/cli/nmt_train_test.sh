@@ -74,11 +74,12 @@ grep -qx 'threads: 1' omp/config.yaml || report "OMP_NUM_THREADS=1: the run has 
 # Parts of a batch: the same again with as many threads, nearly the same with another number.
 last_loss() { sed -En 's/.*"split":"valid","loss":([0-9.]+).*/\1/p' "$1/metrics.jsonl" | tail -n 1; }
 for threads in 1 2 3; do
-  runs "parts, $threads threads" ", $threads threads," --run "parts-$threads" --part-tokens 40 --threads "$threads" --max-updates 30 --precision fp32
+  runs "parts, $threads threads" "6 parts a batch, $threads workers, $threads threads" --run "parts-$threads" --part-tokens 25 --threads "$threads" \
+    --max-updates 30 --precision fp32 --log-level debug
 done
-runs 'parts again' ', 3 threads,' --run parts-again --part-tokens 40 --threads 3 --max-updates 30 --precision fp32
+runs 'parts again' ', 3 threads,' --run parts-again --part-tokens 25 --threads 3 --max-updates 30 --precision fp32
 same parts-3 parts-again || report '--part-tokens: not the same again on as many threads'
-runs 'whole batches' ', 3 threads,' --run parts-none --threads 3 --max-updates 30 --precision fp32
+runs 'whole batches' '1 parts a batch, 1 workers, 3 threads' --log-level debug --run parts-none --threads 3 --max-updates 30 --precision fp32
 for threads in 2 3; do
   awk -v a="$(last_loss parts-1)" -v b="$(last_loss "parts-$threads")" 'BEGIN { exit !(a > 0 && a - b < 1e-4 && b - a < 1e-4) }' ||
     report "--part-tokens: 1 and $threads threads end with losses $(last_loss parts-1) and $(last_loss "parts-$threads")"

@@ -37,7 +37,7 @@ start() {
   port=$(free_port)
   pids=()
   for ((rank = 0; rank < ranks; rank++)); do
-    RANK=$rank WORLD_SIZE=$ranks LOCAL_WORLD_SIZE=$ranks MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "${command[@]}" -c conf.yaml --run "$run" "$@" > out 2> "$run.$rank" &
+    RANK=$rank WORLD_SIZE=$ranks LOCAL_WORLD_SIZE=$ranks MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "${command[@]}" -c conf.yaml --threads 2 --run "$run" "$@" > out 2> "$run.$rank" &
     pids+=($!)
   done
 }

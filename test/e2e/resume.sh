@@ -35,7 +35,7 @@ keep-best: 2
 ema: 0.9
 accumulate: 2
 END
-command=("$train" -c conf.yaml --quiet)
+command=("$train" -c conf.yaml --threads 2 --quiet)
 run() { "${command[@]}" "$@"; }
 
 # same A B: the last checkpoints of two runs hold the same bits

@@ -8,16 +8,10 @@
 
 #include "base/exponential.h"
 #include "kernel/float_kernels.h"
-
-#define SEQMILL_JOIN_(a, b) a##b
-#define SEQMILL_JOIN(a, b) SEQMILL_JOIN_(a, b)
-#define SEQMILL_TEXT_(a) #a
-#define SEQMILL_TEXT(a) SEQMILL_TEXT_(a)
+#include "kernel/isa/lanes.h"
 
 namespace seqmill::kernel {
 namespace {
-
-constexpr int64_t kLanes = 16;
 
 inline uint32_t hash(uint32_t index, uint32_t key0, uint32_t key1) {
   uint32_t h = (index ^ key0) * 0x7feb352dU;
@@ -49,35 +43,6 @@ void dropout(const float* x, const float* residual, float* out, int64_t first, i
   }
 }
 
-template <typename Function>
-inline float sum_of(int64_t count, Function term) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += term(i + l);
-  }
-  for (int64_t l = 0; i < count; ++i, ++l) lanes[l] += term(i);
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  }
-  return lanes[0];
-}
-
-inline float dot(const float* a, const float* b, int64_t count) {
-  return sum_of(count, [a, b](int64_t i) { return a[i] * b[i]; });
-}
-
-// Extensions of both compilers, for loops that must not be left to their vectorisers. As wide as a register: g++ 12 takes wider ones
-// apart with moves that need an alignment which memory of others does not have.
-#if defined(__AVX512F__)
-constexpr int64_t kVectorLanes = 16;
-#elif defined(__AVX__)
-constexpr int64_t kVectorLanes = 8;
-#else
-constexpr int64_t kVectorLanes = 4;
-#endif
-using Vector = float __attribute__((vector_size(kVectorLanes * sizeof(float))));
-
 int64_t padded(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
 /// Factors of a product: number (r, t) is at data[r * row + t * term].
@@ -85,26 +50,6 @@ struct Factors {
   const float* data;
   int64_t row, term;
 };
-
-inline Vector load(const float* x) {
-  Vector vector;
-  std::memcpy(&vector, x, sizeof vector);
-  return vector;
-}
-
-float max_of(const float* x, int64_t count) {
-  // Not with an array of lanes: g++ 12 takes it apart into as many scalar maxima.
-  Vector lanes = Vector{} - INFINITY;
-  int64_t i = 0;
-  for (; i + kVectorLanes <= count; i += kVectorLanes) {
-    const Vector numbers = load(x + i);
-    lanes = numbers > lanes ? numbers : lanes;
-  }
-  float best = -INFINITY;
-  for (int64_t l = 0; l < kVectorLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
-  for (; i < count; ++i) best = x[i] > best ? x[i] : best;
-  return best;
-}
 
 // Vectors are loaded and stored one by one: of a copy of them all, g++ 12 keeps the array in memory and stores it in every turn.
 template <int kRows, int kVectors>

@@ -56,15 +56,24 @@ TEST_CASE("the first failure of a team by the number of the member is the caller
   CHECK(calls == 1);
 }
 
-TEST_CASE("a team is as large as is fastest", "[team]") {
-  CHECK(best_team(1, 1) == 1);
-  CHECK(best_team(1, 16) == 1);
-  CHECK(best_team(2, 2) == 2);
-  CHECK(best_team(4, 2) == 2);
-  CHECK(best_team(2, 16) == 2);   // of eight threads each
-  CHECK(best_team(8, 4) == 4);
-  CHECK(best_team(3, 2) == 1);    // rather than one of three parts for one and two for the other
-  CHECK(best_team(15, 2) == 2);   // eight turns of one thread beat fifteen of two
-  CHECK(best_team(8, 6) == 2);    // four turns of three threads
-  CHECK(best_team(100, 7) == 7);
+TEST_CASE("what the beginning of a member throws is the first caller's", "[team]") {
+  std::atomic<int> works{0};
+  Team team(2, [] { throw std::runtime_error("not today"); });
+  CHECK_THROWS_AS(team.run([&](int64_t) { ++works; }), std::runtime_error);
+  CHECK(works == 0);
+  Team unused(3);
+}
+
+TEST_CASE("a team has a member for each thread unless many would be idle", "[team]") {
+  CHECK(team_size(1, 1) == 1);
+  CHECK(team_size(0, 4) == 1);
+  CHECK(team_size(1, 16) == 1);
+  CHECK(team_size(2, 2) == 2);
+  CHECK(team_size(4, 2) == 2);
+  CHECK(team_size(2, 16) == 1);
+  CHECK(team_size(8, 4) == 4);
+  CHECK(team_size(3, 2) == 1);    // one of two would be idle half of the time
+  CHECK(team_size(7, 2) == 2);    // an eighth of it
+  CHECK(team_size(8, 6) == 1);
+  CHECK(team_size(100, 7) == 7);
 }

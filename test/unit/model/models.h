@@ -16,6 +16,10 @@
 
 namespace seqmill::model {
 
+using infer::load_vocabularies;
+using infer::Vocabularies;
+using infer::VocabularySizes;
+
 using data::Tokens;
 using test::normals;
 

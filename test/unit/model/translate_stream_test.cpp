@@ -1,10 +1,12 @@
 #include "io/json.h"
 #include "io/line_reader.h"
-#include "model/translate_stream.h"
+#include "infer/translate_stream.h"
 #include "translators.h"
 
 using namespace seqmill;
 using namespace seqmill::model;
+using infer::StreamOptions;
+using infer::translate_stream;
 using namespace seqmill::test;
 
 namespace {

@@ -1,10 +1,14 @@
 #pragma once
 // A Translator of random models over letters, with searches of every kind.
 
-#include "model/translator.h"
+#include "infer/translator.h"
+#include "model/torch_translation.h"
 #include "models.h"
 
 namespace seqmill::model {
+
+using infer::Translation;
+using infer::TranslatorOptions;
 
 /// A random model over the letters that never writes unk, bos or pad.
 inline std::unique_ptr<Seq2Seq> letter_model(uint64_t seed = 1, const Settings& more = {}) {
@@ -34,6 +38,33 @@ inline std::vector<search::SearchOptions> all_searches() {
   all[2].diverse_groups = 2;
   return all;
 }
+
+/// A translator with LibTorch's view of each model.
+class Translator : public infer::Translator {
+ public:
+  Translator(const std::vector<const Seq2Seq*>& models, const infer::Vocabularies& vocabularies, const search::SearchOptions& search,
+             const TranslatorOptions& options, int threads, uint64_t seed)
+      : Translator(views_of(models), vocabularies, search, options, threads, seed) {}
+
+ private:
+  using Views = std::vector<std::shared_ptr<TorchTranslation>>;
+  Translator(const Views& views, const infer::Vocabularies& vocabularies, const search::SearchOptions& search, const TranslatorOptions& options,
+             int threads, uint64_t seed)
+      : infer::Translator({pointers(views)}, vocabularies, search, options, threads, seed), views_(views) {}
+
+  static Views views_of(const std::vector<const Seq2Seq*>& models) {
+    Views views;
+    for (const Seq2Seq* model : models) views.push_back(std::make_shared<TorchTranslation>(*model));
+    return views;
+  }
+  static std::vector<const infer::TranslationModel*> pointers(const Views& views) {
+    std::vector<const infer::TranslationModel*> all;
+    for (const auto& view : views) all.push_back(view.get());
+    return all;
+  }
+
+  Views views_;
+};
 
 inline Translator translator_of(const std::vector<const Seq2Seq*>& models, const search::SearchOptions& search,
                                 int64_t batch_tokens = 2048, int threads = 1, uint64_t seed = 1) {

@@ -97,6 +97,7 @@ TEST_CASE("parameters that share their values have gradients of their own", "[pa
   const at::Tensor a = Scope(one).matrix("a", 2, 3), b = Scope(one).parameter("b", {4}, Init::constant(2));
   const at::Tensor a2 = Scope(other).matrix("a", 2, 3), b2 = Scope(other).parameter("b", {4}, Init::constant(2));
   const at::Tensor start = a.detach().clone();
+  CHECK(failure_of([&] { other.share(one); }).says("flattened"));
   one.flatten();
   other.share(one);
   CHECK((same_bits(a2.detach(), start) && same_bits(b2.detach(), at::full({4}, 2.0f))));

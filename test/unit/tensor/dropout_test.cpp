@@ -31,6 +31,8 @@ TEST_CASE("masks follow from seed, update, micro-batch and call", "[dropout]") {
   CHECK_FALSE(same_bits(mask, mask_of(DropoutStream(4, 7, 1), 0.25, shape)));
   CHECK_FALSE(same_bits(mask, mask_of(DropoutStream(3, 8, 1), 0.25, shape)));
   CHECK_FALSE(same_bits(mask, mask_of(DropoutStream(3, 7, 2), 0.25, shape)));
+  CHECK_FALSE(same_bits(mask, mask_of(DropoutStream(3, 7, 1, 1), 0.25, shape)));
+  CHECK(same_bits(mask, mask_of(DropoutStream(3, 7, 1, 0), 0.25, shape)));
   DropoutStream stream(3, 7, 1);
   CHECK(same_bits(tensor::dropout(at::ones(shape), 0.25, &stream), mask));
   CHECK_FALSE(same_bits(tensor::dropout(at::ones(shape), 0.25, &stream), mask));

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/team.h"
 #include "train/gradient_sum.h"
 #include "unit/train/fake_task.h"
 
@@ -27,8 +28,8 @@ int free_port() {
   return ntohs(address.sin_port);
 }
 
-/// Runs work(ranks) in `count` processes, which must return true in each.
-void in_ranks(int count, const std::function<bool(Ranks&)>& work) {
+/// Runs work(ranks) in `count` processes, which must return true in each; or throw, for another code than 0.
+void in_ranks(int count, const std::function<bool(Ranks&)>& work, int expected_code = 0) {
   Launch launch;
   launch.ranks = launch.local_ranks = count;
   launch.address = "127.0.0.1";
@@ -54,7 +55,7 @@ void in_ranks(int count, const std::function<bool(Ranks&)>& work) {
     int status = 0;
     REQUIRE(::waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status));
-    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(WEXITSTATUS(status) == expected_code);
   }
 }
 
@@ -158,7 +159,7 @@ TEST_CASE("ranks of several workers are the training of one", "[ranks]") {
   options.accumulate = 4;
   const auto make = [] {
     auto task = std::make_unique<FakeTask>(std::vector<int64_t>{5, 3, 1, 4, 6});
-    task->part_count = 3;
+    task->part_count = 6;
     task->noisy = true;
     task->troubles[9] = Trouble::kNanLoss;  // of the third update: it is skipped
     return task;
@@ -175,6 +176,60 @@ TEST_CASE("ranks of several workers are the training of one", "[ranks]") {
   });
   CHECK(difference(weights_in(dir / "ranks/ckpt/last/model.safetensors"), whole->flat()) < 1e-5);
   CHECK((progress_of(dir / "ranks/ckpt/last").skipped == 1 && progress_of(dir / "whole/ckpt/last").skipped == 1));
+}
+
+TEST_CASE("an error in one worker of one rank ends all", "[ranks]") {
+  const TempDir dir;
+  in_ranks(2, [&](Ranks& ranks) {
+    set_threads(2);
+    FakeTask task({4, 4, 4, 4});
+    task.part_count = 2;
+    if (ranks.rank() == 1) task.troubles[3] = Trouble::kKilled;  // in the part of its second worker
+    io::RunDir run(dir / "run", ranks.first() ? io::RunDir::Role::kWriter : io::RunDir::Role::kReader);
+    ranks.barrier();
+    try {
+      train::train(task, run, plain_options(6), 1, false, ranks);
+    } catch (const std::exception&) {
+      throw Error("ended", 5);
+    }
+    return false;
+  }, 2);
+}
+
+TEST_CASE("workers that run at the same time sum in buckets what they would sum one after the other", "[ranks]") {
+  in_ranks(2, [](Ranks& ranks) {
+    constexpr int kTensors = 40;
+    nn::Parameters one(1), two(std::nullopt);
+    std::vector<at::Tensor> first, second;
+    for (int i = 0; i < kTensors; ++i) {
+      first.push_back(nn::Scope(one).matrix(std::to_string(i), 3, 2));
+      second.push_back(nn::Scope(two).matrix(std::to_string(i), 3, 2));
+    }
+    first[7].set_requires_grad(false);  // frozen
+    one.flatten();
+    two.share(one);
+    GradientSum sum({&one, &two}, ranks, 8);
+    Team team(2);
+    bool good = !second[7].requires_grad();
+    for (int update = 0; update < 100; ++update) {
+      one.flat_gradients().zero_();
+      team.run([&](int64_t worker) {
+        at::Tensor total = at::zeros({});
+        for (const at::Tensor& tensor : worker == 0 ? first : second) total = total + (tensor * tensor).sum();
+        sum.expect(worker);
+        (total * (worker == 0 ? 1 : 10)).backward();
+      });
+      sum.finish();
+      at::NoGradGuard no_grad;
+      for (int i = 0; i < kTensors; ++i) {
+        const auto& value = first[static_cast<size_t>(i)];
+        const double expected = i == 7 ? 0 : 2 * 11 * 2;
+        good = good && difference(value.grad(), value * expected) < 1e-4;
+      }
+      good = good && difference(two.flat_gradients(), at::zeros({kTensors * 6})) == 0;
+    }
+    return good;
+  });
 }
 
 TEST_CASE("gradients of workers are summed as soon as all have them", "[ranks]") {

@@ -256,11 +256,11 @@ TEST_CASE("weights that are not finite are never saved", "[trainer]") {
 
 namespace {
 
-/// A noisy training of batches in three and two parts, on so many threads.
+/// A noisy training of batches in up to six parts, on so many threads.
 at::Tensor trained_on(int count, const std::string& run, std::set<int64_t>& workers) {
   set_threads(count);
   FakeTask task({7, 3, 5, 2});
-  task.part_count = 3;
+  task.part_count = 6;
   task.noisy = true;
   TrainerOptions options = plain_options(9);
   options.accumulate = 2;

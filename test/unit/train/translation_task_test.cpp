@@ -1,5 +1,6 @@
 #include "train/translation_task.h"
 
+#include "model/torch_translation.h"
 #include "unit/model/models.h"
 
 using namespace seqmill;
@@ -284,7 +285,8 @@ TEST_CASE("the scorer gets translations and references of all lines", "[translat
   REQUIRE(scores.size() == 3);
   CHECK((scores[2].first == "bleu" && scores[2].second == 12.5));
   CHECK(references == place.valid_targets);
-  model::Translator translator({place.model.get()}, place.vocabularies, place.options.valid_search, {}, 1, 1);
+  const model::TorchTranslation view(*place.model);
+  infer::Translator translator({&view}, place.vocabularies, place.options.valid_search, {}, 1, 1);
   const auto expected = translator.translate(place.valid_sources);
   REQUIRE(hypotheses.size() == expected.size());
   for (size_t i = 0; i < expected.size(); ++i) CHECK(hypotheses[i] == (expected[i].empty() ? "" : expected[i][0].text));

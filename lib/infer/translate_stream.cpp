@@ -1,4 +1,4 @@
-#include "model/translate_stream.h"
+#include "infer/translate_stream.h"
 
 #include <chrono>
 #include <optional>
@@ -9,7 +9,7 @@
 #include "io/line_reader.h"
 #include "io/output.h"
 
-namespace seqmill::model {
+namespace seqmill::infer {
 namespace {
 
 std::string record(int64_t id, const std::string& source, const std::vector<Translation>& translations,
@@ -156,4 +156,4 @@ void StreamOptions::check() const {
 
 void translate_stream(Translator& translator, const StreamOptions& options) { Stream(translator, options).run(); }
 
-}  // namespace seqmill::model
+}  // namespace seqmill::infer

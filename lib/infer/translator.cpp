@@ -1,7 +1,8 @@
-#include "model/translator.h"
+#include "infer/translator.h"
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
 #include <mutex>
 #include <numeric>
@@ -11,14 +12,33 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "search/ensemble.h"
-#include "tensor/runtime.h"
 
-namespace seqmill::model {
+namespace seqmill::infer {
+namespace {
 
-Translator::Translator(const std::vector<const Seq2Seq*>& models, const Vocabularies& vocabularies,
+/// An ensemble's probability of a token is the mean of its members'.
+std::vector<double> mean_probabilities(const std::vector<const TranslationModel*>& models, const std::vector<Tokens>& sources,
+                                       const std::vector<Tokens>& targets) {
+  std::vector<double> mixed = models[0]->score(sources, targets);
+  for (size_t m = 1; m < models.size(); ++m) {
+    const std::vector<double> more = models[m]->score(sources, targets);
+    for (size_t i = 0; i < mixed.size(); ++i) {
+      const double larger = std::max(mixed[i], more[i]), smaller = std::min(mixed[i], more[i]);
+      mixed[i] = larger == -INFINITY ? larger : larger + std::log1p(std::exp(smaller - larger));
+    }
+  }
+  if (models.size() > 1) {
+    for (double& logprob : mixed) logprob -= std::log(static_cast<double>(models.size()));
+  }
+  return mixed;
+}
+
+}  // namespace
+
+Translator::Translator(const std::vector<const TranslationModel*>& models, const Vocabularies& vocabularies,
                        const search::SearchOptions& search, const TranslatorOptions& options, int threads, uint64_t seed)
     : models_(models), vocabularies_(vocabularies), search_(search), options_(options), threads_(threads), seed_(seed) {
-  for (const Seq2Seq* model : models_) {
+  for (const TranslationModel* model : models_) {
     // Sources have an end symbol, targets a begin symbol besides their tokens.
     options_.max_source = std::min(options_.max_source, model->max_positions() - 1);
     search_.max_length = std::min(search_.max_length, model->max_positions() - 1);
@@ -26,8 +46,8 @@ Translator::Translator(const std::vector<const Seq2Seq*>& models, const Vocabula
   }
 }
 
-data::Tokens Translator::encode_source(const std::string& line) {
-  data::Tokens tokens = vocabularies_.source->encode(line);
+Tokens Translator::encode_source(const std::string& line) {
+  Tokens tokens = vocabularies_.source->encode(line);
   ++counts_.lines;
   if (tokens.empty()) ++counts_.empty;
   if (static_cast<int64_t>(tokens.size()) > options_.max_source) {
@@ -38,14 +58,8 @@ data::Tokens Translator::encode_source(const std::string& line) {
   return tokens;
 }
 
-data::PackedTokens Translator::pack_sources(const std::vector<data::Tokens>& sources) const {
-  data::PackedTokens packed = data::pack(sources, -1, vocabularies_.source->eos());
-  packed.to(models_[0]->output_layer().weight.device());
-  return packed;
-}
-
 /// Longest first, so that the last batches to be taken are short ones and the workers end together.
-std::vector<std::vector<size_t>> Translator::plan(const std::vector<data::Tokens>& sources, const std::vector<data::Tokens>* targets) const {
+std::vector<std::vector<size_t>> Translator::plan(const std::vector<Tokens>& sources, const std::vector<Tokens>* targets) const {
   std::vector<size_t> order;
   for (size_t i = 0; i < sources.size(); ++i) {
     if (targets || !sources[i].empty()) order.push_back(i);
@@ -77,7 +91,6 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   std::mutex mutex;
   std::exception_ptr error;
   const auto worker = [&] {
-    at::NoGradGuard no_grad;
     try {
       for (size_t batch = next++; batch < batches.size(); batch = next++) {
         work(batches[batch]);
@@ -96,7 +109,8 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   for (size_t i = 0; i < count; ++i) {
     try {
       threads.emplace_back([&] {
-        tensor::limit_thread();
+        set_threads(1);
+        for (const TranslationModel* model : models_) model->begin_worker();
         worker();
       });
     } catch (const std::system_error& refused) {
@@ -109,9 +123,9 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   if (error) std::rethrow_exception(error);
 }
 
-data::Tokens Translator::encode_target(const std::string& text, const char* what, size_t line) const {
-  data::Tokens tokens = vocabularies_.target->encode(text);
-  for (const Seq2Seq* model : models_) {
+Tokens Translator::encode_target(const std::string& text, const char* what, size_t line) const {
+  Tokens tokens = vocabularies_.target->encode(text);
+  for (const TranslationModel* model : models_) {
     if (static_cast<int64_t>(tokens.size()) >= model->max_positions()) {
       fail("line {}: the {} has {} tokens, the model has positions for {}", line + 1, what, tokens.size(), model->max_positions() - 1);
     }
@@ -121,24 +135,24 @@ data::Tokens Translator::encode_target(const std::string& text, const char* what
 
 std::vector<std::vector<Translation>> Translator::translate(const std::vector<std::string>& lines,
                                                             const std::vector<std::string>& prefixes, int64_t first_line) {
-  std::vector<data::Tokens> sources;
+  std::vector<Tokens> sources;
   for (const std::string& line : lines) sources.push_back(encode_source(line));
   std::vector<std::vector<Translation>> results(lines.size());
   std::mutex counts;
   for_each_batch(plan(sources, nullptr), [&](const std::vector<size_t>& batch) {
-    std::vector<data::Tokens> members;
+    std::vector<Tokens> members;
     std::vector<search::SentenceInput> inputs;
     for (const size_t i : batch) {
       members.push_back(sources[i]);
+      members.back().push_back(vocabularies_.source->eos());
       search::SentenceInput input;
       input.source_length = static_cast<int64_t>(sources[i].size());
       if (!prefixes.empty()) input.prefix = encode_target(prefixes[i], "prefix", static_cast<size_t>(first_line) + i);
       input.line = static_cast<uint64_t>(first_line) + i;
       inputs.push_back(std::move(input));
     }
-    const data::PackedTokens packed = pack_sources(members);
     std::vector<std::unique_ptr<search::StepDecoder>> decoders;
-    for (const Seq2Seq* model : models_) decoders.push_back(model->start(packed));
+    for (const TranslationModel* model : models_) decoders.push_back(model->start(members));
     std::unique_ptr<search::StepDecoder> decoder =
         decoders.size() == 1 ? std::move(decoders[0]) : std::make_unique<search::Ensemble>(std::move(decoders));
     const auto found = search::search(*decoder, inputs, vocabularies_.target->bos(), vocabularies_.target->eos(), search_, seed_);
@@ -159,7 +173,7 @@ std::vector<std::vector<Translation>> Translator::translate(const std::vector<st
 }
 
 std::vector<Translation> Translator::score(const std::vector<std::string>& lines, const std::vector<std::string>& targets) {
-  std::vector<data::Tokens> sources, outputs;
+  std::vector<Tokens> sources, outputs;
   for (const std::string& line : lines) sources.push_back(encode_source(line));
   for (const std::string& target : targets) {
     outputs.push_back(encode_target(target, "target", static_cast<size_t>(counts_.lines) - lines.size() + outputs.size()));
@@ -167,25 +181,19 @@ std::vector<Translation> Translator::score(const std::vector<std::string>& lines
   }
   std::vector<Translation> results(lines.size());
   for_each_batch(plan(sources, &outputs), [&](const std::vector<size_t>& chosen) {
-    std::vector<data::Tokens> batch_sources, batch_targets;
+    std::vector<Tokens> batch_sources, batch_targets;
     for (const size_t i : chosen) {
       batch_sources.push_back(sources[i]);
-      batch_targets.push_back(outputs[i]);
+      batch_sources.back().push_back(vocabularies_.source->eos());
+      batch_targets.push_back({vocabularies_.target->bos()});
+      batch_targets.back().insert(batch_targets.back().end(), outputs[i].begin(), outputs[i].end());
+      batch_targets.back().push_back(vocabularies_.target->eos());
     }
-    data::Batch batch = data::make_batch(batch_sources, batch_targets, vocabularies_.source->eos(),
-                                               vocabularies_.target->bos(), vocabularies_.target->eos());
-    batch.to(models_[0]->output_layer().weight.device());
-    // An ensemble's probability of a token is the mean of its members'.
-    at::Tensor mixed;
-    for (const Seq2Seq* model : models_) {
-      const at::Tensor logprobs = model->target_logprobs(batch).to(at::kDouble).to(at::kCPU);
-      mixed = mixed.defined() ? at::logaddexp(mixed, logprobs) : logprobs;
-    }
-    mixed = (mixed - std::log(static_cast<double>(models_.size()))).contiguous();
-    const auto* values = mixed.data_ptr<double>();
+    const std::vector<double> logprobs = mean_probabilities(models_, batch_sources, batch_targets);
+    const double* values = logprobs.data();
     for (size_t b = 0; b < chosen.size(); ++b) {
       Translation& result = results[chosen[b]];
-      const auto steps = static_cast<int64_t>(batch_targets[b].size()) + 1;
+      const auto steps = static_cast<int64_t>(batch_targets[b].size()) - 1;
       result.text = targets[chosen[b]];
       result.length = steps - 1;
       result.logprob = std::accumulate(values, values + steps, 0.0);
@@ -196,4 +204,4 @@ std::vector<Translation> Translator::score(const std::vector<std::string>& lines
   return results;
 }
 
-}  // namespace seqmill::model
+}  // namespace seqmill::infer

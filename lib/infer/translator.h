@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "model/load.h"
+#include "infer/translation_model.h"
 #include "search/search.h"
 
-namespace seqmill::model {
+namespace seqmill::infer {
 
 struct Translation {
   std::string text;
@@ -32,7 +32,7 @@ struct TranslatorCounts {
 class Translator {
  public:
   /// The models vote (probabilities are averaged); they must share their vocabularies. They are used by `threads` workers, each on its own batch.
-  Translator(const std::vector<const Seq2Seq*>& models, const Vocabularies& vocabularies, const search::SearchOptions& search,
+  Translator(const std::vector<const TranslationModel*>& models, const Vocabularies& vocabularies, const search::SearchOptions& search,
              const TranslatorOptions& options, int threads, uint64_t seed);
 
   /// For each line its translations, best first; none for a blank line. `prefixes` is empty or has one forced beginning per line.
@@ -48,15 +48,14 @@ class Translator {
   void on_progress(std::function<void(int64_t lines)> batch_done) { batch_done_ = std::move(batch_done); }
 
  private:
-  std::vector<std::vector<size_t>> plan(const std::vector<data::Tokens>& sources, const std::vector<data::Tokens>* targets) const;
-  data::PackedTokens pack_sources(const std::vector<data::Tokens>& sources) const;
-  data::Tokens encode_source(const std::string& line);
+  std::vector<std::vector<size_t>> plan(const std::vector<Tokens>& sources, const std::vector<Tokens>* targets) const;
+  Tokens encode_source(const std::string& line);
   /// Throws Error naming the line (counted from 0) when the model has no positions for so long a text.
-  data::Tokens encode_target(const std::string& text, const char* what, size_t line) const;
+  Tokens encode_target(const std::string& text, const char* what, size_t line) const;
   void for_each_batch(const std::vector<std::vector<size_t>>& batches,
                       const std::function<void(const std::vector<size_t>&)>& work) const;
 
-  std::vector<const Seq2Seq*> models_;
+  std::vector<const TranslationModel*> models_;
   Vocabularies vocabularies_;
   search::SearchOptions search_;
   TranslatorOptions options_;
@@ -66,4 +65,4 @@ class Translator {
   std::function<void(int64_t)> batch_done_;
 };
 
-}  // namespace seqmill::model
+}  // namespace seqmill::infer

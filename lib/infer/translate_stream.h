@@ -4,9 +4,9 @@
 #include <string>
 
 #include "base/options.h"
-#include "model/translator.h"
+#include "infer/translator.h"
 
-namespace seqmill::model {
+namespace seqmill::infer {
 
 struct StreamOptions {
   std::string input = "-", output = "-";
@@ -27,4 +27,4 @@ struct StreamOptions {
 /// Reads, translates (or scores) and writes in input order: one line out for one line in.
 void translate_stream(Translator& translator, const StreamOptions& options);
 
-}  // namespace seqmill::model
+}  // namespace seqmill::infer

@@ -1,0 +1,32 @@
+#include "infer/engine.h"
+
+#include <algorithm>
+
+#include "infer/model_config.h"
+#include "io/run_dir.h"
+
+namespace seqmill::infer {
+
+bool engine_knows(const std::string& type) {
+  const std::vector<std::string> known = Registry<EngineType>::instance().names();
+  return std::find(known.begin(), known.end(), type) != known.end();
+}
+
+LoadedModel load_in_engine(const std::string& path, int64_t average) {
+  const io::ModelFiles files = io::find_model(path);
+  const ModelConfig config = read_model_config(files.config);
+  LoadedModel loaded;
+  loaded.vocabularies = load_vocabularies(files.directory);
+  std::unique_ptr<EngineConfig> engine = Registry<EngineType>::instance().get(config.type).config();
+  std::string type = config.type;
+  config.apply([&](Options& options) {
+    options.add("model.type", type, "Architecture");
+    engine->declare(options);
+  });
+  Weights weights(average > 0 ? io::newest_checkpoints(path, average) : std::vector<std::string>{files.weights});
+  loaded.model = engine->build(loaded.vocabularies.sizes(), weights);
+  weights.check();
+  return loaded;
+}
+
+}  // namespace seqmill::infer

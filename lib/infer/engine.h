@@ -1,0 +1,35 @@
+#pragma once
+// The inference engine: models decoded without LibTorch. One file per architecture, which registers itself under its model.type.
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/options.h"
+#include "base/registry.h"
+#include "infer/translation_model.h"
+#include "infer/weights.h"
+
+namespace seqmill::infer {
+
+/// The options of one architecture; with weights they are a model.
+class EngineConfig {
+ public:
+  virtual ~EngineConfig() = default;
+  virtual void declare(Options& options) = 0;  ///< keys "model.<name>", those of the training side
+  virtual std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const = 0;
+};
+
+/// An entry of the registry of what the engine can decode.
+struct EngineType {
+  static const char* kind() { return "model type of the engine"; }
+  std::function<std::unique_ptr<EngineConfig>()> config;
+};
+
+/// Whether the engine knows this model.type.
+bool engine_knows(const std::string& type);
+
+/// The model at `path`: model directory, checkpoint or run; `average` > 0: the mean of that many newest checkpoints of a run.
+LoadedModel load_in_engine(const std::string& path, int64_t average);
+
+}  // namespace seqmill::infer

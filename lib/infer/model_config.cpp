@@ -1,0 +1,36 @@
+#include "infer/model_config.h"
+
+#include "base/error.h"
+#include "base/strings.h"
+
+namespace seqmill::infer {
+
+ModelConfig read_model_config(const std::string& file) {
+  ModelConfig config;
+  config.file = file;
+  for (const io::ConfigEntry& entry : io::read_yaml(file)) {
+    if (!starts_with(entry.key, "model.")) continue;
+    config.entries.push_back(entry);
+    if (entry.key == "model.type" && entry.values.size() == 1) config.type = entry.values[0];
+  }
+  if (config.type.empty()) fail("{} does not say model.type: it is not the configuration of a model", file);
+  return config;
+}
+
+void ModelConfig::apply(const std::function<void(Options&)>& declare) const {
+  std::map<std::string, std::string> previews;
+  for (const io::ConfigEntry& entry : entries) {
+    if (entry.values.size() == 1) previews[entry.key] = entry.values[0];
+  }
+  Options options;
+  options.set_previews(previews);
+  declare(options);
+  for (const io::ConfigEntry& entry : entries) {
+    Option* option = options.find(entry.key);
+    if (!option) fail("{}:{}: {} models have no option '{}'", entry.file, entry.line, type, entry.key);
+    const std::string wrong = option->set(entry.values);
+    if (!wrong.empty()) fail("{}:{}: {}: {}", entry.file, entry.line, entry.key, wrong);
+  }
+}
+
+}  // namespace seqmill::infer

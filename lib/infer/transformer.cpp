@@ -1,0 +1,460 @@
+// The Transformer encoder-decoder of infer/transformer_options.h in float32.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "infer/engine.h"
+#include "infer/transformer_options.h"
+#include "kernel/float_kernels.h"
+#include "kernel/packed.h"
+
+namespace seqmill::infer {
+namespace {
+
+using kernel::Finish;
+
+/// Room that keeps its size from step to step.
+class Room {
+ public:
+  float* get(int64_t count) {
+    if (static_cast<int64_t>(numbers_.size()) < count) numbers_.resize(static_cast<size_t>(count + count / 2));
+    return numbers_.data();
+  }
+
+ private:
+  std::vector<float> numbers_;
+};
+
+struct Linear {
+  Linear(Weights& weights, const std::string& name, int64_t inputs, int64_t outputs)
+      : matrix(weights.take(name + ".weight", {outputs, inputs}).data(), outputs, inputs), bias(weights.take(name + ".bias", {outputs})) {}
+
+  void operator()(const float* x, int64_t rows, float* out, const float* residual = nullptr, bool relu = false) const {
+    matrix.multiply(x, rows, out, Finish{bias.data(), relu, residual});
+  }
+
+  kernel::PackedMatrix matrix;
+  std::vector<float> bias;
+};
+
+struct Norm {
+  Norm(Weights& weights, const std::string& name, int64_t dim)
+      : weight(weights.take(name + ".weight", {dim})), bias(weights.take(name + ".bias", {dim})) {}
+
+  /// In place is allowed.
+  void operator()(const float* x, int64_t rows, float* out) const {
+    constexpr float kEpsilon = 1e-5F;
+    const auto columns = static_cast<int64_t>(weight.size());
+    float mean, inverse;
+    for (int64_t r = 0; r < rows; ++r) {
+      kernel::float_kernels().layer_norm(x + r * columns, weight.data(), bias.data(), kEpsilon, out + r * columns, &mean, &inverse, 1, columns);
+    }
+  }
+
+  std::vector<float> weight, bias;
+};
+
+struct FeedForward {
+  FeedForward(Weights& weights, const std::string& name, const TransformerOptions& o)
+      : up(weights, name + ".up", o.dim, o.ffn), down(weights, name + ".down", o.ffn, o.dim), gelu(o.activation == "gelu") {}
+
+  void operator()(const float* x, int64_t rows, const float* residual, float* out, Room& room) const {
+    const int64_t width = up.matrix.outputs();
+    float* hidden = room.get(rows * width);
+    up(x, rows, hidden, nullptr, !gelu);
+    if (gelu) {
+      for (int64_t i = 0; i < rows * width; ++i) hidden[i] = 0.5F * hidden[i] * (1.0F + std::erf(hidden[i] * 0.70710678F));
+    }
+    down(hidden, rows, out, residual);
+  }
+
+  Linear up, down;
+  bool gelu;
+};
+
+/// x + f(norm(x)) ("pre") or norm(x + f(x)) ("post"), in place.
+class Residual {
+ public:
+  Residual(Weights& weights, const std::string& name, const TransformerOptions& o) : norm_(weights, name + ".norm", o.dim), pre_(o.norm == "pre") {}
+
+  /// `function(input, residual, out)` writes residual + f(input).
+  template <typename Function>
+  void operator()(float* x, int64_t rows, Room& room, Function function) const {
+    if (!pre_) {
+      function(x, x, x);
+      norm_(x, rows, x);
+      return;
+    }
+    float* normed = room.get(rows * static_cast<int64_t>(norm_.weight.size()));
+    norm_(x, rows, normed);
+    function(normed, x, x);
+  }
+
+ private:
+  Norm norm_;
+  bool pre_;
+};
+
+struct EncoderLayer {
+  EncoderLayer(Weights& weights, const std::string& name, const TransformerOptions& o)
+      : attention(weights, name + ".attention", o),
+        qkv(weights, name + ".attention.qkv", o.dim, 3 * o.dim),
+        out(weights, name + ".attention.out", o.dim, o.dim),
+        ffn(weights, name + ".ffn", o),
+        feed_forward(weights, name + ".ffn", o) {}
+  Residual attention;
+  Linear qkv, out;
+  Residual ffn;
+  FeedForward feed_forward;
+};
+
+struct DecoderLayer {
+  DecoderLayer(Weights& weights, const std::string& name, const TransformerOptions& o)
+      : self(weights, name + ".self", o),
+        self_qkv(weights, name + ".self.qkv", o.dim, 3 * o.dim),
+        self_out(weights, name + ".self.out", o.dim, o.dim),
+        cross(weights, name + ".cross", o),
+        cross_q(weights, name + ".cross.q", o.dim, o.dim),
+        cross_kv(weights, name + ".cross.kv", o.dim, 2 * o.dim),
+        cross_out(weights, name + ".cross.out", o.dim, o.dim),
+        ffn(weights, name + ".ffn", o),
+        feed_forward(weights, name + ".ffn", o) {}
+  Residual self;
+  Linear self_qkv, self_out;
+  Residual cross;
+  Linear cross_q, cross_kv, cross_out;
+  Residual ffn;
+  FeedForward feed_forward;
+};
+
+/// The angles of a position by pair of dimensions: position / 10000^(i / pairs).
+std::vector<float> frequencies(int64_t pairs) {
+  std::vector<float> all;
+  const auto exponent = static_cast<float>(-std::log(10000.0) / static_cast<double>(pairs));
+  for (int64_t i = 0; i < pairs; ++i) all.push_back(std::exp(static_cast<float>(i) * exponent));
+  return all;
+}
+
+class Positions {
+ public:
+  Positions(Weights& weights, const std::string& name, const TransformerOptions& o)
+      : dim_(o.dim), head_dim_(o.dim / o.heads), limit_(o.max_positions), rotary_(o.positions == "rotary") {
+    if (o.positions == "learned") table_ = weights.take(name + ".weight", {o.max_positions, o.dim});
+    frequencies_ = frequencies(rotary_ ? head_dim_ / 2 : dim_ / 2);
+  }
+
+  /// Adds what stands for this position to a row of embeddings.
+  void add(int64_t position, float* row) const {
+    if (rotary_) return;
+    if (!table_.empty()) {
+      if (position >= limit_) fail("a sequence is longer than the {} learned positions of the model (model.max-positions)", limit_);
+      for (int64_t d = 0; d < dim_; ++d) row[d] += table_[static_cast<size_t>(position * dim_ + d)];
+      return;
+    }
+    const int64_t half = dim_ / 2;
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(position) * frequencies_[static_cast<size_t>(i)];
+      row[i] += std::sin(angle);
+      row[half + i] += std::cos(angle);
+    }
+  }
+
+  /// Turns every head of queries and keys, which begin a row (Su et al., 2021, RoFormer): pairs of a dimension of the first half and one of the second.
+  void turn(int64_t position, float* row) const {
+    if (!rotary_) return;
+    const int64_t half = head_dim_ / 2;
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(position) * frequencies_[static_cast<size_t>(i)];
+      const float sine = std::sin(angle), cosine = std::cos(angle);
+      for (float* head = row; head < row + 2 * dim_; head += head_dim_) {
+        const float first = head[i], second = head[half + i];
+        head[i] = first * cosine - second * sine;
+        head[half + i] = second * cosine + first * sine;
+      }
+    }
+  }
+
+ private:
+  int64_t dim_, head_dim_, limit_;
+  bool rotary_;
+  std::vector<float> table_, frequencies_;
+};
+
+class Transformer final : public TranslationModel {
+ public:
+  Transformer(const TransformerOptions& options, const VocabularySizes& vocabulary, Weights& weights)
+      : options_(options), sizes_(vocabulary) {
+    const int64_t dim = options.dim;
+    const std::vector<float> target = weights.take("decoder.embedding.weight", {vocabulary.target, dim});
+    target_embedding_ = kernel::PackedMatrix(target.data(), vocabulary.target, dim);
+    if (options.tie != "all") {
+      source_embedding_ = kernel::PackedMatrix(weights.take("encoder.embedding.weight", {vocabulary.source, dim}).data(), vocabulary.source, dim);
+    }
+    if (options.tie == "none") {
+      output_weight_ = kernel::PackedMatrix(weights.take("output.weight", {vocabulary.target, dim}).data(), vocabulary.target, dim);
+    }
+    output_bias_ = weights.take("output.bias", {vocabulary.target});
+    for (const char* side : {"encoder", "decoder"}) positions_.emplace_back(weights, std::string(side) + ".positions", options);
+    for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(weights, fmt::format("encoder.{}", i), options);
+    for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(weights, fmt::format("decoder.{}", i), options);
+    if (options.norm != "pre") return;
+    for (const char* side : {"encoder", "decoder"}) final_norms_.emplace_back(weights, std::string(side) + ".norm", dim);
+  }
+
+  int64_t max_positions() const override {
+    return options_.positions == "learned" ? options_.max_positions : std::numeric_limits<int64_t>::max();
+  }
+
+  std::unique_ptr<search::StepDecoder> start(const std::vector<Tokens>& sources) const override;
+
+  const TransformerOptions& options() const { return options_; }
+  const VocabularySizes& sizes() const { return sizes_; }
+  const std::vector<EncoderLayer>& encoder() const { return encoder_; }
+  const std::vector<DecoderLayer>& decoder() const { return decoder_; }
+  const Positions& positions(size_t side) const { return positions_[side]; }
+
+  /// Side 0: encoder, 1: decoder.
+  void embed(size_t side, int32_t token, int64_t position, float* out) const {
+    const bool of_source = side == 0 && options_.tie != "all";
+    const int64_t size = side == 0 ? sizes_.source : sizes_.target;
+    if (token < 0 || token >= size) fail("token {} is outside the vocabulary of {}", token, size);
+    (of_source ? source_embedding_ : target_embedding_).row(token, out);
+    const float scale = std::sqrt(static_cast<float>(options_.dim));
+    for (int64_t d = 0; d < options_.dim; ++d) out[d] *= scale;
+    positions_[side].add(position, out);
+  }
+
+  void finish(size_t side, float* x, int64_t rows) const {
+    if (!final_norms_.empty()) final_norms_[side](x, rows, x);
+  }
+
+  /// Log-probabilities [rows, target vocabulary].
+  void logprobs(const float* hidden, int64_t rows, float* out) const {
+    (options_.tie == "none" ? output_weight_ : target_embedding_).multiply(hidden, rows, out, Finish{output_bias_.data(), false, nullptr});
+    for (int64_t r = 0; r < rows; ++r) kernel::float_kernels().log_softmax(out + r * sizes_.target, sizes_.target);
+  }
+
+ private:
+  TransformerOptions options_;
+  VocabularySizes sizes_;
+  kernel::PackedMatrix source_embedding_, target_embedding_, output_weight_;  ///< the first and the last only when they are not the second
+  std::vector<float> output_bias_;
+  std::vector<Positions> positions_;
+  std::vector<EncoderLayer> encoder_;
+  std::vector<DecoderLayer> decoder_;
+  std::vector<Norm> final_norms_;
+};
+
+/// Keys and values of all steps so far. Those of a step stay where they were written; rows that live on know which row of each step they come from.
+class StepCache {
+ public:
+  StepCache(int64_t layers, int64_t dim) : layers_(layers), width_(2 * dim) {}
+
+  /// Begins a step: row i continues row parents[i].
+  void begin_step(const std::vector<int32_t>& parents) {
+    const auto rows = static_cast<int64_t>(parents.size());
+    std::vector<std::vector<int32_t>>& next = spare_;
+    next.resize(parents.size());
+    for (size_t i = 0; i < parents.size(); ++i) {
+      const auto parent = static_cast<size_t>(parents[i]);
+      next[i].clear();
+      if (!steps_.empty()) next[i].assign(origins_.at(parent).begin(), origins_.at(parent).end());
+      next[i].push_back(static_cast<int32_t>(i));
+    }
+    std::swap(origins_, spare_);
+    steps_.push_back({room_for(layers_ * rows * width_), rows});
+  }
+
+  int64_t length() const { return static_cast<int64_t>(steps_.size()); }
+
+  /// Where the key and value of a row go in the present step.
+  float* place(int64_t layer, int64_t row) { return steps_.back().numbers + (layer * steps_.back().rows + row) * width_; }
+
+  /// The keys of a row, the oldest first, each with its value behind it.
+  const float* const* keys(int64_t layer, int64_t row) {
+    keys_.resize(steps_.size());
+    const std::vector<int32_t>& origins = origins_[static_cast<size_t>(row)];
+    for (size_t t = 0; t < steps_.size(); ++t) keys_[t] = steps_[t].numbers + (layer * steps_[t].rows + origins[t]) * width_;
+    return keys_.data();
+  }
+
+ private:
+  struct Step {
+    float* numbers;  ///< [layers, rows, 2 * dim]
+    int64_t rows;
+  };
+
+  /// From blocks that each serve several steps.
+  float* room_for(int64_t count) {
+    constexpr int64_t kStepsAhead = 16;
+    if (left_ < count) {
+      left_ = kStepsAhead * count;
+      blocks_.push_back(std::unique_ptr<float[]>(new float[static_cast<size_t>(left_)]));
+      next_ = blocks_.back().get();
+    }
+    float* room = next_;
+    next_ += count;
+    left_ -= count;
+    return room;
+  }
+
+  int64_t layers_, width_;
+  std::vector<std::unique_ptr<float[]>> blocks_;
+  float* next_ = nullptr;
+  int64_t left_ = 0;
+  std::vector<Step> steps_;
+  std::vector<std::vector<int32_t>> origins_, spare_;  ///< by row: its row in each step
+  std::vector<const float*> keys_;
+};
+
+class Decoder final : public search::StepDecoder {
+ public:
+  Decoder(const Transformer& model, const std::vector<Tokens>& sources)
+      : model_(model), dim_(model.options().dim), cache_(model.options().decoder_layers, model.options().dim) {
+    encode(sources);
+    for (size_t s = 0; s < sources.size(); ++s) sentence_of_row_.push_back(static_cast<int32_t>(s));
+  }
+
+  int64_t sentences() const override { return static_cast<int64_t>(lengths_.size()); }
+  int64_t vocabulary_size() const override { return model_.sizes().target; }
+
+  float* advance(const std::vector<int32_t>& parents, const std::vector<int32_t>& tokens) override {
+    const auto rows = static_cast<int64_t>(parents.size());
+    sentences_.clear();
+    for (const int32_t parent : parents) sentences_.push_back(sentence_of_row_.at(static_cast<size_t>(parent)));
+    std::swap(sentence_of_row_, sentences_);
+    cache_.begin_step(parents);
+    const int64_t position = cache_.length() - 1;
+    float* x = x_.get(rows * dim_);
+    for (int64_t r = 0; r < rows; ++r) model_.embed(1, tokens[static_cast<size_t>(r)], position, x + r * dim_);
+    for (size_t i = 0; i < model_.decoder().size(); ++i) {
+      const DecoderLayer& layer = model_.decoder()[i];
+      layer.self(x, rows, normed_, [&](const float* y, const float* residual, float* out) {
+        layer.self_out(attend_self(layer, static_cast<int64_t>(i), y, rows, position), rows, out, residual);
+      });
+      layer.cross(x, rows, normed_, [&](const float* y, const float* residual, float* out) {
+        layer.cross_out(attend_source(layer, i, y, rows), rows, out, residual);
+      });
+      layer.ffn(x, rows, normed_, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, hidden_); });
+    }
+    model_.finish(1, x, rows);
+    float* out = logprobs_.get(rows * vocabulary_size());
+    model_.logprobs(x, rows, out);
+    return out;
+  }
+
+ private:
+  /// Leaves the keys and values of the sources, for each layer of the decoder, in source_keys_.
+  void encode(const std::vector<Tokens>& sources) {
+    int64_t rows = 0;
+    for (const Tokens& source : sources) {
+      begins_.push_back(rows);
+      lengths_.push_back(static_cast<int64_t>(source.size()));
+      rows += lengths_.back();
+    }
+    float* x = x_.get(rows * dim_);
+    for (size_t s = 0; s < sources.size(); ++s) {
+      for (int64_t p = 0; p < lengths_[s]; ++p) model_.embed(0, sources[s][static_cast<size_t>(p)], p, x + (begins_[s] + p) * dim_);
+    }
+    for (const EncoderLayer& layer : model_.encoder()) {
+      layer.attention(x, rows, normed_, [&](const float* y, const float* residual, float* out) {
+        float* qkv = qkv_.get(rows * 3 * dim_);
+        layer.qkv(y, rows, qkv);
+        float* attended = attended_.get(rows * dim_);
+        for (size_t s = 0; s < sources.size(); ++s) {
+          float* first = qkv + begins_[s] * 3 * dim_;
+          for (int64_t p = 0; p < lengths_[s]; ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
+          attend(first, lengths_[s], 3 * dim_, first + dim_, first + 2 * dim_, lengths_[s], 3 * dim_, attended + begins_[s] * dim_);
+        }
+        layer.out(attended, rows, out, residual);
+      });
+      layer.ffn(x, rows, normed_, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, hidden_); });
+    }
+    model_.finish(0, x, rows);
+    for (const DecoderLayer& layer : model_.decoder()) {
+      source_keys_.emplace_back(static_cast<size_t>(rows * 2 * dim_));
+      layer.cross_kv(x, rows, source_keys_.back().data());
+    }
+  }
+
+  const float* attend_self(const DecoderLayer& layer, int64_t number, const float* y, int64_t rows, int64_t position) {
+    float* qkv = qkv_.get(rows * 3 * dim_);
+    layer.self_qkv(y, rows, qkv);
+    float* attended = attended_.get(rows * dim_);
+    const int64_t heads = model_.options().heads, head_dim = dim_ / heads, count = cache_.length();
+    const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
+    float* weights = weights_.get(heads * count);
+    for (int64_t r = 0; r < rows; ++r) {
+      float* row = qkv + r * 3 * dim_;
+      model_.positions(1).turn(position, row);
+      std::memcpy(cache_.place(number, r), row + dim_, static_cast<size_t>(2 * dim_) * sizeof(float));
+      kernel::packed_kernels().attend(row, cache_.keys(number, r), count, heads, head_dim, scale, weights, attended + r * dim_);
+    }
+    return attended;
+  }
+
+  const float* attend_source(const DecoderLayer& layer, size_t number, const float* y, int64_t rows) {
+    float* q = qkv_.get(rows * dim_);
+    layer.cross_q(y, rows, q);
+    float* attended = attended_.get(rows * dim_);
+    // Rows of one sentence, which are neighbours, look at the same keys.
+    for (int64_t first = 0, end; first < rows; first = end) {
+      const int32_t sentence = sentence_of_row_[static_cast<size_t>(first)];
+      for (end = first + 1; end < rows && sentence_of_row_[static_cast<size_t>(end)] == sentence;) ++end;
+      const auto s = static_cast<size_t>(sentence);
+      const float* keys = source_keys_[number].data() + begins_[s] * 2 * dim_;
+      attend(q + first * dim_, end - first, dim_, keys, keys + dim_, lengths_[s], 2 * dim_, attended + first * dim_);
+    }
+    return attended;
+  }
+
+  /// Every query to every key, by heads.
+  void attend(const float* q, int64_t queries, int64_t q_stride, const float* k, const float* v, int64_t keys, int64_t kv_stride, float* out) {
+    const int64_t heads = model_.options().heads, head_dim = dim_ / heads;
+    float* weights = weights_.get(queries * keys);
+    kernel::AttentionHead head{};
+    head.q_stride = q_stride;
+    head.k_stride = head.v_stride = kv_stride;
+    head.q_length = queries;
+    head.k_length = keys;
+    head.dim = head_dim;
+    head.scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
+    for (int64_t h = 0; h < heads; ++h) {
+      head.q = q + h * head_dim;
+      head.k = k + h * head_dim;
+      head.v = v + h * head_dim;
+      kernel::float_kernels().attention_forward(head, weights, out + h * head_dim, dim_);
+    }
+  }
+
+  const Transformer& model_;
+  int64_t dim_;
+  std::vector<int64_t> begins_, lengths_;           ///< of the sources, in rows
+  std::vector<std::vector<float>> source_keys_;     ///< per layer of the decoder: keys and values [rows, 2 * dim]
+  std::vector<int32_t> sentence_of_row_, sentences_;
+  StepCache cache_;
+  Room x_, normed_, qkv_, attended_, hidden_, weights_, logprobs_;
+};
+
+std::unique_ptr<search::StepDecoder> Transformer::start(const std::vector<Tokens>& sources) const {
+  return std::make_unique<Decoder>(*this, sources);
+}
+
+class TransformerConfig final : public EngineConfig {
+ public:
+  void declare(Options& options) override { options_.declare(options); }
+  std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const override {
+    options_.check(vocabulary);
+    return std::make_unique<Transformer>(options_, vocabulary, weights);
+  }
+
+ private:
+  TransformerOptions options_;
+};
+
+const Registration<EngineType> registered{"transformer", {[] { return std::make_unique<TransformerConfig>(); }}};
+
+}  // namespace
+}  // namespace seqmill::infer

@@ -1,0 +1,113 @@
+// Compiled once per instruction set, with SEQMILL_ISA naming it.
+
+#include <cmath>
+#include <cstring>
+
+#include "kernel/isa/lanes.h"
+#include "kernel/packed.h"
+
+namespace seqmill::kernel {
+namespace {
+
+constexpr int64_t kVectors = 2, kColumns = kVectors * kVectorLanes;
+
+// As many rows as leave registers for the columns of a panel and one factor.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 12;
+#elif defined(__AVX__)
+constexpr int kTileRows = 6;
+#else
+constexpr int kTileRows = 4;
+#endif
+
+void pack(const float* weight, int64_t outputs, int64_t inputs, float* panels) {
+  for (int64_t first = 0; first < outputs; first += kColumns, panels += kColumns * inputs) {
+    const int64_t count = outputs - first < kColumns ? outputs - first : kColumns;
+    // Blocks of inputs: rows of the weight far apart share few lines of the cache.
+    for (int64_t block = 0; block < inputs; block += kLanes) {
+      const int64_t end = block + kLanes < inputs ? block + kLanes : inputs;
+      for (int64_t c = 0; c < kColumns; ++c) {
+        for (int64_t k = block; k < end; ++k) panels[k * kColumns + c] = c < count ? weight[(first + c) * inputs + k] : 0.0f;
+      }
+    }
+  }
+}
+
+/// As Finish says, on `columns` numbers of one row.
+void finish_row(const float* sums, const Finish& finish, int64_t row, int64_t first, int64_t columns, int64_t outputs, float* out) {
+  const float* residual = finish.residual ? finish.residual + row * outputs + first : nullptr;
+  for (int64_t c = 0; c < columns; ++c) {
+    float value = sums[c];
+    if (finish.bias) value += finish.bias[first + c];
+    if (finish.relu) value = value < 0 ? 0.0f : value;  // NaN stays
+    out[c] = residual ? residual[c] + value : value;
+  }
+}
+
+template <int kRows>
+void multiply_tile(const float* x, int64_t row, const float* panel, int64_t first, int64_t columns, int64_t outputs, int64_t inputs,
+                   const Finish& finish, float* out) {
+  const float* rows = x + row * inputs;
+  Vector sums[kRows][kVectors] = {};
+  for (int64_t k = 0; k < inputs; ++k) {
+    Vector weights[kVectors];
+    for (int v = 0; v < kVectors; ++v) weights[v] = load(panel + k * kColumns + v * kVectorLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const float factor = rows[r * inputs + k];
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += factor * weights[v];
+    }
+  }
+  float flat[kRows][kColumns];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) std::memcpy(&flat[r][v * kVectorLanes], &sums[r][v], sizeof(Vector));
+  }
+  for (int r = 0; r < kRows; ++r) finish_row(flat[r], finish, row + r, first, columns, outputs, out + (row + r) * outputs + first);
+}
+
+template <int kRows = kTileRows>
+void multiply_rows(int64_t left, const float* x, int64_t row, const float* panel, int64_t first, int64_t columns, int64_t outputs,
+                   int64_t inputs, const Finish& finish, float* out) {
+  if constexpr (kRows > 1) {
+    if (left < kRows) return multiply_rows<kRows - 1>(left, x, row, panel, first, columns, outputs, inputs, finish, out);
+  }
+  multiply_tile<kRows>(x, row, panel, first, columns, outputs, inputs, finish, out);
+}
+
+void multiply(const float* x, int64_t rows, const float* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out) {
+  for (int64_t first = 0; first < outputs; first += kColumns, panels += kColumns * inputs) {
+    const int64_t columns = outputs - first < kColumns ? outputs - first : kColumns;
+    for (int64_t row = 0; row < rows; row += kTileRows) multiply_rows(rows - row, x, row, panels, first, columns, outputs, inputs, finish, out);
+  }
+}
+
+void attend(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, float* weights, float* out) {
+  const int64_t width = heads * dim;
+  for (int64_t t = 0; t < count; ++t) {
+    for (int64_t h = 0; h < heads; ++h) weights[h * count + t] = dot(q + h * dim, keys[t] + h * dim, dim);
+  }
+  for (int64_t h = 0; h < heads; ++h) {
+    float* row = weights + h * count;
+    const float largest = max_of(row, count);
+    for (int64_t t = 0; t < count; ++t) row[t] = exp_of_negative((row[t] - largest) * scale);
+    const float inverse = 1.0f / sum_of(count, [row](int64_t t) { return row[t]; });
+    for (int64_t t = 0; t < count; ++t) row[t] *= inverse;
+  }
+  for (int64_t h = 0; h < heads; ++h) {
+    float* to = out + h * dim;
+    for (int64_t d = 0; d < dim; ++d) to[d] = 0;
+    for (int64_t t = 0; t < count; ++t) {
+      const float weight = weights[h * count + t];
+      const float* value = keys[t] + width + h * dim;
+      for (int64_t d = 0; d < dim; ++d) to[d] += weight * value[d];
+    }
+  }
+}
+
+}  // namespace
+
+const PackedKernels& SEQMILL_JOIN(packed_kernels_, SEQMILL_ISA)() {
+  static const PackedKernels table{SEQMILL_TEXT(SEQMILL_ISA), kColumns, pack, multiply, attend};
+  return table;
+}
+
+}  // namespace seqmill::kernel

@@ -1,0 +1,178 @@
+// The engine against LibTorch on the same weights.
+#include "infer/engine.h"
+
+#include "infer/backend.h"
+#include "model/torch_translation.h"
+#include "translators.h"
+
+using namespace seqmill;
+using namespace seqmill::model;
+using namespace seqmill::test;
+
+namespace {
+
+constexpr int64_t kVocabulary = 23;
+const VocabularySizes kSizes{kVocabulary, kVocabulary, true};
+
+void save_weights(Seq2Seq& model, const std::string& path) {
+  std::vector<tensor::NamedTensor> weights;
+  for (const nn::Parameter& parameter : model.parameters().all()) weights.emplace_back(parameter.name, parameter.value);
+  tensor::save_tensors(path, weights);
+}
+
+std::unique_ptr<infer::TranslationModel> engine_from(const std::vector<std::string>& files, const Settings& settings,
+                                                     const VocabularySizes& sizes = kSizes) {
+  Options options;
+  const auto config = Registry<infer::EngineType>::instance().get("transformer").config();
+  config->declare(options);
+  for (const auto& [key, value] : settings) REQUIRE(options.find("model." + key)->set({value}).empty());
+  infer::Weights weights(files);
+  auto engine = config->build(sizes, weights);
+  weights.check();
+  return engine;
+}
+
+std::unique_ptr<infer::TranslationModel> engine_of(Seq2Seq& model, const Settings& settings, const VocabularySizes& sizes = kSizes) {
+  const TempDir dir;
+  save_weights(model, dir / "model.safetensors");
+  return engine_from({dir / "model.safetensors"}, settings, sizes);
+}
+
+std::vector<Tokens> ended(std::vector<Tokens> sources) {
+  for (Tokens& source : sources) source.push_back(kEos);
+  return sources;
+}
+
+/// The largest difference of log-probabilities over steps of rows that come and go.
+double largest_difference(const infer::TranslationModel& engine, const Seq2Seq& model, uint64_t seed, int steps) {
+  const std::vector<Tokens> sources = ended(random_sequences({5, 1, 8, 0, 17}, kVocabulary, seed));
+  const auto ours = engine.start(sources), theirs = TorchTranslation(model).start(sources);
+  REQUIRE((ours->sentences() == 5 && ours->vocabulary_size() == kVocabulary));
+  Rng rng(seed, "rows");
+  double worst = 0;
+  uint64_t rows = sources.size();
+  for (int step = 0; step < steps; ++step) {
+    std::vector<int32_t> parents, tokens;
+    const uint64_t count = 1 + rng.below(15);
+    for (uint64_t i = 0; i < count; ++i) {
+      parents.push_back(static_cast<int32_t>(rng.below(rows)));
+      tokens.push_back(step == 0 ? kBos : kFirstToken + static_cast<int32_t>(rng.below(kVocabulary - kFirstToken)));
+    }
+    std::sort(parents.begin(), parents.end());
+    rows = count;
+    float *a = ours->advance(parents, tokens), *b = theirs->advance(parents, tokens);
+    for (uint64_t i = 0; i < count * kVocabulary; ++i) {
+      const double now = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+      if (!(now <= worst)) worst = now;
+      a[i] = NAN;  // the caller may overwrite them
+    }
+  }
+  return worst;
+}
+
+}  // namespace
+
+TEST_CASE("the engine decodes as LibTorch does", "[engine]") {
+  for (const Settings& settings : grid()) {
+    CAPTURE(name_of(settings));
+    const auto model = random_model(settings, kSizes);
+    CHECK(largest_difference(*engine_of(*model, settings), *model, 3, 40) < 1e-4);
+  }
+  const Settings wide = small({{"dim", "96"}, {"ffn", "200"}, {"heads", "3"}, {"encoder-layers", "1"}, {"decoder-layers", "3"}});
+  const auto model = random_model(wide, kSizes);
+  CHECK(largest_difference(*engine_of(*model, wide), *model, 4, 60) < 1e-4);
+}
+
+TEST_CASE("source and target may have vocabularies of their own in the engine", "[engine]") {
+  const VocabularySizes sizes{31, 23, false};
+  for (const char* tie : {"none", "decoder"}) {
+    const Settings settings = small({{"tie", tie}});
+    const auto model = random_model(settings, sizes);
+    const auto engine = engine_of(*model, settings, sizes);
+    const std::vector<Tokens> sources{{30, 4, kEos}, {kEos}};
+    const auto ours = engine->start(sources), theirs = TorchTranslation(*model).start(sources);
+    const float *a = ours->advance({0, 1}, {kBos, kBos}), *b = theirs->advance({0, 1}, {kBos, kBos});
+    for (int i = 0; i < 46; ++i) CHECK(a[i] == Approx(b[i]).margin(1e-4));
+    CHECK(failure_of([&] { engine->start({{31, kEos}}); }).says("token 31 is outside the vocabulary of 31"));
+    CHECK(failure_of([&] { ours->advance({0}, {23}); }).says("token 23 is outside the vocabulary of 23"));
+  }
+}
+
+TEST_CASE("the other sentences of a batch change no bit of the engine's decoding", "[engine]") {
+  for (const Settings& settings : grid()) {
+    CAPTURE(name_of(settings));
+    const auto engine = engine_of(*random_model(settings, kSizes), settings);
+    const std::vector<Tokens> sources = ended(random_sequences({5, 1, 8, 3, 3, 12, 7}, kVocabulary, 8));
+    const auto all = engine->start(sources);
+    std::vector<std::unique_ptr<search::StepDecoder>> alone;
+    for (const Tokens& source : sources) alone.push_back(engine->start({source}));
+    size_t differ = 0;
+    for (int32_t step = 0; step < 5; ++step) {
+      const std::vector<int32_t> tokens(sources.size(), step == 0 ? kBos : kFirstToken + step);
+      const float* logprobs = all->advance({0, 1, 2, 3, 4, 5, 6}, tokens);
+      for (size_t s = 0; s < sources.size(); ++s) {
+        const float* own = alone[s]->advance({0}, {tokens[s]});
+        differ += std::memcmp(own, logprobs + static_cast<int64_t>(s) * kVocabulary, kVocabulary * sizeof(float)) != 0;
+      }
+    }
+    CHECK(differ == 0);
+  }
+}
+
+TEST_CASE("the engine scores as LibTorch does", "[engine]") {
+  const auto model = random_model(small(), kSizes);
+  const auto engine = engine_of(*model, small());
+  const std::vector<Tokens> sources = ended(random_sequences({4, 9, 0}, kVocabulary, 1));
+  std::vector<Tokens> targets = ended(random_sequences({7, 0, 3}, kVocabulary, 2));
+  for (Tokens& target : targets) target.insert(target.begin(), kBos);
+  const std::vector<double> ours = engine->score(sources, targets), theirs = TorchTranslation(*model).score(sources, targets);
+  REQUIRE((ours.size() == 13 && theirs.size() == 13));
+  for (size_t i = 0; i < ours.size(); ++i) CHECK(ours[i] == Approx(theirs[i]).margin(1e-4));
+  CHECK(engine->score({}, {}).empty());
+}
+
+TEST_CASE("learned positions end in the engine too", "[engine]") {
+  const Settings settings = small({{"positions", "learned"}, {"max-positions", "6"}});
+  const auto engine = engine_of(*random_model(settings, kSizes), settings);
+  CHECK(engine->max_positions() == 6);
+  CHECK(failure_of([&] { engine->start(ended(random_sequences({6}, kVocabulary, 1))); }).says("model.max-positions"));
+}
+
+TEST_CASE("the engine takes the mean of several files", "[engine]") {
+  const TempDir dir;
+  const auto one = random_model(small(), kSizes, 1), other = random_model(small(), kSizes, 2), mean = random_model(small(), kSizes, 3);
+  save_weights(*one, dir / "1");
+  save_weights(*other, dir / "2");
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < mean->parameters().all().size(); ++i) {
+    mean->parameters().all()[i].value.copy_((one->parameters().all()[i].value + other->parameters().all()[i].value) / 2);
+  }
+  CHECK(largest_difference(*engine_from({dir / "1", dir / "2"}, small()), *mean, 3, 10) < 1e-4);
+}
+
+TEST_CASE("weights of other types are read, those that do not fit are named", "[engine]") {
+  const TempDir dir;
+  const auto model = random_model(small(), kSizes);
+  for (const at::ScalarType type : {at::kDouble, at::kBFloat16, at::kHalf}) {
+    std::vector<tensor::NamedTensor> weights;
+    at::NoGradGuard no_grad;
+    for (const nn::Parameter& parameter : model->parameters().all()) {
+      weights.emplace_back(parameter.name, parameter.value.to(type));
+      parameter.value.copy_(weights.back().second.to(at::kFloat));
+    }
+    tensor::save_tensors(dir / "typed", weights);
+    CHECK(largest_difference(*engine_from({dir / "typed"}, small()), *model, 3, 5) < 1e-4);
+  }
+  save_weights(*model, dir / "whole");
+  Failure failure = failure_of([&] { engine_from({dir / "whole"}, small({{"ffn", "25"}})); });
+  CHECK(failure.says("encoder.0.ffn.up.weight: shape [24, 16] where [25, 16] is needed"));
+  failure = failure_of([&] { engine_from({dir / "whole"}, small({{"encoder-layers", "3"}})); });
+  CHECK(failure.says("missing: encoder.2.attention.norm.weight"));
+  failure = failure_of([&] { engine_from({dir / "whole"}, small({{"encoder-layers", "1"}})); });
+  CHECK(failure.says("unexpected: "));
+  CHECK(failure.says("encoder.1.ffn.down.bias"));
+  std::vector<tensor::NamedTensor> integers;
+  for (const nn::Parameter& parameter : model->parameters().all()) integers.emplace_back(parameter.name, parameter.value.detach().to(at::kLong));
+  tensor::save_tensors(dir / "integers", integers);
+  CHECK(failure_of([&] { engine_from({dir / "integers"}, small()); }).says("type I64 where a floating-point type is needed"));
+}
