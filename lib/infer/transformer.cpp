@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <mutex>
 
 #include "base/error.h"
 #include "infer/engine.h"
@@ -15,16 +17,29 @@ namespace {
 
 using kernel::Finish;
 
-/// Room that keeps its size from step to step.
+/// Numbers that are written before they are read.
 class Room {
  public:
+  /// What was there before is lost.
   float* get(int64_t count) {
-    if (static_cast<int64_t>(numbers_.size()) < count) numbers_.resize(static_cast<size_t>(count + count / 2));
-    return numbers_.data();
+    if (size_ < count) {
+      numbers_.reset();
+      size_ = count + count / 2;
+      numbers_.reset(new float[static_cast<size_t>(size_)]);
+    }
+    return numbers_.get();
   }
 
  private:
-  std::vector<float> numbers_;
+  std::unique_ptr<float[]> numbers_;
+  int64_t size_ = 0;
+};
+
+/// The memory of one decoder. It goes from decoder to decoder: fresh pages cost more than much of the work.
+struct Workspace {
+  Room x, normed, qkv, attended, hidden, weights, logprobs;
+  std::vector<Room> source_keys;  ///< per layer of the decoder: keys and values of the sources [rows, 2 * dim]
+  std::vector<Room> steps;        ///< of StepCache
 };
 
 struct Linear {
@@ -209,6 +224,18 @@ class Transformer final : public TranslationModel {
 
   std::unique_ptr<search::StepDecoder> start(const std::vector<Tokens>& sources) const override;
 
+  std::unique_ptr<Workspace> take_workspace() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Workspace>();
+    std::unique_ptr<Workspace> workspace = std::move(idle_.back());
+    idle_.pop_back();
+    return workspace;
+  }
+  void give_back(std::unique_ptr<Workspace> workspace) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(workspace));
+  }
+
   const TransformerOptions& options() const { return options_; }
   const VocabularySizes& sizes() const { return sizes_; }
   const std::vector<EncoderLayer>& encoder() const { return encoder_; }
@@ -245,12 +272,14 @@ class Transformer final : public TranslationModel {
   std::vector<EncoderLayer> encoder_;
   std::vector<DecoderLayer> decoder_;
   std::vector<Norm> final_norms_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Workspace>> idle_;
 };
 
 /// Keys and values of all steps so far. Those of a step stay where they were written; rows that live on know which row of each step they come from.
 class StepCache {
  public:
-  StepCache(int64_t layers, int64_t dim) : layers_(layers), width_(2 * dim) {}
+  StepCache(int64_t layers, int64_t dim, std::vector<Room>& blocks) : layers_(layers), width_(2 * dim), blocks_(blocks) {}
 
   /// Begins a step: row i continues row parents[i].
   void begin_step(const std::vector<int32_t>& parents) {
@@ -291,8 +320,8 @@ class StepCache {
     constexpr int64_t kStepsAhead = 16;
     if (left_ < count) {
       left_ = kStepsAhead * count;
-      blocks_.push_back(std::unique_ptr<float[]>(new float[static_cast<size_t>(left_)]));
-      next_ = blocks_.back().get();
+      if (used_ == blocks_.size()) blocks_.emplace_back();
+      next_ = blocks_[used_++].get(left_);
     }
     float* room = next_;
     next_ += count;
@@ -301,7 +330,8 @@ class StepCache {
   }
 
   int64_t layers_, width_;
-  std::vector<std::unique_ptr<float[]>> blocks_;
+  std::vector<Room>& blocks_;
+  size_t used_ = 0;  ///< of the blocks
   float* next_ = nullptr;
   int64_t left_ = 0;
   std::vector<Step> steps_;
@@ -312,10 +342,14 @@ class StepCache {
 class Decoder final : public search::StepDecoder {
  public:
   Decoder(const Transformer& model, const std::vector<Tokens>& sources)
-      : model_(model), dim_(model.options().dim), cache_(model.options().decoder_layers, model.options().dim) {
+      : model_(model), dim_(model.options().dim), room_(model.take_workspace()), cache_(model.options().decoder_layers, dim_, room_->steps) {
     encode(sources);
     for (size_t s = 0; s < sources.size(); ++s) sentence_of_row_.push_back(static_cast<int32_t>(s));
   }
+
+  ~Decoder() override { model_.give_back(std::move(room_)); }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
 
   int64_t sentences() const override { return static_cast<int64_t>(lengths_.size()); }
   int64_t vocabulary_size() const override { return model_.sizes().target; }
@@ -327,20 +361,20 @@ class Decoder final : public search::StepDecoder {
     std::swap(sentence_of_row_, sentences_);
     cache_.begin_step(parents);
     const int64_t position = cache_.length() - 1;
-    float* x = x_.get(rows * dim_);
+    float* x = room_->x.get(rows * dim_);
     for (int64_t r = 0; r < rows; ++r) model_.embed(1, tokens[static_cast<size_t>(r)], position, x + r * dim_);
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       const DecoderLayer& layer = model_.decoder()[i];
-      layer.self(x, rows, normed_, [&](const float* y, const float* residual, float* out) {
+      layer.self(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
         layer.self_out(attend_self(layer, static_cast<int64_t>(i), y, rows, position), rows, out, residual);
       });
-      layer.cross(x, rows, normed_, [&](const float* y, const float* residual, float* out) {
+      layer.cross(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
         layer.cross_out(attend_source(layer, i, y, rows), rows, out, residual);
       });
-      layer.ffn(x, rows, normed_, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, hidden_); });
+      layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, room_->hidden); });
     }
     model_.finish(1, x, rows);
-    float* out = logprobs_.get(rows * vocabulary_size());
+    float* out = room_->logprobs.get(rows * vocabulary_size());
     model_.logprobs(x, rows, out);
     return out;
   }
@@ -354,15 +388,15 @@ class Decoder final : public search::StepDecoder {
       lengths_.push_back(static_cast<int64_t>(source.size()));
       rows += lengths_.back();
     }
-    float* x = x_.get(rows * dim_);
+    float* x = room_->x.get(rows * dim_);
     for (size_t s = 0; s < sources.size(); ++s) {
       for (int64_t p = 0; p < lengths_[s]; ++p) model_.embed(0, sources[s][static_cast<size_t>(p)], p, x + (begins_[s] + p) * dim_);
     }
     for (const EncoderLayer& layer : model_.encoder()) {
-      layer.attention(x, rows, normed_, [&](const float* y, const float* residual, float* out) {
-        float* qkv = qkv_.get(rows * 3 * dim_);
+      layer.attention(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
+        float* qkv = room_->qkv.get(rows * 3 * dim_);
         layer.qkv(y, rows, qkv);
-        float* attended = attended_.get(rows * dim_);
+        float* attended = room_->attended.get(rows * dim_);
         for (size_t s = 0; s < sources.size(); ++s) {
           float* first = qkv + begins_[s] * 3 * dim_;
           for (int64_t p = 0; p < lengths_[s]; ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
@@ -370,22 +404,24 @@ class Decoder final : public search::StepDecoder {
         }
         layer.out(attended, rows, out, residual);
       });
-      layer.ffn(x, rows, normed_, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, hidden_); });
+      layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, room_->hidden); });
     }
     model_.finish(0, x, rows);
-    for (const DecoderLayer& layer : model_.decoder()) {
-      source_keys_.emplace_back(static_cast<size_t>(rows * 2 * dim_));
-      layer.cross_kv(x, rows, source_keys_.back().data());
+    room_->source_keys.resize(model_.decoder().size());
+    for (size_t i = 0; i < model_.decoder().size(); ++i) {
+      float* keys = room_->source_keys[i].get(rows * 2 * dim_);
+      model_.decoder()[i].cross_kv(x, rows, keys);
+      source_keys_.push_back(keys);
     }
   }
 
   const float* attend_self(const DecoderLayer& layer, int64_t number, const float* y, int64_t rows, int64_t position) {
-    float* qkv = qkv_.get(rows * 3 * dim_);
+    float* qkv = room_->qkv.get(rows * 3 * dim_);
     layer.self_qkv(y, rows, qkv);
-    float* attended = attended_.get(rows * dim_);
+    float* attended = room_->attended.get(rows * dim_);
     const int64_t heads = model_.options().heads, head_dim = dim_ / heads, count = cache_.length();
     const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
-    float* weights = weights_.get(heads * count);
+    float* weights = room_->weights.get(heads * count);
     for (int64_t r = 0; r < rows; ++r) {
       float* row = qkv + r * 3 * dim_;
       model_.positions(1).turn(position, row);
@@ -396,15 +432,15 @@ class Decoder final : public search::StepDecoder {
   }
 
   const float* attend_source(const DecoderLayer& layer, size_t number, const float* y, int64_t rows) {
-    float* q = qkv_.get(rows * dim_);
+    float* q = room_->qkv.get(rows * dim_);
     layer.cross_q(y, rows, q);
-    float* attended = attended_.get(rows * dim_);
+    float* attended = room_->attended.get(rows * dim_);
     // Rows of one sentence, which are neighbours, look at the same keys.
     for (int64_t first = 0, end; first < rows; first = end) {
       const int32_t sentence = sentence_of_row_[static_cast<size_t>(first)];
       for (end = first + 1; end < rows && sentence_of_row_[static_cast<size_t>(end)] == sentence;) ++end;
       const auto s = static_cast<size_t>(sentence);
-      const float* keys = source_keys_[number].data() + begins_[s] * 2 * dim_;
+      const float* keys = source_keys_[number] + begins_[s] * 2 * dim_;
       attend(q + first * dim_, end - first, dim_, keys, keys + dim_, lengths_[s], 2 * dim_, attended + first * dim_);
     }
     return attended;
@@ -413,7 +449,7 @@ class Decoder final : public search::StepDecoder {
   /// Every query to every key, by heads.
   void attend(const float* q, int64_t queries, int64_t q_stride, const float* k, const float* v, int64_t keys, int64_t kv_stride, float* out) {
     const int64_t heads = model_.options().heads, head_dim = dim_ / heads;
-    float* weights = weights_.get(queries * keys);
+    float* weights = room_->weights.get(queries * keys);
     kernel::AttentionHead head{};
     head.q_stride = q_stride;
     head.k_stride = head.v_stride = kv_stride;
@@ -432,10 +468,10 @@ class Decoder final : public search::StepDecoder {
   const Transformer& model_;
   int64_t dim_;
   std::vector<int64_t> begins_, lengths_;           ///< of the sources, in rows
-  std::vector<std::vector<float>> source_keys_;     ///< per layer of the decoder: keys and values [rows, 2 * dim]
+  std::vector<const float*> source_keys_;           ///< per layer of the decoder: keys and values [rows, 2 * dim]
   std::vector<int32_t> sentence_of_row_, sentences_;
+  std::unique_ptr<Workspace> room_;
   StepCache cache_;
-  Room x_, normed_, qkv_, attended_, hidden_, weights_, logprobs_;
 };
 
 std::unique_ptr<search::StepDecoder> Transformer::start(const std::vector<Tokens>& sources) const {
