@@ -6,6 +6,7 @@
 #include <limits>
 #include <mutex>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "infer/engine.h"
 #include "infer/transformer_options.h"
@@ -17,23 +18,7 @@ namespace {
 
 using kernel::Finish;
 
-/// Numbers that are written before they are read.
-class Room {
- public:
-  /// What was there before is lost.
-  float* get(int64_t count) {
-    if (size_ < count) {
-      numbers_.reset();
-      size_ = count + count / 2;
-      numbers_.reset(new float[static_cast<size_t>(size_)]);
-    }
-    return numbers_.get();
-  }
-
- private:
-  std::unique_ptr<float[]> numbers_;
-  int64_t size_ = 0;
-};
+using Room = Buffer<float>;
 
 /// The memory of one decoder. It goes from decoder to decoder: fresh pages cost more than much of the work.
 struct Workspace {
@@ -44,7 +29,7 @@ struct Workspace {
 
 struct Linear {
   Linear(Weights& weights, const std::string& name, int64_t inputs, int64_t outputs)
-      : matrix(weights.take(name + ".weight", {outputs, inputs}).data(), outputs, inputs), bias(weights.take(name + ".bias", {outputs})) {}
+      : matrix(weights.take(name + ".weight", {outputs, inputs}).data(), outputs, inputs), bias(weights.take_vector(name + ".bias", outputs)) {}
 
   void operator()(const float* x, int64_t rows, float* out, const float* residual = nullptr, bool relu = false) const {
     matrix.multiply(x, rows, out, Finish{bias.data(), relu, residual});
@@ -56,7 +41,7 @@ struct Linear {
 
 struct Norm {
   Norm(Weights& weights, const std::string& name, int64_t dim)
-      : weight(weights.take(name + ".weight", {dim})), bias(weights.take(name + ".bias", {dim})) {}
+      : weight(weights.take_vector(name + ".weight", dim)), bias(weights.take_vector(name + ".bias", dim)) {}
 
   /// In place is allowed.
   void operator()(const float* x, int64_t rows, float* out) const {
@@ -77,7 +62,7 @@ struct FeedForward {
 
   void operator()(const float* x, int64_t rows, const float* residual, float* out, Room& room) const {
     const int64_t width = up.matrix.outputs();
-    float* hidden = room.get(rows * width);
+    float* hidden = room.room_for(rows * width);
     up(x, rows, hidden, nullptr, !gelu);
     if (gelu) {
       for (int64_t i = 0; i < rows * width; ++i) hidden[i] = 0.5F * hidden[i] * (1.0F + std::erf(hidden[i] * 0.70710678F));
@@ -102,7 +87,7 @@ class Residual {
       norm_(x, rows, x);
       return;
     }
-    float* normed = room.get(rows * static_cast<int64_t>(norm_.weight.size()));
+    float* normed = room.room_for(rows * static_cast<int64_t>(norm_.weight.size()));
     norm_(x, rows, normed);
     function(normed, x, x);
   }
@@ -156,7 +141,10 @@ class Positions {
  public:
   Positions(Weights& weights, const std::string& name, const TransformerOptions& o)
       : dim_(o.dim), head_dim_(o.dim / o.heads), limit_(o.max_positions), rotary_(o.positions == "rotary") {
-    if (o.positions == "learned") table_ = weights.take(name + ".weight", {o.max_positions, o.dim});
+    if (o.positions == "learned") {
+      const Numbers table = weights.take(name + ".weight", {o.max_positions, o.dim});
+      table_.assign(table.data(), table.data() + o.max_positions * o.dim);
+    }
     frequencies_ = frequencies(rotary_ ? head_dim_ / 2 : dim_ / 2);
   }
 
@@ -202,15 +190,14 @@ class Transformer final : public TranslationModel {
   Transformer(const TransformerOptions& options, const VocabularySizes& vocabulary, Weights& weights)
       : options_(options), sizes_(vocabulary) {
     const int64_t dim = options.dim;
-    const std::vector<float> target = weights.take("decoder.embedding.weight", {vocabulary.target, dim});
-    target_embedding_ = kernel::PackedMatrix(target.data(), vocabulary.target, dim);
+    target_embedding_ = kernel::PackedMatrix(weights.take("decoder.embedding.weight", {vocabulary.target, dim}).data(), vocabulary.target, dim);
     if (options.tie != "all") {
       source_embedding_ = kernel::PackedMatrix(weights.take("encoder.embedding.weight", {vocabulary.source, dim}).data(), vocabulary.source, dim);
     }
     if (options.tie == "none") {
       output_weight_ = kernel::PackedMatrix(weights.take("output.weight", {vocabulary.target, dim}).data(), vocabulary.target, dim);
     }
-    output_bias_ = weights.take("output.bias", {vocabulary.target});
+    output_bias_ = weights.take_vector("output.bias", vocabulary.target);
     for (const char* side : {"encoder", "decoder"}) positions_.emplace_back(weights, std::string(side) + ".positions", options);
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(weights, fmt::format("encoder.{}", i), options);
     for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(weights, fmt::format("decoder.{}", i), options);
@@ -259,8 +246,13 @@ class Transformer final : public TranslationModel {
 
   /// Log-probabilities [rows, target vocabulary].
   void logprobs(const float* hidden, int64_t rows, float* out) const {
-    (options_.tie == "none" ? output_weight_ : target_embedding_).multiply(hidden, rows, out, Finish{output_bias_.data(), false, nullptr});
-    for (int64_t r = 0; r < rows; ++r) kernel::float_kernels().log_softmax(out + r * sizes_.target, sizes_.target);
+    constexpr int64_t kRows = 96;  // whose logits are still near when they are normalised
+    const kernel::PackedMatrix& weight = options_.tie == "none" ? output_weight_ : target_embedding_;
+    for (int64_t begin = 0; begin < rows; begin += kRows) {
+      const int64_t end = std::min(rows, begin + kRows);
+      weight.multiply(hidden + begin * options_.dim, end - begin, out + begin * sizes_.target, Finish{output_bias_.data(), false, nullptr});
+      for (int64_t r = begin; r < end; ++r) kernel::float_kernels().log_softmax(out + r * sizes_.target, sizes_.target);
+    }
   }
 
  private:
@@ -321,7 +313,7 @@ class StepCache {
     if (left_ < count) {
       left_ = kStepsAhead * count;
       if (used_ == blocks_.size()) blocks_.emplace_back();
-      next_ = blocks_[used_++].get(left_);
+      next_ = blocks_[used_++].room_for(left_);
     }
     float* room = next_;
     next_ += count;
@@ -361,7 +353,7 @@ class Decoder final : public search::StepDecoder {
     std::swap(sentence_of_row_, sentences_);
     cache_.begin_step(parents);
     const int64_t position = cache_.length() - 1;
-    float* x = room_->x.get(rows * dim_);
+    float* x = room_->x.room_for(rows * dim_);
     for (int64_t r = 0; r < rows; ++r) model_.embed(1, tokens[static_cast<size_t>(r)], position, x + r * dim_);
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       const DecoderLayer& layer = model_.decoder()[i];
@@ -374,7 +366,7 @@ class Decoder final : public search::StepDecoder {
       layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, room_->hidden); });
     }
     model_.finish(1, x, rows);
-    float* out = room_->logprobs.get(rows * vocabulary_size());
+    float* out = room_->logprobs.room_for(rows * vocabulary_size());
     model_.logprobs(x, rows, out);
     return out;
   }
@@ -388,15 +380,15 @@ class Decoder final : public search::StepDecoder {
       lengths_.push_back(static_cast<int64_t>(source.size()));
       rows += lengths_.back();
     }
-    float* x = room_->x.get(rows * dim_);
+    float* x = room_->x.room_for(rows * dim_);
     for (size_t s = 0; s < sources.size(); ++s) {
       for (int64_t p = 0; p < lengths_[s]; ++p) model_.embed(0, sources[s][static_cast<size_t>(p)], p, x + (begins_[s] + p) * dim_);
     }
     for (const EncoderLayer& layer : model_.encoder()) {
       layer.attention(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
-        float* qkv = room_->qkv.get(rows * 3 * dim_);
+        float* qkv = room_->qkv.room_for(rows * 3 * dim_);
         layer.qkv(y, rows, qkv);
-        float* attended = room_->attended.get(rows * dim_);
+        float* attended = room_->attended.room_for(rows * dim_);
         for (size_t s = 0; s < sources.size(); ++s) {
           float* first = qkv + begins_[s] * 3 * dim_;
           for (int64_t p = 0; p < lengths_[s]; ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
@@ -409,19 +401,19 @@ class Decoder final : public search::StepDecoder {
     model_.finish(0, x, rows);
     room_->source_keys.resize(model_.decoder().size());
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
-      float* keys = room_->source_keys[i].get(rows * 2 * dim_);
+      float* keys = room_->source_keys[i].room_for(rows * 2 * dim_);
       model_.decoder()[i].cross_kv(x, rows, keys);
       source_keys_.push_back(keys);
     }
   }
 
   const float* attend_self(const DecoderLayer& layer, int64_t number, const float* y, int64_t rows, int64_t position) {
-    float* qkv = room_->qkv.get(rows * 3 * dim_);
+    float* qkv = room_->qkv.room_for(rows * 3 * dim_);
     layer.self_qkv(y, rows, qkv);
-    float* attended = room_->attended.get(rows * dim_);
+    float* attended = room_->attended.room_for(rows * dim_);
     const int64_t heads = model_.options().heads, head_dim = dim_ / heads, count = cache_.length();
     const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
-    float* weights = room_->weights.get(heads * count);
+    float* weights = room_->weights.room_for(heads * count);
     for (int64_t r = 0; r < rows; ++r) {
       float* row = qkv + r * 3 * dim_;
       model_.positions(1).turn(position, row);
@@ -432,9 +424,9 @@ class Decoder final : public search::StepDecoder {
   }
 
   const float* attend_source(const DecoderLayer& layer, size_t number, const float* y, int64_t rows) {
-    float* q = room_->qkv.get(rows * dim_);
+    float* q = room_->qkv.room_for(rows * dim_);
     layer.cross_q(y, rows, q);
-    float* attended = room_->attended.get(rows * dim_);
+    float* attended = room_->attended.room_for(rows * dim_);
     // Rows of one sentence, which are neighbours, look at the same keys.
     for (int64_t first = 0, end; first < rows; first = end) {
       const int32_t sentence = sentence_of_row_[static_cast<size_t>(first)];
@@ -449,7 +441,7 @@ class Decoder final : public search::StepDecoder {
   /// Every query to every key, by heads.
   void attend(const float* q, int64_t queries, int64_t q_stride, const float* k, const float* v, int64_t keys, int64_t kv_stride, float* out) {
     const int64_t heads = model_.options().heads, head_dim = dim_ / heads;
-    float* weights = room_->weights.get(queries * keys);
+    float* weights = room_->weights.room_for(queries * keys);
     kernel::AttentionHead head{};
     head.q_stride = q_stride;
     head.k_stride = head.v_stride = kv_stride;

@@ -65,12 +65,13 @@ std::vector<std::vector<size_t>> Translator::plan(const std::vector<Tokens>& sou
     if (targets || !sources[i].empty()) order.push_back(i);
   }
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
-  // Enough batches for every worker to have a share, even of a short input.
+  // Batches enough that the workers end at about the same time, even with a short input.
+  constexpr size_t kTurns = 3;
   // The work and memory of a sentence do not shrink with it beyond a point: its rows of the output layer stay.
   const auto cost = [&](size_t i) { return std::max<size_t>({sources[i].size() + 1, targets ? (*targets)[i].size() + 1 : 0, 8}); };
   size_t total = 0;
   for (const size_t i : order) total += cost(i);
-  const size_t share = total / static_cast<size_t>(std::max(1, threads_)) + 1;
+  const size_t share = total / (kTurns * static_cast<size_t>(std::max(1, threads_))) + 1;
   const size_t limit = std::min(static_cast<size_t>(options_.batch_tokens), std::max<size_t>(share, 64));
   std::vector<std::vector<size_t>> batches;
   size_t tokens = 0;

@@ -21,7 +21,7 @@ struct Translation {
 };
 
 struct TranslatorOptions {
-  int64_t batch_tokens = 2048;  ///< source tokens per batch; the result does not depend on it
+  int64_t batch_tokens = 1024;  ///< source tokens per batch; the result does not depend on it
   int64_t max_source = 1024;    ///< longer sources are cut to this many tokens, and counted
 };
 

@@ -24,12 +24,12 @@ float from_bfloat16(uint16_t upper) {
   return value;
 }
 
-template <typename Number, typename Convert>
-void read(const void* data, std::vector<float>& out, Convert convert) {
+template <typename Stored, typename Convert>
+void read(const void* data, float* out, int64_t count, Convert convert) {
   const char* from = static_cast<const char*>(data);
-  for (size_t i = 0; i < out.size(); ++i) {
-    Number number;
-    std::memcpy(&number, from + i * sizeof number, sizeof number);
+  for (int64_t i = 0; i < count; ++i) {
+    Stored number;
+    std::memcpy(&number, from + static_cast<size_t>(i) * sizeof number, sizeof number);
     out[i] = convert(number);
   }
 }
@@ -38,15 +38,18 @@ bool is_float(io::DType dtype) {
   return dtype == io::DType::kF32 || dtype == io::DType::kF64 || dtype == io::DType::kF16 || dtype == io::DType::kBF16;
 }
 
-std::vector<float> numbers(const io::TensorRecord& record) {
-  std::vector<float> out(static_cast<size_t>(record.bytes() / io::size_of(record.dtype)));
+Numbers numbers(const io::TensorRecord& record) {
+  const bool aligned = reinterpret_cast<uintptr_t>(record.data) % alignof(float) == 0;
+  if (record.dtype == io::DType::kF32 && aligned) return Numbers(static_cast<const float*>(record.data));
+  const int64_t count = record.bytes() / io::size_of(record.dtype);
+  Buffer<float> out(count);
   switch (record.dtype) {
-    case io::DType::kF32: std::memcpy(out.data(), record.data, out.size() * sizeof(float)); break;
-    case io::DType::kF64: read<double>(record.data, out, [](double x) { return static_cast<float>(x); }); break;
-    case io::DType::kF16: read<uint16_t>(record.data, out, from_half); break;
-    default: read<uint16_t>(record.data, out, from_bfloat16);
+    case io::DType::kF32: std::memcpy(out.data(), record.data, static_cast<size_t>(record.bytes())); break;
+    case io::DType::kF64: read<double>(record.data, out.data(), count, [](double x) { return static_cast<float>(x); }); break;
+    case io::DType::kF16: read<uint16_t>(record.data, out.data(), count, from_half); break;
+    default: read<uint16_t>(record.data, out.data(), count, from_bfloat16);
   }
-  return out;
+  return Numbers(std::move(out));
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
@@ -57,12 +60,9 @@ Weights::Weights(const std::vector<std::string>& files) : paths_(files) {
   for (const std::string& path : files) files_.emplace_back(path);
 }
 
-std::vector<float> Weights::take(const std::string& name, const std::vector<int64_t>& shape) {
+Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape) {
   taken_[name] = true;
-  size_t count = 1;
-  for (const int64_t size : shape) count *= static_cast<size_t>(size);
-  std::vector<double> sums;
-  std::vector<float> values(count);
+  std::vector<Numbers> found;
   for (size_t i = 0; i < files_.size(); ++i) {
     const io::TensorRecord* record = files_[i].find(name);
     const std::string where = files_.size() == 1 ? name : paths_[i] + ": " + name;
@@ -72,16 +72,25 @@ std::vector<float> Weights::take(const std::string& name, const std::vector<int6
       misfits_.push_back(fmt::format("{}: type {} where a floating-point type is needed", where, io::name_of(record->dtype)));
     } else if (record->shape != shape) {
       misfits_.push_back(fmt::format("{}: shape {} where {} is needed", where, shape_text(record->shape), shape_text(shape)));
-    } else if (files_.size() == 1) {
-      return numbers(*record);
     } else {
-      const std::vector<float> more = numbers(*record);
-      sums.resize(count);
-      for (size_t k = 0; k < count; ++k) sums[k] += static_cast<double>(more[k]);
+      found.push_back(numbers(*record));
     }
   }
-  for (size_t k = 0; k < sums.size(); ++k) values[k] = static_cast<float>(sums[k] / static_cast<double>(files_.size()));
-  return values;
+  if (found.size() == 1 && files_.size() == 1) return std::move(found[0]);
+  int64_t count = 1;
+  for (const int64_t size : shape) count *= size;
+  Buffer<float> mean(count);
+  for (int64_t k = 0; k < count; ++k) {
+    double sum = 0;
+    for (const Numbers& one : found) sum += static_cast<double>(one.data()[k]);
+    mean.data()[k] = found.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(found.size()));
+  }
+  return Numbers(std::move(mean));
+}
+
+std::vector<float> Weights::take_vector(const std::string& name, int64_t size) {
+  const Numbers found = take(name, {size});
+  return {found.data(), found.data() + size};
 }
 
 void Weights::check() const {

@@ -3,7 +3,8 @@
 // however many other rows there are.
 
 #include <cstdint>
-#include <memory>
+
+#include "base/buffer.h"
 
 namespace seqmill::kernel {
 
@@ -23,7 +24,7 @@ class PackedMatrix {
 
   int64_t outputs() const { return outputs_; }
   int64_t inputs() const { return inputs_; }
-  int64_t bytes() const;
+  int64_t bytes() const { return panels_.size() * static_cast<int64_t>(sizeof(float)); }
 
   /// out [rows, outputs] = finish(x weight^T), x being [rows, inputs]. In the calling thread.
   void multiply(const float* x, int64_t rows, float* out, const Finish& finish = {}) const;
@@ -31,11 +32,8 @@ class PackedMatrix {
   void row(int64_t index, float* out) const;
 
  private:
-  struct Free {
-    void operator()(float* panels) const;
-  };
   int64_t outputs_ = 0, inputs_ = 0;
-  std::unique_ptr<float[], Free> panels_;
+  Buffer<float> panels_;
 };
 
 /// One instruction set's way to do it.

@@ -114,25 +114,6 @@ void product(int64_t rows, Factors a, const float* x, int64_t x_stride, float* o
   product_rows<kRows>(a, x, x_stride, out, out_stride, columns, terms, adds);
 }
 
-/// The lower halves of two vectors by turns, or with kOffset = lanes / 2 the upper ones.
-template <int64_t kOffset, size_t... kIndex>
-inline Vector interleave(Vector a, Vector b, std::index_sequence<kIndex...>) {
-  return __builtin_shufflevector(a, b, (kIndex % 2 * kVectorLanes + kIndex / 2 + kOffset)...);
-}
-
-/// A square of as many rows as a vector has lanes. Each round deals the rows out like two halves of a pack of cards that are merged.
-inline void transpose_square(Vector (&rows)[kVectorLanes]) {
-  using Indices = std::make_index_sequence<kVectorLanes>;
-  for (int64_t round = 1; round < kVectorLanes; round *= 2) {
-    Vector dealt[kVectorLanes];
-    for (int64_t i = 0; i < kVectorLanes / 2; ++i) {
-      dealt[2 * i] = interleave<0>(rows[i], rows[i + kVectorLanes / 2], Indices());
-      dealt[2 * i + 1] = interleave<kVectorLanes / 2>(rows[i], rows[i + kVectorLanes / 2], Indices());
-    }
-    for (int64_t i = 0; i < kVectorLanes; ++i) rows[i] = dealt[i];
-  }
-}
-
 /// transposed[d][j] = rows[j][d], with zeros up to `width` columns, a multiple of kLanes.
 void transpose(const float* rows, int64_t length, int64_t dim, int64_t stride, float* transposed, int64_t width) {
   const int64_t squares = dim / kVectorLanes * kVectorLanes;

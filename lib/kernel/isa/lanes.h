@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "base/exponential.h"
 
@@ -65,6 +66,25 @@ inline float dot(const float* a, const float* b, int64_t count) {
   for (int64_t l = 0; l < kVectorLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
   for (; i < count; ++i) best = x[i] > best ? x[i] : best;
   return best;
+}
+
+/// The lower halves of two vectors by turns, or with kOffset = lanes / 2 the upper ones.
+template <int64_t kOffset, size_t... kIndex>
+inline Vector interleave(Vector a, Vector b, std::index_sequence<kIndex...>) {
+  return __builtin_shufflevector(a, b, (kIndex % 2 * kVectorLanes + kIndex / 2 + kOffset)...);
+}
+
+/// A square of as many rows as a vector has lanes. Each round deals the rows out like two halves of a pack of cards that are merged.
+[[maybe_unused]] inline void transpose_square(Vector (&rows)[kVectorLanes]) {
+  using Indices = std::make_index_sequence<kVectorLanes>;
+  for (int64_t round = 1; round < kVectorLanes; round *= 2) {
+    Vector dealt[kVectorLanes];
+    for (int64_t i = 0; i < kVectorLanes / 2; ++i) {
+      dealt[2 * i] = interleave<0>(rows[i], rows[i + kVectorLanes / 2], Indices());
+      dealt[2 * i + 1] = interleave<kVectorLanes / 2>(rows[i], rows[i + kVectorLanes / 2], Indices());
+    }
+    for (int64_t i = 0; i < kVectorLanes; ++i) rows[i] = dealt[i];
+  }
 }
 
 }  // namespace

@@ -73,32 +73,75 @@ void multiply_rows(int64_t left, const float* x, int64_t row, const float* panel
   multiply_tile<kRows>(x, row, panel, first, columns, outputs, inputs, finish, out);
 }
 
+/// Tiles of rows whose numbers stay in the second cache while the panels go by.
+int64_t rows_at_a_time(int64_t inputs) {
+  constexpr int64_t kCached = 1 << 16;
+  const int64_t tiles = kCached / (inputs * kTileRows);
+  return (tiles > 1 ? tiles : 1) * kTileRows;
+}
+
 void multiply(const float* x, int64_t rows, const float* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out) {
-  for (int64_t first = 0; first < outputs; first += kColumns, panels += kColumns * inputs) {
-    const int64_t columns = outputs - first < kColumns ? outputs - first : kColumns;
-    for (int64_t row = 0; row < rows; row += kTileRows) multiply_rows(rows - row, x, row, panels, first, columns, outputs, inputs, finish, out);
+  const int64_t block = rows_at_a_time(inputs);
+  for (int64_t begin = 0; begin < rows; begin += block) {
+    const int64_t end = rows - begin < block ? rows : begin + block;
+    for (int64_t first = 0; first < outputs; first += kColumns) {
+      const int64_t columns = outputs - first < kColumns ? outputs - first : kColumns;
+      for (int64_t row = begin; row < end; row += kTileRows) {
+        multiply_rows(end - row, x, row, panels + first * inputs, first, columns, outputs, inputs, finish, out);
+      }
+    }
   }
 }
 
-void attend(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, float* weights, float* out) {
-  const int64_t width = heads * dim;
-  for (int64_t t = 0; t < count; ++t) {
-    for (int64_t h = 0; h < heads; ++h) weights[h * count + t] = dot(q + h * dim, keys[t] + h * dim, dim);
+/// scores[t] = the product of a query and a key of one head.
+void score_keys(const float* q, const float* const* keys, int64_t count, int64_t offset, int64_t dim, float* scores) {
+  int64_t t = 0;
+  if (dim % kVectorLanes == 0) {
+    // As many keys at once as a vector has lanes: their partial sums are turned, so that the last sums are of whole vectors.
+    for (; t + kVectorLanes <= count; t += kVectorLanes) {
+      Vector sums[kVectorLanes] = {};
+      for (int64_t d = 0; d < dim; d += kVectorLanes) {
+        const Vector part = load(q + d);
+        for (int64_t i = 0; i < kVectorLanes; ++i) sums[i] += part * load(keys[t + i] + offset + d);
+      }
+      transpose_square(sums);
+      for (int64_t half = kVectorLanes / 2; half > 0; half /= 2) {
+        for (int64_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+      }
+      std::memcpy(scores + t, &sums[0], sizeof(Vector));
+    }
   }
+  for (; t < count; ++t) scores[t] = dot(q, keys[t] + offset, dim);
+}
+
+/// out = the sum over t of weights[t] times a value, for kCount vectors of one head.
+template <int kCount>
+void sum_values(const float* weights, const float* const* keys, int64_t count, int64_t offset, float* out) {
+  Vector sums[kCount] = {};
+  for (int64_t t = 0; t < count; ++t) {
+    const float* value = keys[t] + offset;
+    for (int v = 0; v < kCount; ++v) sums[v] += weights[t] * load(value + v * kVectorLanes);
+  }
+  for (int v = 0; v < kCount; ++v) std::memcpy(out + v * kVectorLanes, &sums[v], sizeof(Vector));
+}
+
+void attend(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, float* weights, float* out) {
   for (int64_t h = 0; h < heads; ++h) {
     float* row = weights + h * count;
+    score_keys(q + h * dim, keys, count, h * dim, dim, row);
     const float largest = max_of(row, count);
     for (int64_t t = 0; t < count; ++t) row[t] = exp_of_negative((row[t] - largest) * scale);
     const float inverse = 1.0f / sum_of(count, [row](int64_t t) { return row[t]; });
     for (int64_t t = 0; t < count; ++t) row[t] *= inverse;
-  }
-  for (int64_t h = 0; h < heads; ++h) {
+    const int64_t first = (heads + h) * dim;  // of the head's value, behind all keys
     float* to = out + h * dim;
-    for (int64_t d = 0; d < dim; ++d) to[d] = 0;
-    for (int64_t t = 0; t < count; ++t) {
-      const float weight = weights[h * count + t];
-      const float* value = keys[t] + width + h * dim;
-      for (int64_t d = 0; d < dim; ++d) to[d] += weight * value[d];
+    int64_t d = 0;
+    for (; d + 4 * kVectorLanes <= dim; d += 4 * kVectorLanes) sum_values<4>(row, keys, count, first + d, to + d);
+    for (; d + kVectorLanes <= dim; d += kVectorLanes) sum_values<1>(row, keys, count, first + d, to + d);
+    for (; d < dim; ++d) {
+      float sum = 0;
+      for (int64_t t = 0; t < count; ++t) sum += row[t] * keys[t][first + d];
+      to[d] = sum;
     }
   }
 }
