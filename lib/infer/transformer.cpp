@@ -1,17 +1,18 @@
-// The Transformer encoder-decoder of infer/transformer_options.h in float32.
+// The Transformer encoder-decoder of infer/transformer_options.h. Products are those of its weights, in float32 or 8-bit integers; all else is float32.
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <mutex>
+#include <optional>
 
 #include "base/buffer.h"
 #include "base/error.h"
 #include "infer/engine.h"
+#include "infer/matrix.h"
 #include "infer/transformer_options.h"
 #include "kernel/float_kernels.h"
-#include "kernel/packed.h"
 
 namespace seqmill::infer {
 namespace {
@@ -25,17 +26,18 @@ struct Workspace {
   Room x, normed, qkv, attended, hidden, weights, logprobs;
   std::vector<Room> source_keys;  ///< per layer of the decoder: keys and values of the sources [rows, 2 * dim]
   std::vector<Room> steps;        ///< of StepCache
+  kernel::Int8Room integers;
 };
 
 struct Linear {
   Linear(Weights& weights, const std::string& name, int64_t inputs, int64_t outputs)
-      : matrix(weights.take(name + ".weight", {outputs, inputs}).data(), outputs, inputs), bias(weights.take_vector(name + ".bias", outputs)) {}
+      : matrix(weights, name + ".weight", outputs, inputs), bias(weights.take_vector(name + ".bias", outputs)) {}
 
-  void operator()(const float* x, int64_t rows, float* out, const float* residual = nullptr, bool relu = false) const {
-    matrix.multiply(x, rows, out, Finish{bias.data(), relu, residual});
+  void operator()(const float* x, int64_t rows, float* out, kernel::Int8Room& room, const float* residual = nullptr, bool relu = false) const {
+    matrix.multiply(x, rows, out, Finish{bias.data(), relu, residual}, room);
   }
 
-  kernel::PackedMatrix matrix;
+  Matrix matrix;
   std::vector<float> bias;
 };
 
@@ -60,14 +62,14 @@ struct FeedForward {
   FeedForward(Weights& weights, const std::string& name, const TransformerOptions& o)
       : up(weights, name + ".up", o.dim, o.ffn), down(weights, name + ".down", o.ffn, o.dim), gelu(o.activation == "gelu") {}
 
-  void operator()(const float* x, int64_t rows, const float* residual, float* out, Room& room) const {
+  void operator()(const float* x, int64_t rows, const float* residual, float* out, Workspace& room) const {
     const int64_t width = up.matrix.outputs();
-    float* hidden = room.room_for(rows * width);
-    up(x, rows, hidden, nullptr, !gelu);
+    float* hidden = room.hidden.room_for(rows * width);
+    up(x, rows, hidden, room.integers, nullptr, !gelu);
     if (gelu) {
       for (int64_t i = 0; i < rows * width; ++i) hidden[i] = 0.5F * hidden[i] * (1.0F + std::erf(hidden[i] * 0.70710678F));
     }
-    down(hidden, rows, out, residual);
+    down(hidden, rows, out, room.integers, residual);
   }
 
   Linear up, down;
@@ -190,13 +192,9 @@ class Transformer final : public TranslationModel {
   Transformer(const TransformerOptions& options, const VocabularySizes& vocabulary, Weights& weights)
       : options_(options), sizes_(vocabulary) {
     const int64_t dim = options.dim;
-    target_embedding_ = kernel::PackedMatrix(weights.take("decoder.embedding.weight", {vocabulary.target, dim}).data(), vocabulary.target, dim);
-    if (options.tie != "all") {
-      source_embedding_ = kernel::PackedMatrix(weights.take("encoder.embedding.weight", {vocabulary.source, dim}).data(), vocabulary.source, dim);
-    }
-    if (options.tie == "none") {
-      output_weight_ = kernel::PackedMatrix(weights.take("output.weight", {vocabulary.target, dim}).data(), vocabulary.target, dim);
-    }
+    target_embedding_.emplace(weights, "decoder.embedding.weight", vocabulary.target, dim);
+    if (options.tie != "all") source_embedding_.emplace(weights, "encoder.embedding.weight", vocabulary.source, dim);
+    if (options.tie == "none") output_weight_.emplace(weights, "output.weight", vocabulary.target, dim);
     output_bias_ = weights.take_vector("output.bias", vocabulary.target);
     for (const char* side : {"encoder", "decoder"}) positions_.emplace_back(weights, std::string(side) + ".positions", options);
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(weights, fmt::format("encoder.{}", i), options);
@@ -234,7 +232,7 @@ class Transformer final : public TranslationModel {
     const bool of_source = side == 0 && options_.tie != "all";
     const int64_t size = side == 0 ? sizes_.source : sizes_.target;
     if (token < 0 || token >= size) fail("token {} is outside the vocabulary of {}", token, size);
-    (of_source ? source_embedding_ : target_embedding_).row(token, out);
+    (of_source ? source_embedding_ : target_embedding_)->row(token, out);
     const float scale = std::sqrt(static_cast<float>(options_.dim));
     for (int64_t d = 0; d < options_.dim; ++d) out[d] *= scale;
     positions_[side].add(position, out);
@@ -245,12 +243,12 @@ class Transformer final : public TranslationModel {
   }
 
   /// Log-probabilities [rows, target vocabulary].
-  void logprobs(const float* hidden, int64_t rows, float* out) const {
+  void logprobs(const float* hidden, int64_t rows, float* out, kernel::Int8Room& room) const {
     constexpr int64_t kRows = 96;  // whose logits are still near when they are normalised
-    const kernel::PackedMatrix& weight = options_.tie == "none" ? output_weight_ : target_embedding_;
+    const Matrix& weight = options_.tie == "none" ? *output_weight_ : *target_embedding_;
     for (int64_t begin = 0; begin < rows; begin += kRows) {
       const int64_t end = std::min(rows, begin + kRows);
-      weight.multiply(hidden + begin * options_.dim, end - begin, out + begin * sizes_.target, Finish{output_bias_.data(), false, nullptr});
+      weight.multiply(hidden + begin * options_.dim, end - begin, out + begin * sizes_.target, Finish{output_bias_.data(), false, nullptr}, room);
       for (int64_t r = begin; r < end; ++r) kernel::float_kernels().log_softmax(out + r * sizes_.target, sizes_.target);
     }
   }
@@ -258,7 +256,7 @@ class Transformer final : public TranslationModel {
  private:
   TransformerOptions options_;
   VocabularySizes sizes_;
-  kernel::PackedMatrix source_embedding_, target_embedding_, output_weight_;  ///< the first and the last only when they are not the second
+  std::optional<Matrix> target_embedding_, source_embedding_, output_weight_;  ///< the last two when they are not the first
   std::vector<float> output_bias_;
   std::vector<Positions> positions_;
   std::vector<EncoderLayer> encoder_;
@@ -309,7 +307,7 @@ class StepCache {
 
   /// From blocks that each serve several steps.
   float* room_for(int64_t count) {
-    constexpr int64_t kStepsAhead = 16;
+    constexpr int64_t kStepsAhead = 4;
     if (left_ < count) {
       left_ = kStepsAhead * count;
       if (used_ == blocks_.size()) blocks_.emplace_back();
@@ -358,16 +356,16 @@ class Decoder final : public search::StepDecoder {
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       const DecoderLayer& layer = model_.decoder()[i];
       layer.self(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
-        layer.self_out(attend_self(layer, static_cast<int64_t>(i), y, rows, position), rows, out, residual);
+        layer.self_out(attend_self(layer, static_cast<int64_t>(i), y, rows, position), rows, out, room_->integers, residual);
       });
       layer.cross(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
-        layer.cross_out(attend_source(layer, i, y, rows), rows, out, residual);
+        layer.cross_out(attend_source(layer, i, y, rows), rows, out, room_->integers, residual);
       });
-      layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, room_->hidden); });
+      layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, *room_); });
     }
     model_.finish(1, x, rows);
     float* out = room_->logprobs.room_for(rows * vocabulary_size());
-    model_.logprobs(x, rows, out);
+    model_.logprobs(x, rows, out, room_->integers);
     return out;
   }
 
@@ -387,29 +385,29 @@ class Decoder final : public search::StepDecoder {
     for (const EncoderLayer& layer : model_.encoder()) {
       layer.attention(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
         float* qkv = room_->qkv.room_for(rows * 3 * dim_);
-        layer.qkv(y, rows, qkv);
+        layer.qkv(y, rows, qkv, room_->integers);
         float* attended = room_->attended.room_for(rows * dim_);
         for (size_t s = 0; s < sources.size(); ++s) {
           float* first = qkv + begins_[s] * 3 * dim_;
           for (int64_t p = 0; p < lengths_[s]; ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
           attend(first, lengths_[s], 3 * dim_, first + dim_, first + 2 * dim_, lengths_[s], 3 * dim_, attended + begins_[s] * dim_);
         }
-        layer.out(attended, rows, out, residual);
+        layer.out(attended, rows, out, room_->integers, residual);
       });
-      layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, room_->hidden); });
+      layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, *room_); });
     }
     model_.finish(0, x, rows);
     room_->source_keys.resize(model_.decoder().size());
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       float* keys = room_->source_keys[i].room_for(rows * 2 * dim_);
-      model_.decoder()[i].cross_kv(x, rows, keys);
+      model_.decoder()[i].cross_kv(x, rows, keys, room_->integers);
       source_keys_.push_back(keys);
     }
   }
 
   const float* attend_self(const DecoderLayer& layer, int64_t number, const float* y, int64_t rows, int64_t position) {
     float* qkv = room_->qkv.room_for(rows * 3 * dim_);
-    layer.self_qkv(y, rows, qkv);
+    layer.self_qkv(y, rows, qkv, room_->integers);
     float* attended = room_->attended.room_for(rows * dim_);
     const int64_t heads = model_.options().heads, head_dim = dim_ / heads, count = cache_.length();
     const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
@@ -425,7 +423,7 @@ class Decoder final : public search::StepDecoder {
 
   const float* attend_source(const DecoderLayer& layer, size_t number, const float* y, int64_t rows) {
     float* q = room_->qkv.room_for(rows * dim_);
-    layer.cross_q(y, rows, q);
+    layer.cross_q(y, rows, q, room_->integers);
     float* attended = room_->attended.room_for(rows * dim_);
     // Rows of one sentence, which are neighbours, look at the same keys.
     for (int64_t first = 0, end; first < rows; first = end) {

@@ -1,5 +1,6 @@
 #include "infer/weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -61,7 +62,7 @@ Weights::Weights(const std::vector<std::string>& files) : paths_(files) {
 }
 
 Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape) {
-  taken_[name] = true;
+  taken_.insert(name);
   std::vector<Numbers> found;
   for (size_t i = 0; i < files_.size(); ++i) {
     const io::TensorRecord* record = files_[i].find(name);
@@ -91,6 +92,39 @@ Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape
 std::vector<float> Weights::take_vector(const std::string& name, int64_t size) {
   const Numbers found = take(name, {size});
   return {found.data(), found.data() + size};
+}
+
+bool Weights::is_int8(const std::string& name) const {
+  const io::TensorRecord* record = files_.front().find(name);
+  return record && record->dtype == io::DType::kI8;
+}
+
+Int8Numbers Weights::take_int8(const std::string& name, int64_t outputs, int64_t inputs) {
+  if (files_.size() > 1) fail("{}: 8-bit weights have no mean; take that of the float32 model and quantise it", paths_.front());
+  taken_.insert(name);
+  Int8Numbers numbers{nullptr, take_vector(name + ".scale", outputs)};
+  const io::TensorRecord* record = files_.front().find(name);
+  const std::vector<int64_t> shape{outputs, inputs};
+  if (record->shape != shape) {
+    misfits_.push_back(fmt::format("{}: shape {} where {} is needed", name, shape_text(record->shape), shape_text(shape)));
+    zeros_.resize(std::max(zeros_.size(), static_cast<size_t>(outputs * inputs)));
+    numbers.data = zeros_.data();
+    numbers.scales.assign(static_cast<size_t>(outputs), 1.0F);
+    return numbers;
+  }
+  if (!files_.front().find(name + ".scale")) {
+    numbers.scales.assign(static_cast<size_t>(outputs), 1.0F);  // check() names it
+  }
+  numbers.data = static_cast<const int8_t*>(record->data);
+  for (size_t o = 0; o < numbers.scales.size(); ++o) {
+    if (!(numbers.scales[o] > 0 && std::isfinite(numbers.scales[o]) && std::isfinite(1 / numbers.scales[o]))) {
+      fail("{}: {}.scale[{}] is {}, which is no scale: it must be positive and finite", paths_.front(), name, o, numbers.scales[o]);
+    }
+  }
+  if (const void* found = std::memchr(numbers.data, 0x80, static_cast<size_t>(outputs * inputs))) {
+    fail("{}: {} holds -128 at {}, outside the symmetric range", paths_.front(), name, static_cast<const int8_t*>(found) - numbers.data);
+  }
+  return numbers;
 }
 
 void Weights::check() const {

@@ -2,7 +2,7 @@
 // The weights of a model, by name, as an architecture asks for them.
 
 #include <cstdint>
-#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +23,12 @@ class Numbers {
   const float* numbers_;
 };
 
+/// A matrix of integers in [-127, 127] whose row o stands for the real numbers data / scales[o].
+struct Int8Numbers {
+  const int8_t* data;
+  std::vector<float> scales;
+};
+
 class Weights {
  public:
   /// Of one file, or the mean of several of one model.
@@ -32,7 +38,10 @@ class Weights {
   Numbers take(const std::string& name, const std::vector<int64_t>& shape);
   /// A copy, for what is small.
   std::vector<float> take_vector(const std::string& name, int64_t size);
-  bool has(const std::string& name) const { return files_.front().find(name) != nullptr; }
+  /// Whether a tensor holds 8-bit integers.
+  bool is_int8(const std::string& name) const;
+  /// Those and `name`.scale [outputs]. Throws Error for integers of -128, for scales that are not positive and finite, and for the mean of several files.
+  Int8Numbers take_int8(const std::string& name, int64_t outputs, int64_t inputs);
 
   /// After all were taken: throws Error with the names of those that are missing, misfits, or left over.
   void check() const;
@@ -40,7 +49,8 @@ class Weights {
  private:
   std::vector<std::string> paths_;
   std::vector<io::SafetensorsFile> files_;
-  std::map<std::string, bool> taken_;
+  std::set<std::string> taken_;
+  std::vector<int8_t> zeros_;  ///< what stands for integers that are missing
   std::vector<std::string> missing_, misfits_;
 };
 

@@ -1,6 +1,11 @@
 #include "model/torch_translation.h"
 
+#include <algorithm>
+
+#include "base/error.h"
 #include "infer/backend.h"
+#include "io/run_dir.h"
+#include "io/safetensors.h"
 #include "model/load.h"
 #include "tensor/runtime.h"
 
@@ -25,6 +30,12 @@ class OwnedTranslation final : public infer::TranslationModel {
 
 infer::LoadedModel load_on_device(const std::string& path, int64_t average, const std::string& device) {
   const at::Device place = tensor::parse_device(device);
+  const std::string weights = io::find_model(path).weights;
+  const io::SafetensorsFile file(weights);
+  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
+  if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) {
+    fail("{} holds 8-bit integers, which LibTorch does not decode; use --backend engine", weights);
+  }
   LoadedSeq2Seq loaded = load_seq2seq(path, average);
   loaded.model->parameters().to(place);
   return {std::make_unique<OwnedTranslation>(std::move(loaded.model)), std::move(loaded.vocabularies)};

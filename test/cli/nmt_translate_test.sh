@@ -56,6 +56,31 @@ for mode in '--beam 1 --json' '--beam 4 --n-best 3 --length-penalty gnmt' '--sam
   done
 done
 
+# What computes: the engine or LibTorch, with the same result.
+gives 'engine' '' "${run[@]}" --backend engine --quiet < in
+cmp -s out beam || report '--backend engine is not the default'
+gives 'torch' '' "${run[@]}" --backend torch --quiet < in
+cmp -s out beam || report "--backend torch: other translations: $(diff out beam | head -n 4 | cut -c 1-300)"
+for backend in engine torch; do
+  for mode in '--beam 4 --n-best 2' '--score in --json' '--average 2'; do
+    # shellcheck disable=SC2086
+    "$translate" "${run[@]}" --quiet --threads 2 --backend "$backend" $mode < in > "$backend${mode//[^a-z]/}" 2> err || report "$backend $mode: $(cat err)"
+  done
+done
+for mode in beamnbest scoreinjson average; do
+  python3 - "engine$mode" "torch$mode" << 'END' || report "$mode: engine and torch differ: $(head -c 300 "engine$mode") and $(head -c 300 "torch$mode")"
+import re, sys
+number = re.compile(r"-?[0-9]+[.][0-9e-]+")
+ours, theirs = (open(name, encoding="utf-8").read() for name in sys.argv[1:])
+assert number.sub("#", ours) == number.sub("#", theirs)
+for a, b in zip(number.findall(ours), number.findall(theirs)):
+    assert abs(float(a) - float(b)) < 1e-3, (a, b)
+END
+done
+fails 'engine on another device' 2 'needs --backend torch' "${run[@]}" --backend engine --device cuda < in
+fails 'no such backend' 2 'backend' "${run[@]}" --backend marian < in
+if ldd "$translate" | grep -q libtorch; then report 'nmt-translate is linked to LibTorch'; fi
+
 # Searches.
 gives 'n-best' '{"id":1,"source":"' "${run[@]}" --n-best 3 --beam 4 < in
 lines 'n-best' 34
@@ -232,7 +257,7 @@ fails 'score and prefix' 2 '--prefix' "${run[@]}" --score test.b --prefix prefix
 
 # What every tool has, besides test/cli/options_test.sh.
 gives 'help' 'Usage: nmt-translate' -h < /dev/null
-gives 'version' 'LibTorch' --version < /dev/null
+gives 'version' 'kernels: ' --version < /dev/null
 gives 'resolved configuration' 'beam: 3' --model 'a b' --model b --beam 3 --dump-config < /dev/null
 cp out dumped.yaml
 gives 'resolved configuration' '"a b"' -c dumped.yaml --dump-config < /dev/null

@@ -1,13 +1,16 @@
 // The engine against LibTorch on the same weights.
 #include "infer/engine.h"
 
-#include "infer/backend.h"
+#include <filesystem>
+
+#include "infer/quantise.h"
 #include "model/torch_translation.h"
 #include "translators.h"
 
 using namespace seqmill;
 using namespace seqmill::model;
 using namespace seqmill::test;
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -175,4 +178,50 @@ TEST_CASE("weights of other types are read, those that do not fit are named", "[
   for (const nn::Parameter& parameter : model->parameters().all()) integers.emplace_back(parameter.name, parameter.value.detach().to(at::kLong));
   tensor::save_tensors(dir / "integers", integers);
   CHECK(failure_of([&] { engine_from({dir / "integers"}, small()); }).says("type I64 where a floating-point type is needed"));
+}
+
+TEST_CASE("a model of integers decodes nearly as that of real numbers, alike in every batch", "[engine][int8]") {
+  const TempDir dir;
+  for (const char* tie : {"none", "all"}) {
+    const Settings settings = small({{"tie", tie}, {"dim", "32"}, {"ffn", "48"}});
+    const auto model = build(settings, kSizes);
+    fs::create_directories(dir / "float");
+    save_weights(*model, dir / "float/model.safetensors");
+    std::string yaml = "model:\n  type: transformer\n";
+    for (const auto& [key, value] : settings) yaml += "  " + key + ": " + value + "\n";
+    put(dir / "float/config.yaml", yaml);
+    fs::remove_all(dir / "int8");
+    double last = 0;
+    for (const int64_t bits : {8, 6, 4}) {
+      infer::QuantiseOptions options;
+      options.bits = bits;
+      fs::remove_all(dir / "int8");
+      const auto reports = infer::quantise_model(dir / "float", dir / "int8", options, 1);
+      CHECK(std::count_if(reports.begin(), reports.end(), [](const auto& report) { return report.quantised; }) == (tie == std::string("all") ? 23 : 25));
+      const auto engine = engine_from({dir / "int8/model.safetensors"}, settings);
+      const double now = largest_difference(*engine, *model, 3, 20);
+      CHECK((now > last && now < (bits == 8 ? 0.2 : 3)));
+      last = now;
+      const std::vector<Tokens> sources = ended(random_sequences({5, 1, 8}, kVocabulary, 8));
+      const auto all = engine->start(sources);
+      const float* logprobs = all->advance({0, 1, 2}, {kBos, kBos, kBos});
+      for (size_t s = 0; s < sources.size(); ++s) {
+        const auto alone = engine->start({sources[s]});
+        CHECK(std::memcmp(alone->advance({0}, {kBos}), logprobs + s * kVocabulary, kVocabulary * sizeof(float)) == 0);
+      }
+    }
+  }
+  // Weights that are not finite, and rows of zeros.
+  const auto model = build(small(), kSizes);
+  at::NoGradGuard no_grad;
+  at::Tensor weight = model->parameters().all()[0].value;
+  weight[3].fill_(0);
+  save_weights(*model, dir / "float/model.safetensors");
+  fs::remove_all(dir / "zeros");
+  infer::quantise_model(dir / "float", dir / "zeros", {}, 1);
+  CHECK(infer::Weights({dir / "zeros/model.safetensors"}).take_int8(model->parameters().all()[0].name, kVocabulary, 16).scales[3] == 1);
+  weight[3][2] = NAN;
+  save_weights(*model, dir / "float/model.safetensors");
+  CHECK(failure_of([&] { infer::quantise_model(dir / "float", dir / "nan", {}, 1); }).says("holds nan at 50"));
+  CHECK_FALSE(fs::exists(dir / "nan"));
 }

@@ -1,0 +1,32 @@
+#include "infer/matrix.h"
+
+namespace seqmill::infer {
+
+Matrix::Matrix(Weights& weights, const std::string& name, int64_t outputs, int64_t inputs) {
+  if (weights.is_int8(name)) {
+    const Int8Numbers numbers = weights.take_int8(name, outputs, inputs);
+    packed_ = kernel::PackedInt8Matrix(numbers.data, numbers.scales.data(), outputs, inputs);
+  } else {
+    packed_ = kernel::PackedMatrix(weights.take(name, {outputs, inputs}).data(), outputs, inputs);
+  }
+}
+
+int64_t Matrix::outputs() const {
+  return std::visit([](const auto& packed) { return packed.outputs(); }, packed_);
+}
+
+int64_t Matrix::inputs() const {
+  return std::visit([](const auto& packed) { return packed.inputs(); }, packed_);
+}
+
+void Matrix::multiply(const float* x, int64_t rows, float* out, const kernel::Finish& finish, kernel::Int8Room& room) const {
+  if (const auto* real = std::get_if<kernel::PackedMatrix>(&packed_)) return real->multiply(x, rows, out, finish);
+  const auto& integers = std::get<kernel::PackedInt8Matrix>(packed_);
+  integers.multiply(room.quantise(x, rows, integers.inputs()), out, finish);
+}
+
+void Matrix::row(int64_t index, float* out) const {
+  std::visit([&](const auto& packed) { packed.row(index, out); }, packed_);
+}
+
+}  // namespace seqmill::infer

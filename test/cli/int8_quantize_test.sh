@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# The real int8-quantize: models of integers translate, say what they lost, and are refused when broken.
+# usage: int8_quantize_test.sh DIRECTORY_OF_BINARIES
+set -u
+# shellcheck source=test/support/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
+need nmt-train nmt-translate int8-quantize
+translate=$bin/nmt-translate
+command=("$bin/int8-quantize" --threads 1)
+
+toy_language 600 1 4 train.a train.b
+for side in a b; do head -n 30 "train.$side" | tee "valid.$side" > "test.$side"; done
+tiny_configuration conf.yaml << 'END'
+  dropout: 0
+batch-tokens: 400
+learning-rate: 0.005
+label-smoothing: 0
+warmup: 40
+max-updates: 250
+quiet: true
+END
+"$bin/nmt-train" -c conf.yaml --run run 2> err || { echo "FAILED: training: $(cat err)"; exit 1; }
+
+# A model of integers is a model directory a quarter as large, which translates nearly as well.
+gives 'quantise' 'ratio 3.' --model run --output int8
+for file in model.safetensors config.yaml vocab.spm; do [[ -s int8/$file ]] || report "quantise: no $file"; done
+[[ ! -e .int8.tmp ]] || report 'quantise: a temporary directory is left'
+float=$(stat -c %s run/ckpt/best/model.safetensors) integers=$(stat -c %s int8/model.safetensors)
+((integers * 3 < float)) || report "quantise: $integers bytes of $float"
+"$translate" --model run --quiet < test.a > real 2> err || report "float: $(cat err)"
+"$translate" --model int8 --quiet --threads 1 < test.a > whole 2> err || report "integers: $(cat err)"
+[[ $(diff real whole | grep -c '^<') -le 6 ]] || report "integers: other translations: $(diff real whole | head -n 6)"
+for mode in '--threads 3 --batch-tokens 1' '--threads 2 --batch-tokens 70'; do
+  # shellcheck disable=SC2086
+  "$translate" --model int8 --quiet $mode < test.a > out 2> err || report "integers, $mode: $(cat err)"
+  cmp -s out whole || report "integers: other output with $mode"
+done
+"$translate" --model int8 --quiet --score test.b < test.a > logprobs 2> err || report "integers, scores: $(cat err)"
+[[ $(wc -l < logprobs) == 30 ]] || report 'integers: scores are missing'
+
+# Records, knobs.
+gives 'json' '"tensor":"encoder.0.ffn.up.weight","module":"encoder-ffn","quantised":true,"error":' --model run --output as-json --json
+gives 'json of what stays' '"tensor":"encoder.0.ffn.up.bias","module":"","quantised":false,"error":0' --model run --output as-json-2 --json
+error_of() { sed -En 's/.*"tensor":"encoder.0.ffn.up.weight".*"error":([0-9.e-]+).*/\1/p' "$1"; }
+last=0
+for bits in 8 7 6 5 4; do
+  "${command[@]}" --model run --output "bits-$bits" --json --bits "$bits" > "report-$bits" 2> err || report "$bits bits: $(cat err)"
+  awk -v now="$(error_of "report-$bits")" -v last="$last" 'BEGIN { exit !(now > 1.5 * last && now < 0.3) }' || report "$bits bits: an error of $(error_of "report-$bits") after $last"
+  last=$(error_of "report-$bits")
+done
+"${command[@]}" --model run --output tensor --json --w-scale tensor > report-tensor 2> err || report "tensor: $(cat err)"
+awk -v tensor="$(error_of report-tensor)" -v channel="$(error_of report-8)" 'BEGIN { exit !(tensor > channel) }' || report 'one scale a tensor loses no more than one a channel'
+gives 'modules' '"tensor":"decoder.0.self.qkv.weight","module":"decoder-self","quantised":false' --model run --output modules --json --int8-modules encoder-ffn --int8-modules decoder-ffn
+grep -q '"module":"decoder-ffn","quantised":true' out || report 'modules: those that were asked for are not quantised'
+gives 'keep' '"tensor":"decoder.0.ffn.up.weight","module":"decoder-ffn","quantised":false' --model run --output keep --json --keep-fp decoder.0 --keep-fp output
+grep -q '"tensor":"encoder.0.ffn.up.weight","module":"encoder-ffn","quantised":true' out || report 'keep: too much is kept'
+for rounding in trunc stochastic; do
+  gives "$rounding" 'ratio' --model run --output "$rounding" --round "$rounding" --seed 3
+done
+gives 'stochastic again' 'ratio' --model run --output stochastic-2 --round stochastic --seed 3
+cmp -s stochastic/model.safetensors stochastic-2/model.safetensors || report 'stochastic rounding: not the same with the same seed'
+for model in modules keep trunc stochastic bits-4 tensor; do
+  "$translate" --model "$model" --quiet --beam 1 < test.a > out 2> err || report "$model: $(cat err)"
+  [[ $(wc -l < out) == 30 ]] || report "$model: not 30 lines"
+done
+gives 'check' 'BLEU float32 ' --model run --output check --check-src test.a --check-ref test.b --check-beam 2 --ablate
+[[ $(grep -c 'alone in integers' out) -ge 5 && ! -e check.ablation ]] || report "check: $(tail -n 9 out)"
+
+# What is refused.
+fails 'exists' 1 'int8 exists; give another --output or remove it' --model run --output int8
+fails 'twice' 1 'the model is quantised already' --model int8 --output twice
+fails 'no model' 1 'nowhere' --model nowhere --output new
+fails 'no place' 1 'cannot make' --model run --output test.a/new
+fails 'bits' 2 'bits' --model run --output new --bits 3
+fails 'module' 2 "int8-modules" --model run --output new --int8-modules legs
+fails 'a module that this model has not' 2 '--int8-modules output: this model has no such module' --model run --output new --int8-modules output
+fails 'keep' 2 '--keep-fp decoder.7: the model has no tensor of that name or beginning' --model run --output new --keep-fp decoder.7
+fails 'half a check' 2 '--check-src and --check-ref belong together' --model run --output new --check-src test.a
+fails 'ablation of nothing' 2 '--ablate' --model run --output new --ablate
+[[ ! -e new && ! -e .new.tmp ]] || report 'something is left of what was refused'
+
+# Broken models of integers.
+command=("$translate" --threads 1)
+broken() {
+  local name=$1 text=$2 program=$3
+  rm -rf broken
+  cp -r int8 broken
+  python3 - broken/model.safetensors "$program" << 'END' || report "$name: cannot be made"
+import json, struct, sys
+path, program = sys.argv[1:]
+data = bytearray(open(path, "rb").read())
+size = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + size])
+body = data[8 + size:]
+def at(tensor): return header[tensor]["data_offsets"][0]
+exec(program)
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open(path, "wb").write(struct.pack("<Q", len(text)) + text + body)
+END
+  fails "$name" 1 "$text" --model broken < test.a
+}
+broken 'scale of 0' 'encoder.0.ffn.up.weight.scale[0] is 0, which is no scale' 'body[at("encoder.0.ffn.up.weight.scale"):][:4]; o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
+broken 'scale of NaN' 'encoder.0.ffn.up.weight.scale[1] is nan' 'o = at("encoder.0.ffn.up.weight.scale") + 4; body[o:o + 4] = struct.pack("<f", float("nan"))'
+broken 'negative scale' 'encoder.0.ffn.up.weight.scale[0] is -2' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", -2)'
+broken '-128' 'encoder.0.ffn.up.weight holds -128 at 3' 'body[at("encoder.0.ffn.up.weight") + 3] = 0x80'
+broken 'no scales' 'missing: encoder.0.ffn.up.weight.scale' 'header["other"] = header.pop("encoder.0.ffn.up.weight.scale")'
+fails 'mean of integers' 1 'no run with checkpoints' --model int8 --average 2 < test.a
+fails 'integers in LibTorch' 1 '8-bit integers, which LibTorch does not decode; use --backend engine' --model int8 --backend torch < test.a
+finish

@@ -1,0 +1,148 @@
+// int8-quantize: makes a model of 8-bit integers from a trained one.
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "base/threads.h"
+#include "cli/tool_main.h"
+#include "infer/engine.h"
+#include "infer/quantise.h"
+#include "infer/translator.h"
+#include "io/json.h"
+#include "io/output.h"
+#include "metric/bleu.h"
+#include "text/parallel_reader.h"
+
+using namespace seqmill;
+
+namespace {
+
+struct Settings {
+  std::string model, output, check_source, check_reference;
+  bool json = false, ablate = false;
+  infer::QuantiseOptions quantise;
+  search::SearchOptions search;
+
+  void declare(Options& options) {
+    options.group("Model");
+    options.add("model", model, "Model directory, checkpoint or run").placeholder("DIR").required();
+    options.add("output", output, "Model directory to make; it must not exist").placeholder("DIR").required();
+    quantise.declare(options);
+    options.group("Report");
+    options.add("json", json, "One JSON record per tensor instead of a table");
+    options.add("check-src", check_source, "Translate this text with the float and the integer model and compare BLEU").placeholder("FILE");
+    options.add("check-ref", check_reference, "Its references").placeholder("FILE");
+    options.add("ablate", ablate, "With --check-src: BLEU with one module at a time in integers too");
+    options.add("check-beam", search.beam, "Beam of these translations").range(1);
+  }
+};
+
+std::string table_of(const std::vector<infer::TensorReport>& reports) {
+  std::string text = fmt::format("{:<40} {:<18} {:>9} {:>9} {:>12} {:>12}\n", "tensor", "module", "error", "at limit", "bytes before", "bytes after");
+  int64_t before = 0, after = 0;
+  for (const infer::TensorReport& report : reports) {
+    before += report.bytes_before;
+    after += report.bytes_after;
+    if (!report.quantised) continue;
+    text += fmt::format("{:<40} {:<18} {:>9.5f} {:>9.5f} {:>12} {:>12}\n", report.name, report.module, report.error, report.at_limit,
+                        report.bytes_before, report.bytes_after);
+  }
+  return text + fmt::format("{:<40} {:<18} {:>9} {:>9} {:>12} {:>12}\nratio {:.3f}\n", "all, with what stays", "", "", "", before, after,
+                            static_cast<double>(before) / static_cast<double>(std::max<int64_t>(1, after)));
+}
+
+std::string records_of(const std::vector<infer::TensorReport>& reports) {
+  std::string text;
+  for (const infer::TensorReport& report : reports) {
+    io::Json json = io::Json::object();
+    json.set("tensor", report.name);
+    json.set("module", report.module);
+    json.set("quantised", report.quantised);
+    json.set("error", report.error);
+    json.set("at-limit", report.at_limit);
+    json.set("bytes-before", report.bytes_before);
+    json.set("bytes-after", report.bytes_after);
+    text += json.dump() + "\n";
+  }
+  return text;
+}
+
+/// What --check-src compares.
+class Check {
+ public:
+  Check(const Settings& settings, int threads, uint64_t seed) : settings_(settings), threads_(threads), seed_(seed) {
+    text::ParallelReader reader(settings.check_source, settings.check_reference);
+    std::string source, reference;
+    while (reader.next(source, reference)) {
+      sources_.push_back(source);
+      references_.push_back(reference);
+    }
+    if (sources_.empty()) fail("{} holds no line to check with", settings.check_source);
+  }
+
+  double bleu(const std::string& model) const {
+    const infer::LoadedModel loaded = infer::load_in_engine(model, 0);
+    infer::Translator translator({loaded.model.get()}, loaded.vocabularies, settings_.search, {}, threads_, seed_);
+    std::vector<std::string> hypotheses;
+    for (const auto& found : translator.translate(sources_)) hypotheses.push_back(found.empty() ? "" : found[0].text);
+    return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references_});
+  }
+
+  std::string report() const {
+    const double real = bleu(settings_.model), integers = bleu(settings_.output);
+    std::string text = fmt::format("BLEU float32 {:.2f}, integers {:.2f}, difference {:+.2f}\n", real, integers, integers - real);
+    if (!settings_.ablate) return text;
+    for (const std::string& module : settings_.quantise.modules.empty() ? infer::modules_of_model() : settings_.quantise.modules) {
+      infer::QuantiseOptions options = settings_.quantise;
+      options.modules = {module};
+      const std::string place = settings_.output + ".ablation";
+      try {
+        infer::quantise_model(settings_.model, place, options, seed_);
+      } catch (const Error& error) {
+        if (error.exit_code() != kExitUsage) throw;
+        continue;  // a module that this model has not
+      }
+      const double alone = bleu(place);
+      std::filesystem::remove_all(place);
+      text += fmt::format("BLEU {} alone in integers {:.2f}, difference {:+.2f}\n", module, alone, alone - real);
+    }
+    return text;
+  }
+
+ private:
+  const Settings& settings_;
+  int threads_;
+  uint64_t seed_;
+  std::vector<std::string> sources_, references_;
+};
+
+void quantise(const Settings& settings, const cli::Invocation& call) {
+  if (settings.check_source.empty() != settings.check_reference.empty()) fail_usage("--check-src and --check-ref belong together");
+  if (settings.ablate && settings.check_source.empty()) fail_usage("--ablate compares BLEU and needs --check-src and --check-ref");
+  set_threads(call.threads);
+  std::unique_ptr<Check> check;
+  if (!settings.check_source.empty()) check = std::make_unique<Check>(settings, call.threads, call.seed);
+  const std::vector<infer::TensorReport> reports = infer::quantise_model(settings.model, settings.output, settings.quantise, call.seed);
+  infer::load_in_engine(settings.output, 0);  // what was written can be read
+  std::string text = settings.json ? records_of(reports) : table_of(reports);
+  if (check) text += check->report();
+  io::Output out("-");
+  out.write(text);
+  out.close();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  cli::Tool tool;
+  tool.name = "int8-quantize";
+  tool.summary = "makes a model of 8-bit integers from a trained one, for nmt-translate on the CPU, and reports what each tensor lost.";
+  tool.examples = {"int8-quantize --model runs/de-en --output models/de-en-int8",
+                   "int8-quantize --model runs/de-en --output models/de-en-int8 --check-src test.de --check-ref test.en --ablate"};
+  tool.declare = [&](Options& options) { settings.declare(options); };
+  tool.run = [&](const cli::Invocation& call) { quantise(settings, call); };
+  return cli::tool_main(argc, argv, tool);
+}
