@@ -7,6 +7,7 @@
 #include "infer/engine.h"
 #include "infer/model_config.h"
 #include "io/run_dir.h"
+#include "kernel/packed_bf16.h"
 
 namespace seqmill::infer {
 namespace {
@@ -49,11 +50,15 @@ bool takes_engine(const std::string& path, const BackendOptions& options) {
 void BackendOptions::declare(Options& options) {
   options.add("backend", backend, "What computes: the engine (CPU), LibTorch, or auto: the engine where it can").one_of({"auto", "engine", "torch"}).transient();
   options.add("device", device, "Where to compute: cpu, cuda or cuda:N").transient();
+  options.add("precision", precision, "Products of the engine: fp32, or bf16 where the CPU has it (8-bit models: integers)").one_of({"fp32", "bf16"});
   options.add("average", average, "Use the mean of this many newest checkpoints of each run").range(0);
 }
 
 LoadedModel load_translation_model(const std::string& path, const BackendOptions& options, int threads) {
-  if (takes_engine(path, options)) return load_in_engine(path, options.average);
+  const bool rounds = options.precision == "bf16";
+  if (rounds && !kernel::has_bfloat16_products()) fail_usage("--precision bf16: this CPU has no bfloat16 products (AVX512-BF16)");
+  if (takes_engine(path, options)) return load_in_engine(path, options.average, rounds);
+  if (rounds) fail_usage("--precision bf16 is the engine's; --backend torch translates in fp32");
   return torch_library(threads).load(path, options.average, options.device);
 }
 

@@ -12,6 +12,7 @@ namespace seqmill::infer {
 struct BackendOptions {
   std::string backend = "auto";  ///< engine, torch; auto: the engine on the CPU for the models it knows, else torch
   std::string device = "cpu";    ///< cpu; with torch cuda and cuda:N too
+  std::string precision = "fp32";  ///< of the engine's products: fp32, bf16; those of 8-bit models are in integers
   int64_t average = 0;           ///< > 0: the mean of this many newest checkpoints of a run
 
   void declare(Options& options);

@@ -12,7 +12,7 @@ bool engine_knows(const std::string& type) {
   return std::find(known.begin(), known.end(), type) != known.end();
 }
 
-LoadedModel load_in_engine(const std::string& path, int64_t average) {
+LoadedModel load_in_engine(const std::string& path, int64_t average, bool to_bfloat16) {
   const io::ModelFiles files = io::find_model(path);
   const ModelConfig config = read_model_config(files.config);
   LoadedModel loaded;
@@ -23,7 +23,7 @@ LoadedModel load_in_engine(const std::string& path, int64_t average) {
     options.add("model.type", type, "Architecture");
     engine->declare(options);
   });
-  Weights weights(average > 0 ? io::newest_checkpoints(path, average) : std::vector<std::string>{files.weights});
+  Weights weights(average > 0 ? io::newest_checkpoints(path, average) : std::vector<std::string>{files.weights}, to_bfloat16);
   loaded.model = engine->build(loaded.vocabularies.sizes(), weights);
   weights.check();
   return loaded;

@@ -30,6 +30,7 @@ struct EngineType {
 bool engine_knows(const std::string& type);
 
 /// The model at `path`: model directory, checkpoint or run; `average` > 0: the mean of that many newest checkpoints of a run.
-LoadedModel load_in_engine(const std::string& path, int64_t average);
+/// `to_bfloat16`: products in bfloat16, where the CPU has them (else Error); those of 8-bit integers stay what they are.
+LoadedModel load_in_engine(const std::string& path, int64_t average, bool to_bfloat16 = false);
 
 }  // namespace seqmill::infer

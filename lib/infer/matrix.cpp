@@ -6,6 +6,8 @@ Matrix::Matrix(Weights& weights, const std::string& name, int64_t outputs, int64
   if (weights.is_int8(name)) {
     const Int8Numbers numbers = weights.take_int8(name, outputs, inputs);
     packed_ = kernel::PackedInt8Matrix(numbers.data, numbers.scales.data(), outputs, inputs);
+  } else if (weights.rounds_to_bfloat16()) {
+    packed_ = kernel::PackedBFloat16Matrix(weights.take(name, {outputs, inputs}).data(), outputs, inputs);
   } else {
     packed_ = kernel::PackedMatrix(weights.take(name, {outputs, inputs}).data(), outputs, inputs);
   }
@@ -19,10 +21,11 @@ int64_t Matrix::inputs() const {
   return std::visit([](const auto& packed) { return packed.inputs(); }, packed_);
 }
 
-void Matrix::multiply(const float* x, int64_t rows, float* out, const kernel::Finish& finish, kernel::Int8Room& room) const {
+void Matrix::multiply(const float* x, int64_t rows, float* out, const kernel::Finish& finish, RoundedRows& room) const {
   if (const auto* real = std::get_if<kernel::PackedMatrix>(&packed_)) return real->multiply(x, rows, out, finish);
+  if (const auto* rounded = std::get_if<kernel::PackedBFloat16Matrix>(&packed_)) return rounded->multiply(x, rows, out, finish, room.halves);
   const auto& integers = std::get<kernel::PackedInt8Matrix>(packed_);
-  integers.multiply(room.quantise(x, rows, integers.inputs()), out, finish);
+  integers.multiply(room.integers.quantise(x, rows, integers.inputs()), out, finish);
 }
 
 void Matrix::row(int64_t index, float* out) const {

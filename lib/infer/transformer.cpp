@@ -1,4 +1,4 @@
-// The Transformer encoder-decoder of infer/transformer_options.h. Products are those of its weights, in float32 or 8-bit integers; all else is float32.
+// The Transformer encoder-decoder of infer/transformer_options.h. Products are those of its weights, in float32, bfloat16 or 8-bit integers; all else is float32.
 
 #include <algorithm>
 #include <cmath>
@@ -26,14 +26,14 @@ struct Workspace {
   Room x, normed, qkv, attended, hidden, weights, logprobs;
   std::vector<Room> source_keys;  ///< per layer of the decoder: keys and values of the sources [rows, 2 * dim]
   std::vector<Room> steps;        ///< of StepCache
-  kernel::Int8Room integers;
+  RoundedRows rounded;
 };
 
 struct Linear {
   Linear(Weights& weights, const std::string& name, int64_t inputs, int64_t outputs)
       : matrix(weights, name + ".weight", outputs, inputs), bias(weights.take_vector(name + ".bias", outputs)) {}
 
-  void operator()(const float* x, int64_t rows, float* out, kernel::Int8Room& room, const float* residual = nullptr, bool relu = false) const {
+  void operator()(const float* x, int64_t rows, float* out, RoundedRows& room, const float* residual = nullptr, bool relu = false) const {
     matrix.multiply(x, rows, out, Finish{bias.data(), relu, residual}, room);
   }
 
@@ -65,11 +65,11 @@ struct FeedForward {
   void operator()(const float* x, int64_t rows, const float* residual, float* out, Workspace& room) const {
     const int64_t width = up.matrix.outputs();
     float* hidden = room.hidden.room_for(rows * width);
-    up(x, rows, hidden, room.integers, nullptr, !gelu);
+    up(x, rows, hidden, room.rounded, nullptr, !gelu);
     if (gelu) {
       for (int64_t i = 0; i < rows * width; ++i) hidden[i] = 0.5F * hidden[i] * (1.0F + std::erf(hidden[i] * 0.70710678F));
     }
-    down(hidden, rows, out, room.integers, residual);
+    down(hidden, rows, out, room.rounded, residual);
   }
 
   Linear up, down;
@@ -243,7 +243,7 @@ class Transformer final : public TranslationModel {
   }
 
   /// Log-probabilities [rows, target vocabulary].
-  void logprobs(const float* hidden, int64_t rows, float* out, kernel::Int8Room& room) const {
+  void logprobs(const float* hidden, int64_t rows, float* out, RoundedRows& room) const {
     constexpr int64_t kRows = 96;  // whose logits are still near when they are normalised
     const Matrix& weight = options_.tie == "none" ? *output_weight_ : *target_embedding_;
     for (int64_t begin = 0; begin < rows; begin += kRows) {
@@ -356,16 +356,16 @@ class Decoder final : public search::StepDecoder {
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       const DecoderLayer& layer = model_.decoder()[i];
       layer.self(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
-        layer.self_out(attend_self(layer, static_cast<int64_t>(i), y, rows, position), rows, out, room_->integers, residual);
+        layer.self_out(attend_self(layer, static_cast<int64_t>(i), y, rows, position), rows, out, room_->rounded, residual);
       });
       layer.cross(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
-        layer.cross_out(attend_source(layer, i, y, rows), rows, out, room_->integers, residual);
+        layer.cross_out(attend_source(layer, i, y, rows), rows, out, room_->rounded, residual);
       });
       layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, *room_); });
     }
     model_.finish(1, x, rows);
     float* out = room_->logprobs.room_for(rows * vocabulary_size());
-    model_.logprobs(x, rows, out, room_->integers);
+    model_.logprobs(x, rows, out, room_->rounded);
     return out;
   }
 
@@ -385,14 +385,14 @@ class Decoder final : public search::StepDecoder {
     for (const EncoderLayer& layer : model_.encoder()) {
       layer.attention(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
         float* qkv = room_->qkv.room_for(rows * 3 * dim_);
-        layer.qkv(y, rows, qkv, room_->integers);
+        layer.qkv(y, rows, qkv, room_->rounded);
         float* attended = room_->attended.room_for(rows * dim_);
         for (size_t s = 0; s < sources.size(); ++s) {
           float* first = qkv + begins_[s] * 3 * dim_;
           for (int64_t p = 0; p < lengths_[s]; ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
           attend(first, lengths_[s], 3 * dim_, first + dim_, first + 2 * dim_, lengths_[s], 3 * dim_, attended + begins_[s] * dim_);
         }
-        layer.out(attended, rows, out, room_->integers, residual);
+        layer.out(attended, rows, out, room_->rounded, residual);
       });
       layer.ffn(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) { layer.feed_forward(y, rows, residual, out, *room_); });
     }
@@ -400,14 +400,14 @@ class Decoder final : public search::StepDecoder {
     room_->source_keys.resize(model_.decoder().size());
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       float* keys = room_->source_keys[i].room_for(rows * 2 * dim_);
-      model_.decoder()[i].cross_kv(x, rows, keys, room_->integers);
+      model_.decoder()[i].cross_kv(x, rows, keys, room_->rounded);
       source_keys_.push_back(keys);
     }
   }
 
   const float* attend_self(const DecoderLayer& layer, int64_t number, const float* y, int64_t rows, int64_t position) {
     float* qkv = room_->qkv.room_for(rows * 3 * dim_);
-    layer.self_qkv(y, rows, qkv, room_->integers);
+    layer.self_qkv(y, rows, qkv, room_->rounded);
     float* attended = room_->attended.room_for(rows * dim_);
     const int64_t heads = model_.options().heads, head_dim = dim_ / heads, count = cache_.length();
     const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
@@ -423,7 +423,7 @@ class Decoder final : public search::StepDecoder {
 
   const float* attend_source(const DecoderLayer& layer, size_t number, const float* y, int64_t rows) {
     float* q = room_->qkv.room_for(rows * dim_);
-    layer.cross_q(y, rows, q, room_->integers);
+    layer.cross_q(y, rows, q, room_->rounded);
     float* attended = room_->attended.room_for(rows * dim_);
     // Rows of one sentence, which are neighbours, look at the same keys.
     for (int64_t first = 0, end; first < rows; first = end) {

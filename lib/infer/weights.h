@@ -32,7 +32,10 @@ struct Int8Numbers {
 class Weights {
  public:
   /// Of one file, or the mean of several of one model.
-  explicit Weights(const std::vector<std::string>& files);
+  explicit Weights(const std::vector<std::string>& files, bool to_bfloat16 = false);
+
+  /// Whether matrices of real numbers are to be used in bfloat16.
+  bool rounds_to_bfloat16() const { return to_bfloat16_; }
 
   /// A matrix; valid as long as this object. What is missing or of another shape is zeros here and an error in check().
   Numbers take(const std::string& name, const std::vector<int64_t>& shape);
@@ -47,6 +50,7 @@ class Weights {
   void check() const;
 
  private:
+  bool to_bfloat16_;
   std::vector<std::string> paths_;
   std::vector<io::SafetensorsFile> files_;
   std::set<std::string> taken_;

@@ -78,6 +78,13 @@ for a, b in zip(number.findall(ours), number.findall(theirs)):
 END
 done
 fails 'engine on another device' 2 'needs --backend torch' "${run[@]}" --backend engine --device cuda < in
+if grep -q avx512_bf16 /proc/cpuinfo; then
+  gives 'bf16' '' "${run[@]}" --precision bf16 --quiet < in
+  [[ $(diff out beam | grep -c '^<') -le 6 ]] || report "bf16: other translations: $(diff out beam | head -n 4 | cut -c 1-300)"
+  fails 'bf16 in LibTorch' 2 "--precision bf16 is the engine's" "${run[@]}" --precision bf16 --backend torch < in
+else
+  fails 'bf16' 2 'this CPU has no bfloat16 products' "${run[@]}" --precision bf16 < in
+fi
 fails 'no such backend' 2 'backend' "${run[@]}" --backend marian < in
 if ldd "$translate" | grep -q libtorch; then report 'nmt-translate is linked to LibTorch'; fi
 

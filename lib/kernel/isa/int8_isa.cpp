@@ -8,6 +8,7 @@
 #endif
 
 #include "kernel/isa/lanes.h"
+#include "kernel/isa/tiles.h"
 #include "kernel/packed_int8.h"
 
 namespace seqmill::kernel {
@@ -21,110 +22,95 @@ constexpr int64_t kColumns = Int8Kernels::kColumns;
 
 constexpr int kTileRows = 12;
 
-template <int kRows>
-void multiply_tile(const int8_t* x, int64_t width, const uint8_t* panel, int32_t (*out)[kColumns]) {
-  __m512i sums[kRows][2];
-  for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
-  for (int64_t k = 0; k < width; k += 4) {
-    const __m512i left = _mm512_loadu_si512(panel + k * kColumns), right = _mm512_loadu_si512(panel + k * kColumns + 64);
+struct Tile {
+  template <int kRows>
+  static void multiply(const int8_t* x, int64_t width, const uint8_t* panel, int32_t (*out)[kColumns]) {
+    __m512i sums[kRows][2];
+    for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
+    for (int64_t k = 0; k < width; k += 4) {
+      const __m512i left = _mm512_loadu_si512(panel + k * kColumns), right = _mm512_loadu_si512(panel + k * kColumns + 64);
+      for (int r = 0; r < kRows; ++r) {
+        int32_t four;
+        std::memcpy(&four, x + r * width + k, sizeof four);
+        const __m512i factor = _mm512_set1_epi32(four);
+        sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], left, factor);
+        sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], right, factor);
+      }
+    }
     for (int r = 0; r < kRows; ++r) {
-      int32_t four;
-      std::memcpy(&four, x + r * width + k, sizeof four);
-      const __m512i factor = _mm512_set1_epi32(four);
-      sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], left, factor);
-      sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], right, factor);
+      _mm512_storeu_si512(out[r], sums[r][0]);
+      _mm512_storeu_si512(out[r] + 16, sums[r][1]);
     }
   }
-  for (int r = 0; r < kRows; ++r) {
-    _mm512_storeu_si512(out[r], sums[r][0]);
-    _mm512_storeu_si512(out[r] + 16, sums[r][1]);
-  }
-}
+};
 
 #elif defined(__AVX2__)
 
 constexpr int kTileRows = 2;
 
 /// Four columns fill a register: 16 bits each of four inputs. A column's two pairs are added at the end.
-template <int kRows>
-void multiply_tile(const int8_t* x, int64_t width, const uint8_t* panel, int32_t (*out)[kColumns]) {
-  constexpr int kGroups = 4;  // of four columns at a time
-  for (int64_t first = 0; first < kColumns; first += 4 * kGroups) {
-    __m256i sums[kRows][kGroups];
-    for (int r = 0; r < kRows; ++r) {
-      for (int g = 0; g < kGroups; ++g) sums[r][g] = _mm256_setzero_si256();
-    }
-    for (int64_t k = 0; k < width; k += 4) {
-      __m256i weights[kGroups];
-      for (int g = 0; g < kGroups; ++g) {
-        const auto* from = reinterpret_cast<const __m128i*>(panel + k * kColumns + (first + 4 * g) * 4);
-        weights[g] = _mm256_cvtepu8_epi16(_mm_loadu_si128(from));
+struct Tile {
+  template <int kRows>
+  static void multiply(const int8_t* x, int64_t width, const uint8_t* panel, int32_t (*out)[kColumns]) {
+    constexpr int kGroups = 4;  // of four columns at a time
+    for (int64_t first = 0; first < kColumns; first += 4 * kGroups) {
+      __m256i sums[kRows][kGroups];
+      for (int r = 0; r < kRows; ++r) {
+        for (int g = 0; g < kGroups; ++g) sums[r][g] = _mm256_setzero_si256();
+      }
+      for (int64_t k = 0; k < width; k += 4) {
+        __m256i weights[kGroups];
+        for (int g = 0; g < kGroups; ++g) {
+          const auto* from = reinterpret_cast<const __m128i*>(panel + k * kColumns + (first + 4 * g) * 4);
+          weights[g] = _mm256_cvtepu8_epi16(_mm_loadu_si128(from));
+        }
+        for (int r = 0; r < kRows; ++r) {
+          int32_t four;
+          std::memcpy(&four, x + r * width + k, sizeof four);
+          const __m256i factor = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
+          for (int g = 0; g < kGroups; ++g) sums[r][g] = _mm256_add_epi32(sums[r][g], _mm256_madd_epi16(weights[g], factor));
+        }
       }
       for (int r = 0; r < kRows; ++r) {
-        int32_t four;
-        std::memcpy(&four, x + r * width + k, sizeof four);
-        const __m256i factor = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
-        for (int g = 0; g < kGroups; ++g) sums[r][g] = _mm256_add_epi32(sums[r][g], _mm256_madd_epi16(weights[g], factor));
-      }
-    }
-    for (int r = 0; r < kRows; ++r) {
-      for (int g = 0; g < kGroups; ++g) {
-        int32_t pairs[8];
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs), sums[r][g]);
-        for (int c = 0; c < 4; ++c) out[r][first + 4 * g + c] = pairs[2 * c] + pairs[2 * c + 1];
+        for (int g = 0; g < kGroups; ++g) {
+          int32_t pairs[8];
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs), sums[r][g]);
+          for (int c = 0; c < 4; ++c) out[r][first + 4 * g + c] = pairs[2 * c] + pairs[2 * c + 1];
+        }
       }
     }
   }
-}
+};
 
 #else
 
 constexpr int kTileRows = 4;
 
-template <int kRows>
-void multiply_tile(const int8_t* x, int64_t width, const uint8_t* panel, int32_t (*out)[kColumns]) {
-  for (int r = 0; r < kRows; ++r) {
-    for (int64_t c = 0; c < kColumns; ++c) out[r][c] = 0;
-    for (int64_t k = 0; k < width; k += 4) {
-      for (int64_t c = 0; c < kColumns; ++c) {
-        for (int64_t i = 0; i < 4; ++i) out[r][c] += panel[k * kColumns + 4 * c + i] * x[r * width + k + i];
-      }
-    }
-  }
-}
-
-#endif
-
-template <int kRows = kTileRows>
-void multiply_rows(int64_t left, const int8_t* x, int64_t width, const uint8_t* panel, int32_t (*out)[kColumns]) {
-  if constexpr (kRows > 1) {
-    if (left < kRows) return multiply_rows<kRows - 1>(left, x, width, panel, out);
-  }
-  multiply_tile<kRows>(x, width, panel, out);
-}
-
-/// Calls write(row, first column, columns, sums) for every row of every panel.
-template <typename Write>
-void for_each_sum(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, Write write) {
-  const int64_t width = padded_inputs(inputs);
-  constexpr int64_t kCached = 1 << 18;  // bytes of rows that stay in the second cache while the panels go by
-  const int64_t tiles = kCached / (width * kTileRows), block = (tiles > 1 ? tiles : 1) * kTileRows;
-  int32_t sums[kTileRows][kColumns];
-  for (int64_t begin = 0; begin < x.rows; begin += block) {
-    const int64_t end = x.rows - begin < block ? x.rows : begin + block;
-    for (int64_t first = 0; first < outputs; first += kColumns) {
-      const int64_t columns = outputs - first < kColumns ? outputs - first : kColumns;
-      for (int64_t row = begin; row < end; row += kTileRows) {
-        multiply_rows(end - row, x.numbers + row * width, width, panels + first * width, sums);
-        for (int64_t r = row; r < end && r < row + kTileRows; ++r) {
-          int32_t* own = sums[r - row];
-          const int32_t excess = 128 * x.sums[r];
-          for (int64_t c = 0; c < kColumns; ++c) own[c] -= excess;
-          write(r, first, columns, own);
+struct Tile {
+  template <int kRows>
+  static void multiply(const int8_t* x, int64_t width, const uint8_t* panel, int32_t (*out)[kColumns]) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int64_t c = 0; c < kColumns; ++c) out[r][c] = 0;
+      for (int64_t k = 0; k < width; k += 4) {
+        for (int64_t c = 0; c < kColumns; ++c) {
+          for (int64_t i = 0; i < 4; ++i) out[r][c] += panel[k * kColumns + 4 * c + i] * x[r * width + k + i];
         }
       }
     }
   }
+};
+
+#endif
+
+/// Calls write(row, first column, columns, sums) for every row of every panel.
+template <typename Write>
+void for_each_sum(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, Write write) {
+  const auto corrected = [&](int64_t row, int64_t first, int64_t columns, int32_t* sums) {
+    const int32_t excess = 128 * x.sums[row];
+    for (int64_t c = 0; c < kColumns; ++c) sums[c] -= excess;
+    write(row, first, columns, sums);
+  };
+  for_each_tile_row<Tile, kTileRows, kColumns, int32_t>(x.numbers, x.rows, panels, outputs, padded_inputs(inputs), corrected);
 }
 
 void multiply(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, int32_t* out) {
@@ -136,14 +122,9 @@ void multiply(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t
 void multiply_real(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, const float* inverses, const Finish& finish, float* out) {
   for_each_sum(x, panels, outputs, inputs, [&](int64_t row, int64_t first, int64_t columns, const int32_t* sums) {
     const float inverse = 1.0f / x.scales[row];
-    float* to = out + row * outputs + first;
-    const float* residual = finish.residual ? finish.residual + row * outputs + first : nullptr;
-    for (int64_t c = 0; c < columns; ++c) {
-      float value = static_cast<float>(sums[c]) * (inverse * inverses[first + c]);
-      if (finish.bias) value += finish.bias[first + c];
-      if (finish.relu) value = value < 0 ? 0.0f : value;
-      to[c] = residual ? residual[c] + value : value;
-    }
+    float real[kColumns];
+    for (int64_t c = 0; c < columns; ++c) real[c] = static_cast<float>(sums[c]) * (inverse * inverses[first + c]);
+    finish_row(real, finish, row, first, columns, outputs, out + row * outputs + first);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernel/isa/lanes.h"
+#include "kernel/isa/tiles.h"
 #include "kernel/packed.h"
 
 namespace seqmill::kernel {
@@ -33,64 +34,28 @@ void pack(const float* weight, int64_t outputs, int64_t inputs, float* panels) {
   }
 }
 
-/// As Finish says, on `columns` numbers of one row.
-void finish_row(const float* sums, const Finish& finish, int64_t row, int64_t first, int64_t columns, int64_t outputs, float* out) {
-  const float* residual = finish.residual ? finish.residual + row * outputs + first : nullptr;
-  for (int64_t c = 0; c < columns; ++c) {
-    float value = sums[c];
-    if (finish.bias) value += finish.bias[first + c];
-    if (finish.relu) value = value < 0 ? 0.0f : value;  // NaN stays
-    out[c] = residual ? residual[c] + value : value;
-  }
-}
-
-template <int kRows>
-void multiply_tile(const float* x, int64_t row, const float* panel, int64_t first, int64_t columns, int64_t outputs, int64_t inputs,
-                   const Finish& finish, float* out) {
-  const float* rows = x + row * inputs;
-  Vector sums[kRows][kVectors] = {};
-  for (int64_t k = 0; k < inputs; ++k) {
-    Vector weights[kVectors];
-    for (int v = 0; v < kVectors; ++v) weights[v] = load(panel + k * kColumns + v * kVectorLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const float factor = rows[r * inputs + k];
-      for (int v = 0; v < kVectors; ++v) sums[r][v] += factor * weights[v];
-    }
-  }
-  float flat[kRows][kColumns];
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) std::memcpy(&flat[r][v * kVectorLanes], &sums[r][v], sizeof(Vector));
-  }
-  for (int r = 0; r < kRows; ++r) finish_row(flat[r], finish, row + r, first, columns, outputs, out + (row + r) * outputs + first);
-}
-
-template <int kRows = kTileRows>
-void multiply_rows(int64_t left, const float* x, int64_t row, const float* panel, int64_t first, int64_t columns, int64_t outputs,
-                   int64_t inputs, const Finish& finish, float* out) {
-  if constexpr (kRows > 1) {
-    if (left < kRows) return multiply_rows<kRows - 1>(left, x, row, panel, first, columns, outputs, inputs, finish, out);
-  }
-  multiply_tile<kRows>(x, row, panel, first, columns, outputs, inputs, finish, out);
-}
-
-/// Tiles of rows whose numbers stay in the second cache while the panels go by.
-int64_t rows_at_a_time(int64_t inputs) {
-  constexpr int64_t kCached = 1 << 16;
-  const int64_t tiles = kCached / (inputs * kTileRows);
-  return (tiles > 1 ? tiles : 1) * kTileRows;
-}
-
-void multiply(const float* x, int64_t rows, const float* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out) {
-  const int64_t block = rows_at_a_time(inputs);
-  for (int64_t begin = 0; begin < rows; begin += block) {
-    const int64_t end = rows - begin < block ? rows : begin + block;
-    for (int64_t first = 0; first < outputs; first += kColumns) {
-      const int64_t columns = outputs - first < kColumns ? outputs - first : kColumns;
-      for (int64_t row = begin; row < end; row += kTileRows) {
-        multiply_rows(end - row, x, row, panels + first * inputs, first, columns, outputs, inputs, finish, out);
+struct Tile {
+  template <int kRows>
+  static void multiply(const float* x, int64_t inputs, const float* panel, float (*out)[kColumns]) {
+    Vector sums[kRows][kVectors] = {};
+    for (int64_t k = 0; k < inputs; ++k) {
+      Vector weights[kVectors];
+      for (int v = 0; v < kVectors; ++v) weights[v] = load(panel + k * kColumns + v * kVectorLanes);
+      for (int r = 0; r < kRows; ++r) {
+        const float factor = x[r * inputs + k];
+        for (int v = 0; v < kVectors; ++v) sums[r][v] += factor * weights[v];
       }
     }
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) std::memcpy(&out[r][v * kVectorLanes], &sums[r][v], sizeof(Vector));
+    }
   }
+};
+
+void multiply(const float* x, int64_t rows, const float* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out) {
+  for_each_tile_row<Tile, kTileRows, kColumns, float>(x, rows, panels, outputs, inputs, [&](int64_t row, int64_t first, int64_t columns, const float* sums) {
+    finish_row(sums, finish, row, first, columns, outputs, out + row * outputs + first);
+  });
 }
 
 /// scores[t] = the product of a query and a key of one head.

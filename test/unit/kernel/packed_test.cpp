@@ -2,7 +2,9 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 
+#include "kernel/packed_bf16.h"
 #include "kernels.h"
 
 namespace seqmill::kernel {
@@ -143,6 +145,48 @@ TEST_CASE("attention to scattered keys is attention", "[packed]") {
         kernels->attend(q.data(), keys.data(), count, kHeads, dim, static_cast<float>(scale), room.data(), out.data());
         CHECK(worst_of(out, expected) < 1e-5);
       }
+    }
+  }
+}
+
+TEST_CASE("packed bfloat16 products are those of rounded factors, row by row", "[packed]") {
+  if (!has_bfloat16_products()) return;
+  const auto rounded = [](const std::vector<float>& x) {
+    std::vector<BFloat16> bits(x.size());
+    float_kernels().to_bfloat16(x.data(), bits.data(), static_cast<int64_t>(x.size()));
+    std::vector<double> values;
+    for (const BFloat16 one : bits) {
+      const uint32_t upper = static_cast<uint32_t>(one.bits) << 16;
+      float value;
+      std::memcpy(&value, &upper, sizeof value);
+      values.push_back(static_cast<double>(value));
+    }
+    return values;
+  };
+  for (const auto& [rows, outputs, inputs] : {Shape{1, 1, 1}, Shape{3, 7, 5}, Shape{13, 33, 18}, Shape{29, 100, 65}, Shape{0, 4, 4}}) {
+    CAPTURE(rows, outputs, inputs);
+    const std::vector<float> x = normals(rows * inputs, 1), weight = normals(outputs * inputs, 2), bias = normals(outputs, 3);
+    const std::vector<double> a = rounded(x), b = rounded(weight);
+    std::vector<double> expected;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t o = 0; o < outputs; ++o) {
+        double sum = static_cast<double>(bias[static_cast<size_t>(o)]);
+        for (int64_t k = 0; k < inputs; ++k) sum += a[static_cast<size_t>(r * inputs + k)] * b[static_cast<size_t>(o * inputs + k)];
+        expected.push_back(sum);
+      }
+    }
+    const PackedBFloat16Matrix matrix(weight.data(), outputs, inputs);
+    Buffer<uint16_t> room;
+    std::vector<float> all(static_cast<size_t>(rows * outputs), NAN), one(static_cast<size_t>(outputs)), row(static_cast<size_t>(inputs));
+    matrix.multiply(x.data(), rows, all.data(), Finish{bias.data(), false, nullptr}, room);
+    CHECK(worst_of(all, expected) < 1e-4);
+    for (int64_t r = 0; r < rows; ++r) {
+      matrix.multiply(x.data() + r * inputs, 1, one.data(), Finish{bias.data(), false, nullptr}, room);
+      CHECK(std::equal(one.begin(), one.end(), all.begin() + r * outputs));
+    }
+    for (int64_t o = 0; o < outputs; ++o) {
+      matrix.row(o, row.data());
+      for (int64_t k = 0; k < inputs; ++k) CHECK(static_cast<double>(row[static_cast<size_t>(k)]) == b[static_cast<size_t>(o * inputs + k)]);
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "infer/quantise.h"
+#include "kernel/packed_bf16.h"
 #include "model/torch_translation.h"
 #include "translators.h"
 
@@ -24,12 +25,12 @@ void save_weights(Seq2Seq& model, const std::string& path) {
 }
 
 std::unique_ptr<infer::TranslationModel> engine_from(const std::vector<std::string>& files, const Settings& settings,
-                                                     const VocabularySizes& sizes = kSizes) {
+                                                     const VocabularySizes& sizes = kSizes, bool to_bfloat16 = false) {
   Options options;
   const auto config = Registry<infer::EngineType>::instance().get("transformer").config();
   config->declare(options);
   for (const auto& [key, value] : settings) REQUIRE(options.find("model." + key)->set({value}).empty());
-  infer::Weights weights(files);
+  infer::Weights weights(files, to_bfloat16);
   auto engine = config->build(sizes, weights);
   weights.check();
   return engine;
@@ -224,4 +225,15 @@ TEST_CASE("a model of integers decodes nearly as that of real numbers, alike in 
   save_weights(*model, dir / "float/model.safetensors");
   CHECK(failure_of([&] { infer::quantise_model(dir / "float", dir / "nan", {}, 1); }).says("holds nan at 50"));
   CHECK_FALSE(fs::exists(dir / "nan"));
+}
+
+TEST_CASE("the engine in bfloat16 decodes nearly as in float32", "[engine]") {
+  if (!kernel::has_bfloat16_products()) return;
+  const TempDir dir;
+  for (const Settings& settings : grid()) {
+    const auto model = build(settings, kSizes);
+    save_weights(*model, dir / "weights");
+    const double difference = largest_difference(*engine_from({dir / "weights"}, settings, kSizes, true), *model, 3, 20);
+    CHECK((difference > 0 && difference < 0.1));
+  }
 }
