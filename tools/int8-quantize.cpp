@@ -1,5 +1,7 @@
 // int8-quantize: makes a model of 8-bit integers from a trained one.
 
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
@@ -69,6 +71,37 @@ std::string records_of(const std::vector<infer::TensorReport>& reports) {
   return text;
 }
 
+/// A directory for as long as it is needed.
+struct Temporary {
+  Temporary() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "seqmill-XXXXXX").string();
+    if (!mkdtemp(pattern.data())) fail("cannot make a directory in {}", std::filesystem::temp_directory_path().string());
+    path = pattern;
+  }
+  ~Temporary() {
+    std::error_code code;
+    std::filesystem::remove_all(path, code);
+  }
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+  std::string path;
+};
+
+std::string text_of(const std::vector<std::pair<std::string, double>>& scores, bool as_json) {
+  std::string text;
+  for (const auto& [what, bleu] : scores) {
+    if (as_json) {
+      io::Json json = io::Json::object();
+      json.set("integers", what);
+      json.set("bleu", bleu);
+      text += json.dump() + "\n";
+    } else {
+      text += fmt::format("BLEU with {} in integers: {:.2f} ({:+.2f})\n", what, bleu, bleu - scores[0].second);
+    }
+  }
+  return text;
+}
+
 /// What --check-src compares.
 class Check {
  public:
@@ -90,25 +123,21 @@ class Check {
     return metric::corpus_score(*metric::make_bleu({}), hypotheses, {references_});
   }
 
-  std::string report() const {
-    const double real = bleu(settings_.model), integers = bleu(settings_.output);
-    std::string text = fmt::format("BLEU float32 {:.2f}, integers {:.2f}, difference {:+.2f}\n", real, integers, integers - real);
-    if (!settings_.ablate) return text;
-    for (const std::string& module : settings_.quantise.modules.empty() ? infer::modules_of_model() : settings_.quantise.modules) {
+  /// {what is in integers: BLEU}, the float model first.
+  std::vector<std::pair<std::string, double>> scores(const std::vector<infer::TensorReport>& reports) const {
+    std::vector<std::pair<std::string, double>> scores{{"nothing", bleu(settings_.model)}, {"all", bleu(settings_.output)}};
+    if (!settings_.ablate) return scores;
+    for (const std::string& module : infer::modules_of_model()) {
+      const auto has = [&](const infer::TensorReport& report) { return report.quantised && report.module == module; };
+      if (std::none_of(reports.begin(), reports.end(), has)) continue;
       infer::QuantiseOptions options = settings_.quantise;
       options.modules = {module};
-      const std::string place = settings_.output + ".ablation";
-      try {
-        infer::quantise_model(settings_.model, place, options, seed_);
-      } catch (const Error& error) {
-        if (error.exit_code() != kExitUsage) throw;
-        continue;  // a module that this model has not
-      }
-      const double alone = bleu(place);
-      std::filesystem::remove_all(place);
-      text += fmt::format("BLEU {} alone in integers {:.2f}, difference {:+.2f}\n", module, alone, alone - real);
+      const Temporary place;
+      infer::quantise_model(settings_.model, place.path + "/model", options, seed_);
+      scores.emplace_back(module, bleu(place.path + "/model"));
+      log::info("BLEU with {} in integers: {:.2f}", module, scores.back().second);
     }
-    return text;
+    return scores;
   }
 
  private:
@@ -125,11 +154,10 @@ void quantise(const Settings& settings, const cli::Invocation& call) {
   std::unique_ptr<Check> check;
   if (!settings.check_source.empty()) check = std::make_unique<Check>(settings, call.threads, call.seed);
   const std::vector<infer::TensorReport> reports = infer::quantise_model(settings.model, settings.output, settings.quantise, call.seed);
-  infer::load_in_engine(settings.output, 0);  // what was written can be read
-  std::string text = settings.json ? records_of(reports) : table_of(reports);
-  if (check) text += check->report();
   io::Output out("-");
-  out.write(text);
+  out.write(settings.json ? records_of(reports) : table_of(reports));
+  out.flush();
+  if (check) out.write(text_of(check->scores(reports), settings.json));
   out.close();
 }
 

@@ -5,18 +5,25 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 namespace seqmill {
 
-/// Throws std::bad_alloc.
-void* allocate_buffer(std::size_t bytes);
+/// Throws std::bad_alloc, also for a negative count and for more bytes than can be counted.
+void* allocate_buffer(int64_t count, std::size_t size);
 void free_buffer(void* buffer);
 
 template <typename Number>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(int64_t size) : size_(size), numbers_(static_cast<Number*>(allocate_buffer(static_cast<std::size_t>(size) * sizeof(Number)))) {}
+  explicit Buffer(int64_t size) : size_(size), numbers_(static_cast<Number*>(allocate_buffer(size, sizeof(Number)))) {}
+  Buffer(Buffer&& other) noexcept : size_(std::exchange(other.size_, 0)), numbers_(std::move(other.numbers_)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    size_ = std::exchange(other.size_, 0);
+    numbers_ = std::move(other.numbers_);
+    return *this;
+  }
 
   Number* data() { return numbers_.get(); }
   const Number* data() const { return numbers_.get(); }
@@ -25,7 +32,7 @@ class Buffer {
   /// At least so many numbers; what was there is lost when there were fewer.
   Number* room_for(int64_t size) {
     if (size_ < size) {
-      numbers_.reset();  // first, so that both are never there
+      *this = Buffer();  // first, so that both are never there
       *this = Buffer(size + size / 4);
     }
     return data();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "infer/model_config.h"
 #include "io/run_dir.h"
 
@@ -24,7 +25,12 @@ LoadedModel load_in_engine(const std::string& path, int64_t average, bool to_bfl
     engine->declare(options);
   });
   Weights weights(average > 0 ? io::newest_checkpoints(path, average) : std::vector<std::string>{files.weights}, to_bfloat16);
-  loaded.model = engine->build(loaded.vocabularies.sizes(), weights);
+  try {
+    loaded.model = engine->build(loaded.vocabularies.sizes(), weights);
+  } catch (const Error& error) {
+    if (error.exit_code() != kExitUsage) throw;
+    throw Error(fmt::format("{}: {}", files.config, error.what()));  // the options are the file's, not the user's
+  }
   weights.check();
   return loaded;
 }

@@ -5,11 +5,15 @@ namespace seqmill::infer {
 Matrix::Matrix(Weights& weights, const std::string& name, int64_t outputs, int64_t inputs) {
   if (weights.is_int8(name)) {
     const Int8Numbers numbers = weights.take_int8(name, outputs, inputs);
-    packed_ = kernel::PackedInt8Matrix(numbers.data, numbers.scales.data(), outputs, inputs);
-  } else if (weights.rounds_to_bfloat16()) {
-    packed_ = kernel::PackedBFloat16Matrix(weights.take(name, {outputs, inputs}).data(), outputs, inputs);
+    if (numbers.data) packed_ = kernel::PackedInt8Matrix(numbers.data, numbers.scales.data(), outputs, inputs);
+    return;
+  }
+  const Numbers numbers = weights.take(name, {outputs, inputs});
+  if (!numbers.data()) return;
+  if (weights.rounds_to_bfloat16()) {
+    packed_ = kernel::PackedBFloat16Matrix(numbers.data(), outputs, inputs);
   } else {
-    packed_ = kernel::PackedMatrix(weights.take(name, {outputs, inputs}).data(), outputs, inputs);
+    packed_ = kernel::PackedMatrix(numbers.data(), outputs, inputs);
   }
 }
 

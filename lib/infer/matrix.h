@@ -20,7 +20,8 @@ struct RoundedRows {
 
 class Matrix {
  public:
-  /// The tensor `name` [outputs, inputs] and, if its numbers are integers, `name`.scale [outputs]. Others are rounded if the weights say so.
+  /// The tensor `name` [outputs, inputs] and, if its numbers are integers, `name`.scale [outputs]. Others are rounded if the weights say so. Nothing, if
+  /// they do not fit: Weights::check() is to follow.
   Matrix(Weights& weights, const std::string& name, int64_t outputs, int64_t inputs);
 
   int64_t outputs() const;

@@ -1,5 +1,7 @@
 #include "infer/quantise.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -37,7 +39,7 @@ std::string module_of(const io::TensorRecord& record) {
 
 /// The integer for a number of so many steps.
 int32_t rounded(double steps, const std::string& rounding, Rng& rng) {
-  if (rounding == "trunc") return static_cast<int32_t>(steps);
+  if (rounding == "trunc") return static_cast<int32_t>(steps * (1 + 1e-6));  // the largest number is a whole step, but for the rounding of its scale
   if (rounding == "stochastic") return static_cast<int32_t>(std::floor(steps + rng.uniform()));
   return static_cast<int32_t>(std::round(steps));  // half away from zero
 }
@@ -47,18 +49,16 @@ struct Integers {
   std::vector<float> scales;
 };
 
-Integers quantise(const std::string& file, const std::string& name, const float* weight, int64_t outputs, int64_t inputs,
+Integers quantise(const std::string& name, const float* weight, int64_t outputs, int64_t inputs,
                   const QuantiseOptions& options, uint64_t seed, TensorReport& report) {
   const int32_t limit = (1 << (options.bits - 1)) - 1;
   const auto largest_of = [&](int64_t first, int64_t count) {
     float largest = 0;
-    for (int64_t i = first; i < first + count; ++i) {
-      if (!std::isfinite(weight[i])) fail("{}: {} holds {} at {}: a model that has diverged cannot be quantised", file, name, weight[i], i);
-      largest = std::max(largest, std::fabs(weight[i]));
-    }
+    for (int64_t i = first; i < first + count; ++i) largest = std::max(largest, std::fabs(weight[i]));
     return largest;
   };
   Integers integers;
+  integers.numbers.reserve(static_cast<size_t>(outputs * inputs));
   const float whole = options.weight_scale == "tensor" ? largest_of(0, outputs * inputs) : 0;
   Rng rng(seed, "quantise/" + name);
   double squared_error = 0, square = 0;
@@ -95,16 +95,16 @@ void check_names(const QuantiseOptions& options, const std::vector<io::TensorRec
   }
   for (const std::string& module : options.modules) {
     const auto matches = [&](const io::TensorRecord& record) { return module_of(record) == module; };
-    if (std::none_of(tensors.begin(), tensors.end(), matches)) fail_usage("--int8-modules {}: this model has no such module", module);
+    if (std::none_of(tensors.begin(), tensors.end(), matches)) fail_usage("--int8-modules {}: this model has no such module{}", module,
+                 module == "output" ? "; its output layer is its embedding (model.tie), which is module embedding" : "");
   }
 }
 
-/// Removes what was written when an error ends the work.
+/// A directory that is removed again, unless it has got another name by then.
 class Unfinished {
  public:
   explicit Unfinished(std::string path) : path_(std::move(path)) {
     std::error_code code;
-    fs::remove_all(path_, code);
     fs::create_directories(path_, code);
     if (code) fail("cannot make {}: {}", path_, code.message());
   }
@@ -139,20 +139,32 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   if (const ModelConfig config = read_model_config(files.config); !engine_knows(config.type)) {
     fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", files.config, config.type);
   }
-  const std::string target = fs::path(output).lexically_normal().string();
-  if (fs::exists(target)) fail("{} exists; give another --output or remove it", output);
+  fs::path target = fs::path(output).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // "models/int8/"
+  std::error_code code;
+  if (fs::exists(target, code)) fail("{} exists; give another --output or remove it", output);
+  if (code) fail("cannot look for {}: {}", output, code.message());
   const io::SafetensorsFile file(files.weights);
   check_names(options, file.tensors());
-  const fs::path parent = fs::path(target).has_filename() ? fs::path(target).parent_path() : fs::path(target).parent_path().parent_path();
-  const std::string name = fs::path(target).has_filename() ? fs::path(target).filename().string() : fs::path(target).parent_path().filename().string();
-  const std::string temporary = (parent / ("." + name + ".tmp")).string();
+  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  const std::string temporary = (parent / fmt::format(".{}.tmp-{}", target.filename().string(), getpid())).string();
   const Unfinished cleaner(temporary);
+  Weights weights({files.weights});
   std::vector<TensorReport> reports;
   std::vector<io::TensorRecord> records;
   std::vector<Integers> kept;
   kept.reserve(file.tensors().size());  // records point into it
   for (const io::TensorRecord& record : file.tensors()) {
     if (record.dtype == io::DType::kI8) fail("{}: {} holds 8-bit integers: the model is quantised already", files.weights, record.name);
+    int64_t count = 1;
+    for (const int64_t size : record.shape) count *= size;
+    const Numbers numbers = weights.take(record.name, record.shape);
+    weights.check_fit();  // of another type than floating-point
+    for (int64_t i = 0; i < count; ++i) {
+      if (!std::isfinite(numbers.data()[i])) {
+        fail("{}: {} holds {} at {}: a model that has diverged cannot be quantised", files.weights, record.name, numbers.data()[i], i);
+      }
+    }
     TensorReport report;
     report.name = record.name;
     report.module = module_of(record);
@@ -164,10 +176,8 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
       reports.push_back(report);
       continue;
     }
-    Weights weights({files.weights});
     const int64_t outputs = record.shape[0], inputs = record.shape[1];
-    const Numbers numbers = weights.take(record.name, record.shape);
-    kept.push_back(quantise(files.weights, record.name, numbers.data(), outputs, inputs, options, seed, report));
+    kept.push_back(quantise(record.name, numbers.data(), outputs, inputs, options, seed, report));
     io::TensorRecord integers = record, scales;
     integers.dtype = io::DType::kI8;
     integers.data = kept.back().numbers.data();
@@ -186,9 +196,10 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   for (const std::string& companion : io::model_companions(files.directory)) {
     if (companion != "config.yaml") io::write_file(temporary + "/" + companion, io::read_file(files.directory + "/" + companion));
   }
-  std::error_code code;
-  fs::rename(temporary, parent / name, code);
+  load_in_engine(temporary, 0);  // what will be found can be read
+  fs::rename(temporary, target, code);
   if (code) fail("cannot rename {} to {}: {}", temporary, output, code.message());
+  io::sync_directory(parent.string());
   return reports;
 }
 

@@ -145,7 +145,7 @@ class Positions {
       : dim_(o.dim), head_dim_(o.dim / o.heads), limit_(o.max_positions), rotary_(o.positions == "rotary") {
     if (o.positions == "learned") {
       const Numbers table = weights.take(name + ".weight", {o.max_positions, o.dim});
-      table_.assign(table.data(), table.data() + o.max_positions * o.dim);
+      if (table.data()) table_.assign(table.data(), table.data() + o.max_positions * o.dim);
     }
     frequencies_ = frequencies(rotary_ ? head_dim_ / 2 : dim_ / 2);
   }
@@ -196,6 +196,7 @@ class Transformer final : public TranslationModel {
     if (options.tie != "all") source_embedding_.emplace(weights, "encoder.embedding.weight", vocabulary.source, dim);
     if (options.tie == "none") output_weight_.emplace(weights, "output.weight", vocabulary.target, dim);
     output_bias_ = weights.take_vector("output.bias", vocabulary.target);
+    weights.check_fit();  // before memory is asked for by sizes that only config.yaml knows
     for (const char* side : {"encoder", "decoder"}) positions_.emplace_back(weights, std::string(side) + ".positions", options);
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(weights, fmt::format("encoder.{}", i), options);
     for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(weights, fmt::format("decoder.{}", i), options);
@@ -227,15 +228,14 @@ class Transformer final : public TranslationModel {
   const std::vector<DecoderLayer>& decoder() const { return decoder_; }
   const Positions& positions(size_t side) const { return positions_[side]; }
 
-  /// Side 0: encoder, 1: decoder.
-  void embed(size_t side, int32_t token, int64_t position, float* out) const {
+  /// Side 0: encoder, 1: decoder. Without what stands for the position.
+  void embed(size_t side, int32_t token, float* out) const {
     const bool of_source = side == 0 && options_.tie != "all";
     const int64_t size = side == 0 ? sizes_.source : sizes_.target;
     if (token < 0 || token >= size) fail("token {} is outside the vocabulary of {}", token, size);
     (of_source ? source_embedding_ : target_embedding_)->row(token, out);
     const float scale = std::sqrt(static_cast<float>(options_.dim));
     for (int64_t d = 0; d < options_.dim; ++d) out[d] *= scale;
-    positions_[side].add(position, out);
   }
 
   void finish(size_t side, float* x, int64_t rows) const {
@@ -352,7 +352,14 @@ class Decoder final : public search::StepDecoder {
     cache_.begin_step(parents);
     const int64_t position = cache_.length() - 1;
     float* x = room_->x.room_for(rows * dim_);
-    for (int64_t r = 0; r < rows; ++r) model_.embed(1, tokens[static_cast<size_t>(r)], position, x + r * dim_);
+    // All rows are at the same position.
+    position_.assign(static_cast<size_t>(dim_), 0);
+    model_.positions(1).add(position, position_.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      float* row = x + r * dim_;
+      model_.embed(1, tokens[static_cast<size_t>(r)], row);
+      for (int64_t d = 0; d < dim_; ++d) row[d] += position_[static_cast<size_t>(d)];
+    }
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       const DecoderLayer& layer = model_.decoder()[i];
       layer.self(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
@@ -380,7 +387,11 @@ class Decoder final : public search::StepDecoder {
     }
     float* x = room_->x.room_for(rows * dim_);
     for (size_t s = 0; s < sources.size(); ++s) {
-      for (int64_t p = 0; p < lengths_[s]; ++p) model_.embed(0, sources[s][static_cast<size_t>(p)], p, x + (begins_[s] + p) * dim_);
+      for (int64_t p = 0; p < lengths_[s]; ++p) {
+        float* row = x + (begins_[s] + p) * dim_;
+        model_.embed(0, sources[s][static_cast<size_t>(p)], row);
+        model_.positions(0).add(p, row);
+      }
     }
     for (const EncoderLayer& layer : model_.encoder()) {
       layer.attention(x, rows, room_->normed, [&](const float* y, const float* residual, float* out) {
@@ -460,6 +471,7 @@ class Decoder final : public search::StepDecoder {
   std::vector<int64_t> begins_, lengths_;           ///< of the sources, in rows
   std::vector<const float*> source_keys_;           ///< per layer of the decoder: keys and values [rows, 2 * dim]
   std::vector<int32_t> sentence_of_row_, sentences_;
+  std::vector<float> position_;  ///< what stands for that of the present step
   std::unique_ptr<Workspace> room_;
   StepCache cache_;
 };

@@ -93,6 +93,7 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   std::exception_ptr error;
   const auto worker = [&] {
     try {
+      for (const TranslationModel* model : models_) model->begin_worker();
       for (size_t batch = next++; batch < batches.size(); batch = next++) {
         work(batches[batch]);
         const std::lock_guard<std::mutex> lock(mutex);
@@ -107,11 +108,11 @@ void Translator::for_each_batch(const std::vector<std::vector<size_t>>& batches,
   const size_t count = std::min(static_cast<size_t>(std::max(1, threads_)), batches.size());
   // One core per batch beats several cores on one batch: each worker computes in its own thread only.
   std::vector<std::thread> threads;
+  threads.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     try {
       threads.emplace_back([&] {
         set_threads(1);
-        for (const TranslationModel* model : models_) model->begin_worker();
         worker();
       });
     } catch (const std::system_error& refused) {
@@ -198,6 +199,7 @@ std::vector<Translation> Translator::score(const std::vector<std::string>& lines
       result.text = targets[chosen[b]];
       result.length = steps - 1;
       result.logprob = std::accumulate(values, values + steps, 0.0);
+      if (std::isnan(result.logprob)) fail("the model gives a log-probability that is not a number: it has diverged or is broken");
       result.score = result.logprob / static_cast<double>(steps);
       values += steps;
     }

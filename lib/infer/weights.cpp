@@ -59,6 +59,21 @@ std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("
 
 Weights::Weights(const std::vector<std::string>& files, bool to_bfloat16) : to_bfloat16_(to_bfloat16), paths_(files) {
   for (const std::string& path : files) files_.emplace_back(path);
+  check_format();
+}
+
+void Weights::check_format() const {
+  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
+  const std::vector<io::TensorRecord>& tensors = files_.front().tensors();
+  if (std::none_of(tensors.begin(), tensors.end(), is_integer)) return;
+  const auto entry = [&](const char* key) {
+    const auto found = files_.front().metadata().find(key);
+    return found == files_.front().metadata().end() ? std::string("nothing") : found->second;
+  };
+  if (entry("format") != "seqmill-int8" || entry("mode") != "dynamic") {
+    fail("{} holds 8-bit integers of format '{}' and mode '{}', where 'seqmill-int8' and 'dynamic' are known: make it anew with int8-quantize",
+         paths_.front(), entry("format"), entry("mode"));
+  }
 }
 
 Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape) {
@@ -77,21 +92,24 @@ Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape
       found.push_back(numbers(*record));
     }
   }
-  if (found.size() == 1 && files_.size() == 1) return std::move(found[0]);
+  constexpr size_t kMostComplaints = 20;
+  if (missing_.size() + misfits_.size() > kMostComplaints) check_fit();
+  if (found.size() < files_.size()) return Numbers(nullptr);
+  if (files_.size() == 1) return std::move(found[0]);
   int64_t count = 1;
   for (const int64_t size : shape) count *= size;
   Buffer<float> mean(count);
   for (int64_t k = 0; k < count; ++k) {
     double sum = 0;
     for (const Numbers& one : found) sum += static_cast<double>(one.data()[k]);
-    mean.data()[k] = found.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(found.size()));
+    mean.data()[k] = static_cast<float>(sum / static_cast<double>(found.size()));
   }
   return Numbers(std::move(mean));
 }
 
 std::vector<float> Weights::take_vector(const std::string& name, int64_t size) {
   const Numbers found = take(name, {size});
-  return {found.data(), found.data() + size};
+  return found.data() ? std::vector<float>(found.data(), found.data() + size) : std::vector<float>();
 }
 
 bool Weights::is_int8(const std::string& name) const {
@@ -105,16 +123,8 @@ Int8Numbers Weights::take_int8(const std::string& name, int64_t outputs, int64_t
   Int8Numbers numbers{nullptr, take_vector(name + ".scale", outputs)};
   const io::TensorRecord* record = files_.front().find(name);
   const std::vector<int64_t> shape{outputs, inputs};
-  if (record->shape != shape) {
-    misfits_.push_back(fmt::format("{}: shape {} where {} is needed", name, shape_text(record->shape), shape_text(shape)));
-    zeros_.resize(std::max(zeros_.size(), static_cast<size_t>(outputs * inputs)));
-    numbers.data = zeros_.data();
-    numbers.scales.assign(static_cast<size_t>(outputs), 1.0F);
-    return numbers;
-  }
-  if (!files_.front().find(name + ".scale")) {
-    numbers.scales.assign(static_cast<size_t>(outputs), 1.0F);  // check() names it
-  }
+  if (record->shape != shape) misfits_.push_back(fmt::format("{}: shape {} where {} is needed", name, shape_text(record->shape), shape_text(shape)));
+  if (record->shape != shape || numbers.scales.empty()) return numbers;
   numbers.data = static_cast<const int8_t*>(record->data);
   for (size_t o = 0; o < numbers.scales.size(); ++o) {
     if (!(numbers.scales[o] > 0 && std::isfinite(numbers.scales[o]) && std::isfinite(1 / numbers.scales[o]))) {
@@ -127,17 +137,24 @@ Int8Numbers Weights::take_int8(const std::string& name, int64_t outputs, int64_t
   return numbers;
 }
 
-void Weights::check() const {
-  std::vector<std::string> unexpected;
-  for (const io::TensorRecord& record : files_.front().tensors()) {
-    if (!taken_.count(record.name)) unexpected.push_back(record.name);
-  }
-  if (missing_.empty() && misfits_.empty() && unexpected.empty()) return;
+void Weights::refuse(const std::vector<std::string>& unexpected) const {
   std::string message = paths_.front() + " does not fit the model its config.yaml describes";
   if (!missing_.empty()) message += "; missing: " + join(missing_, ", ");
   if (!unexpected.empty()) message += "; unexpected: " + join(unexpected, ", ");
   if (!misfits_.empty()) message += "; " + join(misfits_, "; ");
   throw Error(message);
+}
+
+void Weights::check_fit() const {
+  if (!missing_.empty() || !misfits_.empty()) refuse({});
+}
+
+void Weights::check() const {
+  std::vector<std::string> unexpected;
+  for (const io::TensorRecord& record : files_.front().tensors()) {
+    if (!taken_.count(record.name)) unexpected.push_back(record.name);
+  }
+  if (!missing_.empty() || !misfits_.empty() || !unexpected.empty()) refuse(unexpected);
 }
 
 }  // namespace seqmill::infer

@@ -37,24 +37,29 @@ class Weights {
   /// Whether matrices of real numbers are to be used in bfloat16.
   bool rounds_to_bfloat16() const { return to_bfloat16_; }
 
-  /// A matrix; valid as long as this object. What is missing or of another shape is zeros here and an error in check().
+  /// A matrix; valid as long as this object. What is missing or of another shape is nothing here (data() is null) and an error in check().
   Numbers take(const std::string& name, const std::vector<int64_t>& shape);
-  /// A copy, for what is small.
+  /// A copy, for what is small; empty if it does not fit.
   std::vector<float> take_vector(const std::string& name, int64_t size);
   /// Whether a tensor holds 8-bit integers.
   bool is_int8(const std::string& name) const;
   /// Those and `name`.scale [outputs]. Throws Error for integers of -128, for scales that are not positive and finite, and for the mean of several files.
   Int8Numbers take_int8(const std::string& name, int64_t outputs, int64_t inputs);
 
-  /// After all were taken: throws Error with the names of those that are missing, misfits, or left over.
+  /// Throws Error with the names of those that are missing or misfits.
+  void check_fit() const;
+  /// After all were taken: those that are left over are an error too.
   void check() const;
 
  private:
+  /// What a tensor of 8-bit integers must come with.
+  void check_format() const;
+  [[noreturn]] void refuse(const std::vector<std::string>& unexpected) const;
+
   bool to_bfloat16_;
   std::vector<std::string> paths_;
   std::vector<io::SafetensorsFile> files_;
   std::set<std::string> taken_;
-  std::vector<int8_t> zeros_;  ///< what stands for integers that are missing
   std::vector<std::string> missing_, misfits_;
 };
 

@@ -51,7 +51,8 @@ class PackedInt8Matrix {
 /// Room for rows of integers, which keeps its size.
 class Int8Room {
  public:
-  /// x [rows, inputs] rounded to integers, the largest of each row to `limit` (127: 8 bits). A row of zeros has scale 1.
+  /// x [rows, inputs] rounded to integers, the largest of each row to `limit` (127: 8 bits). A row of zeros has scale 1, one that is not finite has scale
+  /// NaN, and so have its products.
   Int8Rows quantise(const float* x, int64_t rows, int64_t inputs, int32_t limit = 127);
 
  private:
@@ -68,7 +69,7 @@ struct Int8Kernels {
   void (*multiply)(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, int32_t* out);
   /// The same, made real: times inverses[o] / scales[row], then finished.
   void (*multiply_real)(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, const float* inverses, const Finish& finish, float* out);
-  /// One row: returns its scale. Half away from zero.
+  /// One row, half away from zero: returns its scale.
   float (*quantise)(const float* x, int64_t inputs, int32_t limit, int8_t* numbers, int32_t* sum);
 };
 

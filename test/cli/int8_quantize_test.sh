@@ -24,7 +24,7 @@ END
 # A model of integers is a model directory a quarter as large, which translates nearly as well.
 gives 'quantise' 'ratio 3.' --model run --output int8
 for file in model.safetensors config.yaml vocab.spm; do [[ -s int8/$file ]] || report "quantise: no $file"; done
-[[ ! -e .int8.tmp ]] || report 'quantise: a temporary directory is left'
+[[ -z $(find . -name ".*.tmp-*") ]] || report "quantise: left: $(find . -name ".*.tmp-*")"
 float=$(stat -c %s run/ckpt/best/model.safetensors) integers=$(stat -c %s int8/model.safetensors)
 ((integers * 3 < float)) || report "quantise: $integers bytes of $float"
 "$translate" --model run --quiet < test.a > real 2> err || report "float: $(cat err)"
@@ -63,8 +63,13 @@ for model in modules keep trunc stochastic bits-4 tensor; do
   "$translate" --model "$model" --quiet --beam 1 < test.a > out 2> err || report "$model: $(cat err)"
   [[ $(wc -l < out) == 30 ]] || report "$model: not 30 lines"
 done
-gives 'check' 'BLEU float32 ' --model run --output check --check-src test.a --check-ref test.b --check-beam 2 --ablate
-[[ $(grep -c 'alone in integers' out) -ge 5 && ! -e check.ablation ]] || report "check: $(tail -n 9 out)"
+gives 'check' 'BLEU with nothing in integers: ' --model run --output check/deep/ --check-src test.a --check-ref test.b --check-beam 2 --ablate
+sed -En 's/^BLEU with ([a-z-]+) in integers: .*/\1/p' out > parts
+[[ $(tr '\n' ' ' < parts) == 'nothing all embedding encoder-attention encoder-ffn decoder-self decoder-cross decoder-ffn ' ]] || report "check: $(tail -n 9 out)"
+sed -En 's/^BLEU with all in integers: .*\(([+-][0-9.]+)\)$/\1/p' out | awk '{ exit !($1 > -8 && $1 < 8) }' || report "check: $(grep 'all in' out)"
+[[ -s check/deep/model.safetensors ]] || report 'check: an output in a new folder is not there'
+gives 'check as records' '{"integers":"all","bleu":' --model run --output check-2 --check-src test.a --check-ref test.b --json
+python3 -c 'import json, sys; [json.loads(line) for line in open("out")]' || report 'check as records: not all lines are JSON'
 
 # What is refused.
 fails 'exists' 1 'int8 exists; give another --output or remove it' --model run --output int8
@@ -72,12 +77,12 @@ fails 'twice' 1 'the model is quantised already' --model int8 --output twice
 fails 'no model' 1 'nowhere' --model nowhere --output new
 fails 'no place' 1 'cannot make' --model run --output test.a/new
 fails 'bits' 2 'bits' --model run --output new --bits 3
-fails 'module' 2 "int8-modules" --model run --output new --int8-modules legs
+fails 'module' 2 "legs" --model run --output new --int8-modules legs
 fails 'a module that this model has not' 2 '--int8-modules output: this model has no such module' --model run --output new --int8-modules output
 fails 'keep' 2 '--keep-fp decoder.7: the model has no tensor of that name or beginning' --model run --output new --keep-fp decoder.7
 fails 'half a check' 2 '--check-src and --check-ref belong together' --model run --output new --check-src test.a
 fails 'ablation of nothing' 2 '--ablate' --model run --output new --ablate
-[[ ! -e new && ! -e .new.tmp ]] || report 'something is left of what was refused'
+[[ ! -e new && -z $(find . -name '.new*') ]] || report 'something is left of what was refused'
 
 # Broken models of integers.
 command=("$translate" --threads 1)
@@ -100,11 +105,46 @@ open(path, "wb").write(struct.pack("<Q", len(text)) + text + body)
 END
   fails "$name" 1 "$text" --model broken < test.a
 }
-broken 'scale of 0' 'encoder.0.ffn.up.weight.scale[0] is 0, which is no scale' 'body[at("encoder.0.ffn.up.weight.scale"):][:4]; o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
+broken 'scale of 0' 'encoder.0.ffn.up.weight.scale[0] is 0, which is no scale' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
 broken 'scale of NaN' 'encoder.0.ffn.up.weight.scale[1] is nan' 'o = at("encoder.0.ffn.up.weight.scale") + 4; body[o:o + 4] = struct.pack("<f", float("nan"))'
 broken 'negative scale' 'encoder.0.ffn.up.weight.scale[0] is -2' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", -2)'
 broken '-128' 'encoder.0.ffn.up.weight holds -128 at 3' 'body[at("encoder.0.ffn.up.weight") + 3] = 0x80'
+broken 'scales of another shape' 'encoder.0.ffn.up.weight.scale: shape [32, 2] where [64] is needed' 'header["encoder.0.ffn.up.weight.scale"]["shape"] = [32, 2]'
+broken 'another mode' "mode 'sideways', where" 'header["__metadata__"]["mode"] = "sideways"'
+broken 'another program' "format 'nothing'" 'del header["__metadata__"]'
 broken 'no scales' 'missing: encoder.0.ffn.up.weight.scale' 'header["other"] = header.pop("encoder.0.ffn.up.weight.scale")'
+
+# change PROGRAM: of the float model's file
+change() {
+  rm -rf changed
+  mkdir changed
+  cp run/config.yaml run/vocab.spm changed
+  python3 - run/ckpt/best/model.safetensors changed/model.safetensors "$1" << 'END' || report "cannot change: $1"
+import json, struct, sys
+source, target, program = sys.argv[1:]
+data = bytearray(open(source, "rb").read())
+size = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + size])
+body = data[8 + size:]
+def at(tensor): return header[tensor]["data_offsets"][0]
+exec(program)
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open(target, "wb").write(struct.pack("<Q", len(text)) + text + body)
+END
+}
+command=("$bin/int8-quantize" --threads 1)
+change 'o = at("decoder.0.ffn.up.bias"); body[o:o + 4] = struct.pack("<f", float("nan"))'
+fails 'NaN' 1 'decoder.0.ffn.up.bias holds nan at 0: a model that has diverged' --model changed --output new
+change 'header["decoder.0.ffn.up.weight"]["dtype"] = "I32"'
+fails 'integers of 32 bits' 1 'decoder.0.ffn.up.weight: type I32 where a floating-point type is needed' --model changed --output new
+command=("$translate" --threads 1)
+for wrong in 'dim: 2305843009213693952' 'dim: 51200' 'ffn: 100000000000000' 'encoder-layers: 100000000' 'heads: 3'; do
+  change ''
+  sed -i "s/^  ${wrong%%:*}: .*/  $wrong/" changed/config.yaml
+  fails "$wrong" 1 changed --model changed < test.a
+done
+[[ ! -e new && -z $(find . -name '.new*') ]] || report 'something is left of what was refused'
 fails 'mean of integers' 1 'no run with checkpoints' --model int8 --average 2 < test.a
 fails 'integers in LibTorch' 1 '8-bit integers, which LibTorch does not decode; use --backend engine' --model int8 --backend torch < test.a
 finish

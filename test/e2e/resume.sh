@@ -108,7 +108,7 @@ for signal in TERM:143 INT:130 USR1:138; do
   # A background job of a script has SIGINT ignored; the tool must be started with it as it is for a person.
   python3 -c 'import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.argv[1], sys.argv[1:])' "$train" -c conf.yaml --run "$target" --save-every 100000 --validate-every 100000 2>session.log &
+os.execv(sys.argv[1], sys.argv[1:])' "$train" -c conf.yaml --threads 2 --run "$target" --save-every 100000 --validate-every 100000 2>session.log &
   child=$!
   for ((i = 0; i < 200; i++)); do
     if [[ -s $target/log ]] && grep -q 'training data' "$target/log"; then break; fi

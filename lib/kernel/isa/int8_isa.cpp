@@ -128,24 +128,47 @@ void multiply_real(const Int8Rows& x, const uint8_t* panels, int64_t outputs, in
   });
 }
 
-float quantise(const float* x, int64_t inputs, int32_t limit, int8_t* numbers, int32_t* sum) {
-  float lanes[kLanes] = {};
+/// The largest magnitude; infinity when there is a NaN or an infinity.
+float largest_of(const float* x, int64_t count) {
+  // Magnitudes compare like the integers of their bits, NaN being above infinity.
+  using Bits = int32_t __attribute__((vector_size(kVectorLanes * sizeof(int32_t))));
+  constexpr int32_t kMagnitude = 0x7fffffff;
+  Bits lanes = {};
   int64_t i = 0;
-  for (; i + kLanes <= inputs; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = std::fabs(x[i + l]) > lanes[l] ? std::fabs(x[i + l]) : lanes[l];
+  for (; i + kVectorLanes <= count; i += kVectorLanes) {
+    Bits bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    bits &= kMagnitude;
+    lanes = bits > lanes ? bits : lanes;
   }
-  float largest = 0;
-  for (; i < inputs; ++i) largest = std::fabs(x[i]) > largest ? std::fabs(x[i]) : largest;
-  for (const float lane : lanes) largest = lane > largest ? lane : largest;
-  // Of numbers that are not finite nothing sensible is left; a row of zeros keeps the scale 1.
-  const float scale = largest > 0 && largest <= 3.4e38f ? static_cast<float>(limit) / largest : 1.0f;
-  const float bound = static_cast<float>(limit);
+  int32_t largest = 0;
+  for (int64_t l = 0; l < kVectorLanes; ++l) largest = lanes[l] > largest ? lanes[l] : largest;
+  for (; i < count; ++i) {
+    int32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    bits &= kMagnitude;
+    largest = bits > largest ? bits : largest;
+  }
+  float value;
+  std::memcpy(&value, &largest, sizeof value);
+  return value == value ? value : INFINITY;
+}
+
+float quantise(const float* x, int64_t inputs, int32_t limit, int8_t* numbers, int32_t* sum) {
+  const float largest = largest_of(x, inputs), bound = static_cast<float>(limit);
+  *sum = 0;
+  if (largest > 3.4e38f) {  // whatever is made of it is no number either
+    std::memset(numbers, 0, static_cast<size_t>(inputs));
+    return NAN;
+  }
+  // A row of zeros, or of numbers too small to have a scale, is zeros.
+  const float wanted = bound / largest, scale = largest > 0 && wanted <= 3.4e38f ? wanted : 1.0f;
   int32_t total = 0;
   for (int64_t k = 0; k < inputs; ++k) {
     const float scaled = x[k] * scale;
     const float away = scaled + (scaled < 0 ? -0.5f : 0.5f);
     const float inside = away > bound ? bound : away < -bound ? -bound : away;
-    const auto number = static_cast<int32_t>(inside == inside ? inside : 0.0f);
+    const auto number = static_cast<int32_t>(inside);
     numbers[k] = static_cast<int8_t>(number);
     total += number;
   }

@@ -166,11 +166,20 @@ TEST_CASE("rows are rounded to integers within half a step", "[int8]") {
       }
     }
   }
-  // What is not finite does no harm beyond its row.
-  const std::vector<float> odd{NAN, 1, INFINITY, -INFINITY};
+  // What is not finite stays so, in its row alone.
+  const std::vector<int8_t> weight{1, 2, 3};
+  const float one = 1;
+  const PackedInt8Matrix matrix(weight.data(), &one, 1, 3);
+  for (const float odd : {NAN, INFINITY, -INFINITY, -NAN}) {
+    const std::vector<float> x{1, 2, 3, 1, odd, 2, 4, 5, 6};
+    Int8Room room;
+    std::vector<float> out(3);
+    matrix.multiply(room.quantise(x.data(), 3, 3), out.data());
+    CHECK((std::isnan(out[1]) && out[0] == Approx(14).epsilon(0.02) && out[2] == Approx(32).epsilon(0.02)));
+  }
+  const std::vector<float> tiny{1e-44F, 0, -1e-44F};
   Int8Room room;
-  const Int8Rows rows = room.quantise(odd.data(), 1, 4);
-  for (int k = 0; k < 4; ++k) CHECK(std::abs(int{rows.numbers[k]}) <= 127);
+  CHECK(room.quantise(tiny.data(), 1, 3).scales[0] == 1);
 }
 
 TEST_CASE("a row of a packed 8-bit matrix is what was packed", "[int8]") {

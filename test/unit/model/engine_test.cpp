@@ -183,10 +183,16 @@ TEST_CASE("weights of other types are read, those that do not fit are named", "[
 
 TEST_CASE("a model of integers decodes nearly as that of real numbers, alike in every batch", "[engine][int8]") {
   const TempDir dir;
+  fs::create_directories(dir / "float");
+  text::VocabularyTraining training;
+  training.size = kVocabulary;
+  training.byte_fallback = false;
+  std::string lines;
+  for (const std::string& line : random_lines(80, 3)) lines += line + "\n";
+  text::train_vocabulary({put(dir / "lines", lines)}, training, dir / "float/vocab.spm");
   for (const char* tie : {"none", "all"}) {
     const Settings settings = small({{"tie", tie}, {"dim", "32"}, {"ffn", "48"}});
     const auto model = build(settings, kSizes);
-    fs::create_directories(dir / "float");
     save_weights(*model, dir / "float/model.safetensors");
     std::string yaml = "model:\n  type: transformer\n";
     for (const auto& [key, value] : settings) yaml += "  " + key + ": " + value + "\n";
@@ -213,17 +219,18 @@ TEST_CASE("a model of integers decodes nearly as that of real numbers, alike in 
     }
   }
   // Weights that are not finite, and rows of zeros.
-  const auto model = build(small(), kSizes);
+  const Settings settings = small({{"tie", "all"}, {"dim", "32"}, {"ffn", "48"}});  // those of config.yaml
+  const auto model = build(settings, kSizes);
   at::NoGradGuard no_grad;
   at::Tensor weight = model->parameters().all()[0].value;
   weight[3].fill_(0);
   save_weights(*model, dir / "float/model.safetensors");
   fs::remove_all(dir / "zeros");
   infer::quantise_model(dir / "float", dir / "zeros", {}, 1);
-  CHECK(infer::Weights({dir / "zeros/model.safetensors"}).take_int8(model->parameters().all()[0].name, kVocabulary, 16).scales[3] == 1);
+  CHECK(infer::Weights({dir / "zeros/model.safetensors"}).take_int8(model->parameters().all()[0].name, kVocabulary, 32).scales[3] == 1);
   weight[3][2] = NAN;
   save_weights(*model, dir / "float/model.safetensors");
-  CHECK(failure_of([&] { infer::quantise_model(dir / "float", dir / "nan", {}, 1); }).says("holds nan at 50"));
+  CHECK(failure_of([&] { infer::quantise_model(dir / "float", dir / "nan", {}, 1); }).says("holds nan at 98"));
   CHECK_FALSE(fs::exists(dir / "nan"));
 }
 
