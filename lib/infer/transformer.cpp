@@ -147,7 +147,8 @@ class Positions {
       const Numbers table = weights.take(name + ".weight", {o.max_positions, o.dim});
       if (table.data()) table_.assign(table.data(), table.data() + o.max_positions * o.dim);
     }
-    frequencies_ = frequencies(rotary_ ? head_dim_ / 2 : dim_ / 2);
+    // Not by sizes that only config.yaml knows.
+    if (weights.fit()) frequencies_ = frequencies(rotary_ ? head_dim_ / 2 : dim_ / 2);
   }
 
   /// Adds what stands for this position to a row of embeddings.
@@ -196,7 +197,6 @@ class Transformer final : public TranslationModel {
     if (options.tie != "all") source_embedding_.emplace(weights, "encoder.embedding.weight", vocabulary.source, dim);
     if (options.tie == "none") output_weight_.emplace(weights, "output.weight", vocabulary.target, dim);
     output_bias_ = weights.take_vector("output.bias", vocabulary.target);
-    weights.check_fit();  // before memory is asked for by sizes that only config.yaml knows
     for (const char* side : {"encoder", "decoder"}) positions_.emplace_back(weights, std::string(side) + ".positions", options);
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(weights, fmt::format("encoder.{}", i), options);
     for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(weights, fmt::format("decoder.{}", i), options);

@@ -92,7 +92,7 @@ Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape
       found.push_back(numbers(*record));
     }
   }
-  constexpr size_t kMostComplaints = 20;
+  constexpr size_t kMostComplaints = 1000;
   if (missing_.size() + misfits_.size() > kMostComplaints) check_fit();
   if (found.size() < files_.size()) return Numbers(nullptr);
   if (files_.size() == 1) return std::move(found[0]);
@@ -146,7 +146,7 @@ void Weights::refuse(const std::vector<std::string>& unexpected) const {
 }
 
 void Weights::check_fit() const {
-  if (!missing_.empty() || !misfits_.empty()) refuse({});
+  if (!fit()) refuse({});
 }
 
 void Weights::check() const {
@@ -154,7 +154,7 @@ void Weights::check() const {
   for (const io::TensorRecord& record : files_.front().tensors()) {
     if (!taken_.count(record.name)) unexpected.push_back(record.name);
   }
-  if (!missing_.empty() || !misfits_.empty() || !unexpected.empty()) refuse(unexpected);
+  if (!fit() || !unexpected.empty()) refuse(unexpected);
 }
 
 }  // namespace seqmill::infer

@@ -46,7 +46,9 @@ class Weights {
   /// Those and `name`.scale [outputs]. Throws Error for integers of -128, for scales that are not positive and finite, and for the mean of several files.
   Int8Numbers take_int8(const std::string& name, int64_t outputs, int64_t inputs);
 
-  /// Throws Error with the names of those that are missing or misfits.
+  /// Whether all that was taken so far was there and of the shape that was asked for.
+  bool fit() const { return missing_.empty() && misfits_.empty(); }
+  /// Throws Error with the names of those that were not.
   void check_fit() const;
   /// After all were taken: those that are left over are an error too.
   void check() const;
