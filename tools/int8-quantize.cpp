@@ -1,8 +1,6 @@
 // int8-quantize: makes a model of 8-bit integers from a trained one.
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -12,6 +10,7 @@
 #include "infer/engine.h"
 #include "infer/quantise.h"
 #include "infer/translator.h"
+#include "io/directory.h"
 #include "io/json.h"
 #include "io/output.h"
 #include "metric/bleu.h"
@@ -71,22 +70,6 @@ std::string records_of(const std::vector<infer::TensorReport>& reports) {
   return text;
 }
 
-/// A directory for as long as it is needed.
-struct Temporary {
-  Temporary() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "seqmill-XXXXXX").string();
-    if (!mkdtemp(pattern.data())) fail("cannot make a directory in {}", std::filesystem::temp_directory_path().string());
-    path = pattern;
-  }
-  ~Temporary() {
-    std::error_code code;
-    std::filesystem::remove_all(path, code);
-  }
-  Temporary(const Temporary&) = delete;
-  Temporary& operator=(const Temporary&) = delete;
-  std::string path;
-};
-
 std::string text_of(const std::vector<std::pair<std::string, double>>& scores, bool as_json) {
   std::string text;
   for (const auto& [what, bleu] : scores) {
@@ -116,7 +99,7 @@ class Check {
   }
 
   double bleu(const std::string& model) const {
-    const infer::LoadedModel loaded = infer::load_in_engine(model, 0);
+    const infer::LoadedModel loaded = infer::load_in_engine(infer::ModelSource(model));
     infer::Translator translator({loaded.model.get()}, loaded.vocabularies, settings_.search, {}, threads_, seed_);
     std::vector<std::string> hypotheses;
     for (const auto& found : translator.translate(sources_)) hypotheses.push_back(found.empty() ? "" : found[0].text);
@@ -132,9 +115,9 @@ class Check {
       if (std::none_of(reports.begin(), reports.end(), has)) continue;
       infer::QuantiseOptions options = settings_.quantise;
       options.modules = {module};
-      const Temporary place;
-      infer::quantise_model(settings_.model, place.path + "/model", options, seed_);
-      scores.emplace_back(module, bleu(place.path + "/model"));
+      const io::TemporaryDirectory place;
+      infer::quantise_model(settings_.model, place / "model", options, seed_);
+      scores.emplace_back(module, bleu(place / "model"));
       log::info("BLEU with {} in integers: {:.2f}", module, scores.back().second);
     }
     return scores;

@@ -7,8 +7,10 @@
 
 #include "base/options.h"
 #include "base/registry.h"
+#include "infer/model_config.h"
 #include "infer/translation_model.h"
 #include "infer/weights.h"
+#include "io/run_dir.h"
 
 namespace seqmill::infer {
 
@@ -29,8 +31,16 @@ struct EngineType {
 /// Whether the engine knows this model.type.
 bool engine_knows(const std::string& type);
 
-/// The model at `path`: model directory, checkpoint or run; `average` > 0: the mean of that many newest checkpoints of a run.
+/// A model directory, checkpoint or run, as far as it must be read to know what it is.
+struct ModelSource {
+  explicit ModelSource(const std::string& path);
+  std::string path;
+  io::ModelFiles files;
+  ModelConfig config;
+};
+
+/// `average` > 0: the mean of that many newest checkpoints of a run.
 /// `to_bfloat16`: products in bfloat16, where the CPU has them (else Error); those of 8-bit integers stay what they are.
-LoadedModel load_in_engine(const std::string& path, int64_t average, bool to_bfloat16 = false);
+LoadedModel load_in_engine(const ModelSource& source, int64_t average = 0, bool to_bfloat16 = false);
 
 }  // namespace seqmill::infer

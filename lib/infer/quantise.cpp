@@ -1,26 +1,19 @@
 #include "infer/quantise.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <set>
+#include <functional>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/strings.h"
 #include "infer/engine.h"
-#include "infer/model_config.h"
-#include "io/line_reader.h"
-#include "io/output.h"
+#include "io/directory.h"
 #include "io/run_dir.h"
 #include "io/safetensors.h"
 
 namespace seqmill::infer {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// "" for what is no weight matrix: biases, norms, tables of positions.
 std::string module_of(const io::TensorRecord& record) {
@@ -37,11 +30,14 @@ std::string module_of(const io::TensorRecord& record) {
   return "";
 }
 
-/// The integer for a number of so many steps.
-int32_t rounded(double steps, const std::string& rounding, Rng& rng) {
-  if (rounding == "trunc") return static_cast<int32_t>(steps * (1 + 1e-6));  // the largest number is a whole step, but for the rounding of its scale
-  if (rounding == "stochastic") return static_cast<int32_t>(std::floor(steps + rng.uniform()));
-  return static_cast<int32_t>(std::round(steps));  // half away from zero
+/// What makes an integer of a number of so many steps.
+using Rounding = std::function<double(double steps, Rng& rng)>;
+
+Rounding rounding_of(const std::string& name) {
+  // The largest number is a whole step, but for the rounding of its scale.
+  if (name == "trunc") return [](double steps, Rng&) { return std::trunc(steps * (1 + 1e-6)); };
+  if (name == "stochastic") return [](double steps, Rng& rng) { return std::floor(steps + rng.uniform()); };
+  return [](double steps, Rng&) { return std::round(steps); };  // half away from zero
 }
 
 struct Integers {
@@ -59,19 +55,21 @@ Integers quantise(const std::string& name, const float* weight, int64_t outputs,
   };
   Integers integers;
   integers.numbers.reserve(static_cast<size_t>(outputs * inputs));
-  const float whole = options.weight_scale == "tensor" ? largest_of(0, outputs * inputs) : 0;
+  const bool one_scale = options.weight_scale == "tensor";
+  const float whole = one_scale ? largest_of(0, outputs * inputs) : 0;
+  const Rounding round = rounding_of(options.rounding);
   Rng rng(seed, "quantise/" + name);
   double squared_error = 0, square = 0;
   int64_t at_limit = 0;
   for (int64_t o = 0; o < outputs; ++o) {
-    const float largest = options.weight_scale == "tensor" ? whole : largest_of(o * inputs, inputs);
+    const float largest = one_scale ? whole : largest_of(o * inputs, inputs);
     // A row of zeros, or of numbers too small to have a scale, is zeros with scale 1.
     const float wanted = static_cast<float>(limit) / largest;
     const float scale = largest > 0 && std::isfinite(wanted) ? wanted : 1.0F;
     integers.scales.push_back(scale);
     for (int64_t k = 0; k < inputs; ++k) {
       const double real = static_cast<double>(weight[o * inputs + k]);
-      const int32_t number = std::clamp(rounded(real * static_cast<double>(scale), options.rounding, rng), -limit, limit);
+      const int32_t number = std::clamp(static_cast<int32_t>(round(real * static_cast<double>(scale), rng)), -limit, limit);
       integers.numbers.push_back(static_cast<int8_t>(number));
       const double error = real - number / static_cast<double>(scale);
       squared_error += error * error;
@@ -100,24 +98,51 @@ void check_names(const QuantiseOptions& options, const std::vector<io::TensorRec
   }
 }
 
-/// A directory that is removed again, unless it has got another name by then.
-class Unfinished {
- public:
-  explicit Unfinished(std::string path) : path_(std::move(path)) {
-    std::error_code code;
-    fs::create_directories(path_, code);
-    if (code) fail("cannot make {}: {}", path_, code.message());
-  }
-  ~Unfinished() {
-    std::error_code code;
-    fs::remove_all(path_, code);
-  }
-  Unfinished(const Unfinished&) = delete;
-  Unfinished& operator=(const Unfinished&) = delete;
-
- private:
-  std::string path_;
+/// The tensors of a model of integers, and what became of them.
+struct Quantised {
+  std::vector<io::TensorRecord> records;
+  std::vector<TensorReport> reports;
+  std::vector<Integers> integers;  ///< that records point into
 };
+
+void check_finite(const std::string& file, const std::string& name, const float* numbers, int64_t count) {
+  const float* found = std::find_if(numbers, numbers + count, [](float number) { return !std::isfinite(number); });
+  if (found != numbers + count) {
+    fail("{}: {} holds {} at {}: a model that has diverged cannot be quantised", file, name, *found, found - numbers);
+  }
+}
+
+Quantised quantise_all(Weights& weights, const std::string& file, const QuantiseOptions& options, uint64_t seed) {
+  Quantised all;
+  all.integers.reserve(weights.tensors().size());
+  for (const io::TensorRecord& record : weights.tensors()) {
+    const Numbers numbers = weights.take(record.name, record.shape);
+    weights.check_fit();  // of another type than floating-point
+    check_finite(file, record.name, numbers.data(), record.bytes() / io::size_of(record.dtype));
+    TensorReport report;
+    report.name = record.name;
+    report.module = module_of(record);
+    report.bytes_before = report.bytes_after = record.bytes();
+    const bool chosen = options.modules.empty() || std::find(options.modules.begin(), options.modules.end(), report.module) != options.modules.end();
+    const bool stays = std::any_of(options.keep.begin(), options.keep.end(), [&](const std::string& name) { return begins_with_name(record.name, name); });
+    report.quantised = !report.module.empty() && chosen && !stays;
+    if (report.quantised) {
+      all.integers.push_back(quantise(record.name, numbers.data(), record.shape[0], record.shape[1], options, seed, report));
+      io::TensorRecord integers = record, scales;
+      integers.dtype = io::DType::kI8;
+      integers.data = all.integers.back().numbers.data();
+      scales.name = record.name + ".scale";
+      scales.shape = {record.shape[0]};
+      scales.data = all.integers.back().scales.data();
+      report.bytes_after = integers.bytes() + scales.bytes();
+      all.records.insert(all.records.end(), {integers, scales});
+    } else {
+      all.records.push_back(record);
+    }
+    all.reports.push_back(report);
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -135,71 +160,26 @@ std::vector<std::string> modules_of_model() {
 }
 
 std::vector<TensorReport> quantise_model(const std::string& model, const std::string& output, const QuantiseOptions& options, uint64_t seed) {
-  const io::ModelFiles files = io::find_model(model);
-  if (const ModelConfig config = read_model_config(files.config); !engine_knows(config.type)) {
-    fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", files.config, config.type);
+  if (io::is_directory(output)) fail("{} exists; give another --output or remove it", output);
+  const ModelSource source(model);
+  const std::string& file = source.files.weights;
+  if (!engine_knows(source.config.type)) {
+    fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", source.files.config, source.config.type);
   }
-  fs::path target = fs::path(output).lexically_normal();
-  if (!target.has_filename()) target = target.parent_path();  // "models/int8/"
-  std::error_code code;
-  if (fs::exists(target, code)) fail("{} exists; give another --output or remove it", output);
-  if (code) fail("cannot look for {}: {}", output, code.message());
-  const io::SafetensorsFile file(files.weights);
-  check_names(options, file.tensors());
-  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
-  const std::string temporary = (parent / fmt::format(".{}.tmp-{}", target.filename().string(), getpid())).string();
-  const Unfinished cleaner(temporary);
-  Weights weights({files.weights});
+  Weights weights({file});
+  for (const io::TensorRecord& record : weights.tensors()) {
+    if (record.dtype == io::DType::kI8) fail("{}: {} holds 8-bit integers: the model is quantised already", file, record.name);
+  }
+  check_names(options, weights.tensors());
   std::vector<TensorReport> reports;
-  std::vector<io::TensorRecord> records;
-  std::vector<Integers> kept;
-  kept.reserve(file.tensors().size());  // records point into it
-  for (const io::TensorRecord& record : file.tensors()) {
-    if (record.dtype == io::DType::kI8) fail("{}: {} holds 8-bit integers: the model is quantised already", files.weights, record.name);
-    int64_t count = 1;
-    for (const int64_t size : record.shape) count *= size;
-    const Numbers numbers = weights.take(record.name, record.shape);
-    weights.check_fit();  // of another type than floating-point
-    for (int64_t i = 0; i < count; ++i) {
-      if (!std::isfinite(numbers.data()[i])) {
-        fail("{}: {} holds {} at {}: a model that has diverged cannot be quantised", files.weights, record.name, numbers.data()[i], i);
-      }
-    }
-    TensorReport report;
-    report.name = record.name;
-    report.module = module_of(record);
-    report.bytes_before = report.bytes_after = record.bytes();
-    const bool chosen = options.modules.empty() || std::find(options.modules.begin(), options.modules.end(), report.module) != options.modules.end();
-    const bool stays = std::any_of(options.keep.begin(), options.keep.end(), [&](const std::string& name) { return begins_with_name(record.name, name); });
-    if (report.module.empty() || !chosen || stays) {
-      records.push_back(record);
-      reports.push_back(report);
-      continue;
-    }
-    const int64_t outputs = record.shape[0], inputs = record.shape[1];
-    kept.push_back(quantise(record.name, numbers.data(), outputs, inputs, options, seed, report));
-    io::TensorRecord integers = record, scales;
-    integers.dtype = io::DType::kI8;
-    integers.data = kept.back().numbers.data();
-    scales.name = record.name + ".scale";
-    scales.shape = {outputs};
-    scales.data = kept.back().scales.data();
-    report.quantised = true;
-    report.bytes_after = integers.bytes() + scales.bytes();
-    records.push_back(integers);
-    records.push_back(scales);
-    reports.push_back(report);
-  }
-  io::write_safetensors(temporary + "/model.safetensors", records,
-                        {{"format", "seqmill-int8"}, {"mode", options.mode}, {"bits", std::to_string(options.bits)}});
-  io::write_file(temporary + "/config.yaml", io::read_file(files.config));
-  for (const std::string& companion : io::model_companions(files.directory)) {
-    if (companion != "config.yaml") io::write_file(temporary + "/" + companion, io::read_file(files.directory + "/" + companion));
-  }
-  load_in_engine(temporary, 0);  // what will be found can be read
-  fs::rename(temporary, target, code);
-  if (code) fail("cannot rename {} to {}: {}", temporary, output, code.message());
-  io::sync_directory(parent.string());
+  io::write_directory(output, [&](const std::string& directory) {
+    const Quantised all = quantise_all(weights, file, options, seed);
+    io::write_safetensors(directory + "/model.safetensors", all.records,
+                          {{"format", "seqmill-int8"}, {"mode", options.mode}, {"bits", std::to_string(options.bits)}});
+    io::copy_companions(source.files.directory, directory);
+    load_in_engine(ModelSource(directory));  // what will be found can be read
+    reports = all.reports;
+  });
   return reports;
 }
 

@@ -34,6 +34,9 @@ class Weights {
   /// Of one file, or the mean of several of one model.
   explicit Weights(const std::vector<std::string>& files, bool to_bfloat16 = false);
 
+  /// Those of the first file.
+  const std::vector<io::TensorRecord>& tensors() const { return files_.front().tensors(); }
+
   /// Whether matrices of real numbers are to be used in bfloat16.
   bool rounds_to_bfloat16() const { return to_bfloat16_; }
 

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "io/descriptor.h"
+#include "io/directory.h"
 #include "io/line_reader.h"
 #include "io/output.h"
 
@@ -40,56 +41,9 @@ int64_t update_of(const std::string& name) {
   return update;
 }
 
-bool is_directory(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
-
 bool is_file(const std::string& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored);
-}
-
-std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code code;
-  for (fs::directory_iterator entry(directory, code), end; !code && entry != end; entry.increment(code)) {
-    names.push_back(entry->path().filename().string());
-  }
-  if (code) fail("cannot read the directory {}: {}", directory, code.message());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-void remove_tree(const std::string& path) {
-  std::error_code code;
-  fs::remove_all(path, code);
-  if (code) fail("cannot remove {}: {}", path, code.message());
-}
-
-void make_directory(const std::string& path) {
-  std::error_code code;
-  fs::create_directories(path, code);
-  if (!code && !is_directory(path)) code = std::make_error_code(std::errc::not_a_directory);
-  if (code) fail("cannot make the directory {}: {}", path, code.message());
-}
-
-void rename_checked(const std::string& from, const std::string& to) {
-  if (std::rename(from.c_str(), to.c_str()) != 0) fail_errno(fmt::format("cannot rename {} to {}", from, to));
-}
-
-// fsync of all files below, then of the directories that name them.
-void sync_tree(const std::string& directory) {
-  for (const std::string& name : names_in(directory)) {
-    const std::string path = directory + "/" + name;
-    if (is_directory(path)) {
-      sync_tree(path);
-    } else {
-      const Descriptor file = open_for_reading(path);
-      sync(file.get(), path);
-    }
-  }
-  sync_directory(directory);
 }
 
 Descriptor lock_run(const std::string& path) {
@@ -180,6 +134,10 @@ std::vector<std::string> model_companions(const std::string& directory) {
     if (is_file(directory + "/" + name)) names.emplace_back(name);
   }
   return names;
+}
+
+void copy_companions(const std::string& from, const std::string& to) {
+  for (const std::string& name : model_companions(from)) write_file(to + "/" + name, read_file(from + "/" + name));
 }
 
 RunDir::RunDir(const std::string& path, Role role) : path_(path) {

@@ -45,6 +45,7 @@ std::string checkpoint_name(int64_t update);
 
 /// Which of the files that a model directory has beside its weights (config.yaml, vocabularies) lie in this directory.
 std::vector<std::string> model_companions(const std::string& directory);
+void copy_companions(const std::string& from, const std::string& to);
 
 /// The files inference reads. `--model` accepts a model directory (model.safetensors, config.yaml, vocab.spm), a checkpoint (the
 /// run's config and vocabulary are found two levels up) or a run (its best, else its last checkpoint).

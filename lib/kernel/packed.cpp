@@ -1,26 +1,9 @@
 #include "kernel/packed.h"
 
+#include "kernel/tables.h"
+
 namespace seqmill::kernel {
-
-const PackedKernels& packed_kernels_generic();
-#if defined(__x86_64__)
-const PackedKernels& packed_kernels_avx2();
-const PackedKernels& packed_kernels_avx512();
-#endif
-
 namespace {
-
-const PackedKernels& choose() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq")) {
-    return packed_kernels_avx512();
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return packed_kernels_avx2();
-#endif
-  return packed_kernels_generic();
-}
 
 int64_t panel_numbers(int64_t outputs, int64_t inputs) {
   const int64_t columns = packed_kernels().columns;
@@ -30,7 +13,7 @@ int64_t panel_numbers(int64_t outputs, int64_t inputs) {
 }  // namespace
 
 const PackedKernels& packed_kernels() {
-  static const PackedKernels& chosen = choose();
+  static const PackedKernels& chosen = *usable_packed_kernels().back();
   return chosen;
 }
 

@@ -35,16 +35,6 @@ void round_rows(const float* x, int64_t rows, int64_t inputs, uint16_t* out) {
 
 }  // namespace
 
-bool has_bfloat16_products() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
 PackedBFloat16Matrix::PackedBFloat16Matrix(const float* weight, int64_t outputs, int64_t inputs)
     : outputs_(outputs), inputs_(inputs), panels_((outputs + kColumns - 1) / kColumns * kColumns * padded(inputs)) {
   if (!has_bfloat16_products()) fail("this CPU has no bfloat16 products (AVX512-BF16)");
@@ -52,7 +42,7 @@ PackedBFloat16Matrix::PackedBFloat16Matrix(const float* weight, int64_t outputs,
   Buffer<uint16_t> rounded(padded(inputs));
   for (int64_t o = 0; o < outputs; ++o) {
     round_rows(weight + o * inputs, 1, inputs, rounded.data());
-    for (int64_t k = 0; k < inputs; ++k) panels_.data()[place_of(o, k, inputs)] = rounded.data()[k];
+    for (int64_t k = 0; k < inputs; k += 2) std::memcpy(panels_.data() + place_of(o, k, inputs), rounded.data() + k, 2 * sizeof(uint16_t));
   }
 }
 

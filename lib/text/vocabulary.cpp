@@ -2,7 +2,7 @@
 
 #include <dlfcn.h>
 
-#include "base/error.h"
+#include "base/plugin.h"
 #include "io/output.h"
 #include "text/vocabulary_backend.h"
 
@@ -17,28 +17,14 @@
 namespace seqmill::text {
 namespace {
 
-constexpr const char* kPlugin = "libseqmill-sentencepiece.so";
-
-/// The plug-in lies beside the library that this function is part of.
-std::string plugin_path() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<void*>(&plugin_path), &info) == 0 || !info.dli_fname) return kPlugin;
-  const std::string self = info.dli_fname;
-  const size_t slash = self.rfind('/');
-  return slash == std::string::npos ? kPlugin : self.substr(0, slash + 1) + kPlugin;
-}
-
 const VocabularyLibrary& load_library() {
 #ifdef SEQMILL_SANITIZED
   constexpr int kFlags = RTLD_NOW | RTLD_LOCAL;  // sanitizers need to see every malloc and refuse a scope of its own
 #else
   constexpr int kFlags = RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
 #endif
-  const std::string path = plugin_path();
-  void* handle = dlopen(path.c_str(), kFlags);
-  if (!handle) fail("cannot load {}: {}; is seqmill installed whole?", path, dlerror());
-  const auto entry = reinterpret_cast<decltype(&seqmill_vocabulary_library)>(dlsym(handle, "seqmill_vocabulary_library"));
-  if (!entry) fail("{} is not seqmill's: {}", path, dlerror());
+  const auto entry = reinterpret_cast<decltype(&seqmill_vocabulary_library)>(
+      plugin_symbol("libseqmill-sentencepiece.so", "seqmill_vocabulary_library", kFlags, "is seqmill installed whole?"));
   return *entry();
 }
 

@@ -157,7 +157,7 @@ class Trainer {
   }
 
   /// A part of a batch and its own stream of dropout, whichever rank and worker takes it: the training is the same on any number of them.
-  struct DroppedOut {
+  struct PartWithDropout {
     Part part;
     tensor::DropoutStream dropout;
   };
@@ -168,8 +168,8 @@ class Trainer {
   };
 
   /// What this rank has to do for update `number`.
-  std::vector<DroppedOut> take_parts(int64_t number) {
-    std::vector<DroppedOut> parts;
+  std::vector<PartWithDropout> take_parts(int64_t number) {
+    std::vector<PartWithDropout> parts;
     for (int64_t k = ranks_.rank(); k < options_.accumulate; k += ranks_.count()) {
       task_.skip(ranks_.rank());
       uint64_t place = 0;
@@ -182,7 +182,7 @@ class Trainer {
   }
 
   /// Adds up the gradients of the parts in those of the workers. Who does which part is fixed, so that sums come out the same each time.
-  std::vector<PartLoss> work_on(std::vector<DroppedOut> parts) {
+  std::vector<PartLoss> work_on(std::vector<PartWithDropout> parts) {
     std::vector<PartLoss> finished(parts.size());
     std::vector<TimeSpent> spent(workers_.size());
     add_up(take_time_spent());
@@ -603,7 +603,7 @@ void Trainer::write_model_directory(const io::RunDir& run, const std::vector<ten
   std::filesystem::create_directories(directory);
   // The weights come last: a directory that has them is whole.
   std::filesystem::remove(directory + "/model.safetensors");
-  for (const std::string& name : io::model_companions(run.path())) io::write_file(directory + "/" + name, io::read_file(run.file(name)));
+  io::copy_companions(run.path(), directory);
   tensor::save_tensors(directory + "/.model.safetensors.tmp", weights, {{"format", "pt"}});
   std::filesystem::rename(directory + "/.model.safetensors.tmp", directory + "/model.safetensors");
 }

@@ -8,17 +8,7 @@ need nmt-train nmt-translate int8-quantize
 translate=$bin/nmt-translate
 command=("$bin/int8-quantize" --threads 1)
 
-toy_language 600 1 4 train.a train.b
-for side in a b; do head -n 30 "train.$side" | tee "valid.$side" > "test.$side"; done
-tiny_configuration conf.yaml << 'END'
-  dropout: 0
-batch-tokens: 400
-learning-rate: 0.005
-label-smoothing: 0
-warmup: 40
-max-updates: 250
-quiet: true
-END
+learnable_toy conf.yaml
 "$bin/nmt-train" -c conf.yaml --run run 2> err || { echo "FAILED: training: $(cat err)"; exit 1; }
 
 # A model of integers is a model directory a quarter as large, which translates nearly as well.
@@ -86,40 +76,9 @@ fails 'ablation of nothing' 2 '--ablate' --model run --output new --ablate
 
 # Broken models of integers.
 command=("$translate" --threads 1)
-broken() {
-  local name=$1 text=$2 program=$3
-  rm -rf broken
-  cp -r int8 broken
-  python3 - broken/model.safetensors "$program" << 'END' || report "$name: cannot be made"
-import json, struct, sys
-path, program = sys.argv[1:]
-data = bytearray(open(path, "rb").read())
-size = struct.unpack("<Q", data[:8])[0]
-header = json.loads(data[8:8 + size])
-body = data[8 + size:]
-def at(tensor): return header[tensor]["data_offsets"][0]
-exec(program)
-text = json.dumps(header).encode()
-text += b" " * (-len(text) % 8)
-open(path, "wb").write(struct.pack("<Q", len(text)) + text + body)
-END
-  fails "$name" 1 "$text" --model broken < test.a
-}
-broken 'scale of 0' 'encoder.0.ffn.up.weight.scale[0] is 0, which is no scale' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
-broken 'scale of NaN' 'encoder.0.ffn.up.weight.scale[1] is nan' 'o = at("encoder.0.ffn.up.weight.scale") + 4; body[o:o + 4] = struct.pack("<f", float("nan"))'
-broken 'negative scale' 'encoder.0.ffn.up.weight.scale[0] is -2' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", -2)'
-broken '-128' 'encoder.0.ffn.up.weight holds -128 at 3' 'body[at("encoder.0.ffn.up.weight") + 3] = 0x80'
-broken 'scales of another shape' 'encoder.0.ffn.up.weight.scale: shape [32, 2] where [64] is needed' 'header["encoder.0.ffn.up.weight.scale"]["shape"] = [32, 2]'
-broken 'another mode' "mode 'sideways', where" 'header["__metadata__"]["mode"] = "sideways"'
-broken 'another program' "format 'nothing'" 'del header["__metadata__"]'
-broken 'no scales' 'missing: encoder.0.ffn.up.weight.scale' 'header["other"] = header.pop("encoder.0.ffn.up.weight.scale")'
-
-# change PROGRAM: of the float model's file
-change() {
-  rm -rf changed
-  mkdir changed
-  cp run/config.yaml run/vocab.spm changed
-  python3 - run/ckpt/best/model.safetensors changed/model.safetensors "$1" << 'END' || report "cannot change: $1"
+# rewrite FROM TO PROGRAM: a weights file changed by Python that sees its `header` and `body`
+rewrite() {
+  python3 - "$@" << 'END' || report "cannot change $1: $3"
 import json, struct, sys
 source, target, program = sys.argv[1:]
 data = bytearray(open(source, "rb").read())
@@ -132,6 +91,29 @@ text = json.dumps(header).encode()
 text += b" " * (-len(text) % 8)
 open(target, "wb").write(struct.pack("<Q", len(text)) + text + body)
 END
+}
+# broken NAME TEXT PROGRAM: the changed model of integers is refused
+broken() {
+  rm -rf broken
+  cp -r int8 broken
+  rewrite int8/model.safetensors broken/model.safetensors "$3"
+  fails "$1" 1 "$2" --model broken < test.a
+}
+broken 'scale of 0' 'encoder.0.ffn.up.weight.scale[0] is 0, which is no scale' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
+broken 'scale of NaN' 'encoder.0.ffn.up.weight.scale[1] is nan' 'o = at("encoder.0.ffn.up.weight.scale") + 4; body[o:o + 4] = struct.pack("<f", float("nan"))'
+broken 'negative scale' 'encoder.0.ffn.up.weight.scale[0] is -2' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", -2)'
+broken '-128' 'encoder.0.ffn.up.weight holds -128 at 3' 'body[at("encoder.0.ffn.up.weight") + 3] = 0x80'
+broken 'scales of another shape' 'encoder.0.ffn.up.weight.scale: shape [32, 2] where [64] is needed' 'header["encoder.0.ffn.up.weight.scale"]["shape"] = [32, 2]'
+broken 'another mode' "mode 'sideways', where" 'header["__metadata__"]["mode"] = "sideways"'
+broken 'another program' "format 'nothing'" 'del header["__metadata__"]'
+broken 'no scales' 'missing: encoder.0.ffn.up.weight.scale' 'header["other"] = header.pop("encoder.0.ffn.up.weight.scale")'
+
+# change PROGRAM: the float model, changed
+change() {
+  rm -rf changed
+  mkdir changed
+  cp run/config.yaml run/vocab.spm changed
+  rewrite run/ckpt/best/model.safetensors changed/model.safetensors "$1"
 }
 command=("$bin/int8-quantize" --threads 1)
 change 'o = at("decoder.0.ffn.up.bias"); body[o:o + 4] = struct.pack("<f", float("nan"))'

@@ -8,19 +8,7 @@ need nmt-train nmt-translate
 train=$bin/nmt-train translate=$bin/nmt-translate
 command=("$translate" --threads 1)
 
-toy_language 600 1 4 train.a train.b
-for side in a b; do head -n 30 "train.$side" | tee "valid.$side" > "test.$side"; done
-tiny_configuration conf.yaml << 'END'
-  dropout: 0
-batch-tokens: 400
-learning-rate: 0.005
-label-smoothing: 0
-warmup: 40
-max-updates: 250
-save-every: 50
-keep-last: 3
-quiet: true
-END
+learnable_toy conf.yaml
 "$train" -c conf.yaml --run run 2> err || { echo "FAILED: training: $(cat err)"; exit 1; }
 "$train" -c conf.yaml --run second --seed 2 --vocab-size 0 --vocab run/vocab.spm --max-updates 100 --average 2 2> err || report "training: $(cat err)"
 "$train" -c conf.yaml --run foreign --vocab-size 360 --max-updates 2 2> err || report "training: $(cat err)"

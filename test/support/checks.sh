@@ -112,6 +112,25 @@ END
   } > "$1"
 }
 
+# learnable_toy FILE: text of the toy language in train.* and the same beginning of it in valid.* and test.*, and in FILE the configuration of a
+# training of seconds after which the model has learned some of it
+learnable_toy() {
+  local side
+  toy_language 600 1 4 train.a train.b
+  for side in a b; do head -n 30 "train.$side" | tee "valid.$side" > "test.$side"; done
+  tiny_configuration "$1" << 'END'
+  dropout: 0
+batch-tokens: 400
+learning-rate: 0.005
+label-smoothing: 0
+warmup: 40
+max-updates: 250
+save-every: 50
+keep-last: 3
+quiet: true
+END
+}
+
 # weights_file FILE HEADER BYTES: a safetensors file with this header and as many bytes of zeros after it
 weights_file() {
   printf '%b\0\0\0\0\0\0\0%s' "\\0$(printf %03o "${#2}")" "$2" > "$1"

@@ -46,7 +46,7 @@ struct Problem {
              c.q_length, c.k_length, c.dim,   c.causal, 0.6f,     {0xabcdef0123456789ULL, c.dropout},
              1000} {
     factors.assign(static_cast<size_t>(c.q_length * c.k_length), 1.0f);
-    float_kernels_generic().dropout(factors.data(), nullptr, factors.data(), head.mask_offset, c.q_length * c.k_length,
+    available_kernels().front()->dropout(factors.data(), nullptr, factors.data(), head.mask_offset, c.q_length * c.k_length,
                                     head.dropout);
     head.q = q.data.data();
     head.k = k.data.data();

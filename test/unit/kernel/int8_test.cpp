@@ -5,30 +5,11 @@
 #include "kernel/packed_int8.h"
 #include "kernels.h"
 
-namespace seqmill::kernel {
-const Int8Kernels& int8_kernels_generic();
-#if defined(__x86_64__)
-const Int8Kernels& int8_kernels_avx2();
-const Int8Kernels& int8_kernels_avx512();
-const Int8Kernels& int8_kernels_vnni();
-#endif
-}  // namespace seqmill::kernel
-
 using namespace seqmill;
 using namespace seqmill::kernel;
 using namespace seqmill::test;
 
 namespace {
-
-std::vector<const Int8Kernels*> available_int8_kernels() {
-  std::vector<const Int8Kernels*> tables{&int8_kernels_generic()};
-#if defined(__x86_64__)
-  if (available_kernels().size() > 1) tables.push_back(&int8_kernels_avx2());
-  if (available_kernels().size() > 2) tables.push_back(&int8_kernels_avx512());
-  if (available_kernels().size() > 2 && __builtin_cpu_supports("avx512vnni")) tables.push_back(&int8_kernels_vnni());
-#endif
-  return tables;
-}
 
 /// Whole numbers from -127 to 127, with the extremes in it.
 std::vector<int8_t> integers(int64_t count, uint64_t seed) {
@@ -92,7 +73,7 @@ TEST_CASE("8-bit products are exact on every instruction set", "[int8]") {
     const std::vector<uint8_t> panels = panels_of(weight, outputs, inputs);
     const std::vector<float> inverses = normals(outputs, 3), bias = normals(outputs, 4), residual = normals(rows * outputs, 5);
     std::vector<float> first;
-    for (const Int8Kernels* kernels : available_int8_kernels()) {
+    for (const Int8Kernels* kernels : usable_int8_kernels()) {
       CAPTURE(kernels->instruction_set);
       std::vector<int32_t> out(static_cast<size_t>(rows * outputs) + 1, 77);
       kernels->multiply(x.view(), panels.data(), outputs, inputs, out.data());
@@ -121,7 +102,7 @@ TEST_CASE("the largest sums do not overflow", "[int8]") {
     std::vector<int8_t> signed_weight = weight;
     for (int8_t& number : signed_weight) number = static_cast<int8_t>(sign * number);
     const std::vector<uint8_t> panels = panels_of(signed_weight, 1, kMostInt8Inputs);
-    for (const Int8Kernels* kernels : available_int8_kernels()) {
+    for (const Int8Kernels* kernels : usable_int8_kernels()) {
       int32_t out = 0;
       kernels->multiply({x.data(), &scale, &sum, 1}, panels.data(), 1, kMostInt8Inputs, &out);
       CHECK(out == sign * 127 * 127 * static_cast<int32_t>(kMostInt8Inputs));
@@ -157,7 +138,7 @@ TEST_CASE("rows are rounded to integers within half a step", "[int8]") {
         CHECK(sum == rows.sums[r]);
         if (r != 1) CHECK(largest == limit);
       }
-      for (const Int8Kernels* kernels : available_int8_kernels()) {
+      for (const Int8Kernels* kernels : usable_int8_kernels()) {
         std::vector<int8_t> numbers(static_cast<size_t>(inputs));
         int32_t sum = 0;
         const float scale = kernels->quantise(x.data(), inputs, limit, numbers.data(), &sum);

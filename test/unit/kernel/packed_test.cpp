@@ -7,29 +7,11 @@
 #include "kernel/packed_bf16.h"
 #include "kernels.h"
 
-namespace seqmill::kernel {
-const PackedKernels& packed_kernels_generic();
-#if defined(__x86_64__)
-const PackedKernels& packed_kernels_avx2();
-const PackedKernels& packed_kernels_avx512();
-#endif
-}  // namespace seqmill::kernel
-
 using namespace seqmill;
 using namespace seqmill::kernel;
 using namespace seqmill::test;
 
 namespace {
-
-/// In the order of available_kernels().
-std::vector<const PackedKernels*> available_packed_kernels() {
-  std::vector<const PackedKernels*> tables{&packed_kernels_generic()};
-#if defined(__x86_64__)
-  if (available_kernels().size() > 1) tables.push_back(&packed_kernels_avx2());
-  if (available_kernels().size() > 2) tables.push_back(&packed_kernels_avx512());
-#endif
-  return tables;
-}
 
 struct Shape {
   int64_t rows, outputs, inputs;
@@ -53,7 +35,7 @@ double worst_of(const std::vector<float>& a, const std::vector<double>& b) {
 }  // namespace
 
 TEST_CASE("packed products are products, finished as asked for", "[packed]") {
-  for (const PackedKernels* kernels : available_packed_kernels()) {
+  for (const PackedKernels* kernels : usable_packed_kernels()) {
     CAPTURE(kernels->instruction_set);
     for (const auto& [rows, outputs, inputs] : {Shape{1, 1, 1}, Shape{3, 7, 5}, Shape{12, 32, 16}, Shape{13, 33, 17}, Shape{29, 100, 64}, Shape{0, 4, 4}, Shape{5, 64, 300}}) {
       CAPTURE(rows, outputs, inputs);
@@ -88,7 +70,7 @@ TEST_CASE("packed products are products, finished as asked for", "[packed]") {
 TEST_CASE("a row of a packed product does not depend on the others", "[packed]") {
   constexpr int64_t kRows = 31, kOutputs = 70, kInputs = 45;
   const std::vector<float> x = normals(kRows * kInputs, 1), weight = normals(kOutputs * kInputs, 2);
-  for (const PackedKernels* kernels : available_packed_kernels()) {
+  for (const PackedKernels* kernels : usable_packed_kernels()) {
     CAPTURE(kernels->instruction_set);
     const std::vector<float> panels = packed(*kernels, weight, kOutputs, kInputs);
     std::vector<float> all(kRows * kOutputs), part(kRows * kOutputs);
@@ -114,7 +96,7 @@ TEST_CASE("rows of a packed matrix are those that were packed", "[packed]") {
 }
 
 TEST_CASE("attention to scattered keys is attention", "[packed]") {
-  for (const PackedKernels* kernels : available_packed_kernels()) {
+  for (const PackedKernels* kernels : usable_packed_kernels()) {
     CAPTURE(kernels->instruction_set);
     for (const int64_t dim : {1, 8, 19, 64}) {
       for (const int64_t count : {1, 2, 17, 40}) {

@@ -107,19 +107,8 @@ TEST_CASE("the other sentences of a batch change no bit of the engine's decoding
     CAPTURE(name_of(settings));
     const auto engine = engine_of(*random_model(settings, kSizes), settings);
     const std::vector<Tokens> sources = ended(random_sequences({5, 1, 8, 3, 3, 12, 7}, kVocabulary, 8));
-    const auto all = engine->start(sources);
-    std::vector<std::unique_ptr<search::StepDecoder>> alone;
-    for (const Tokens& source : sources) alone.push_back(engine->start({source}));
-    size_t differ = 0;
-    for (int32_t step = 0; step < 5; ++step) {
-      const std::vector<int32_t> tokens(sources.size(), step == 0 ? kBos : kFirstToken + step);
-      const float* logprobs = all->advance({0, 1, 2, 3, 4, 5, 6}, tokens);
-      for (size_t s = 0; s < sources.size(); ++s) {
-        const float* own = alone[s]->advance({0}, {tokens[s]});
-        differ += std::memcmp(own, logprobs + static_cast<int64_t>(s) * kVocabulary, kVocabulary * sizeof(float)) != 0;
-      }
-    }
-    CHECK(differ == 0);
+    const auto start = [&](const std::vector<Tokens>& batch) { return engine->start(batch); };
+    CHECK(rows_changed_by_company(sources, kVocabulary, start) == 0);
   }
 }
 
@@ -209,13 +198,8 @@ TEST_CASE("a model of integers decodes nearly as that of real numbers, alike in 
       const double now = largest_difference(*engine, *model, 3, 20);
       CHECK((now > last && now < (bits == 8 ? 0.2 : 3)));
       last = now;
-      const std::vector<Tokens> sources = ended(random_sequences({5, 1, 8}, kVocabulary, 8));
-      const auto all = engine->start(sources);
-      const float* logprobs = all->advance({0, 1, 2}, {kBos, kBos, kBos});
-      for (size_t s = 0; s < sources.size(); ++s) {
-        const auto alone = engine->start({sources[s]});
-        CHECK(std::memcmp(alone->advance({0}, {kBos}), logprobs + s * kVocabulary, kVocabulary * sizeof(float)) == 0);
-      }
+      const auto start = [&](const std::vector<Tokens>& batch) { return engine->start(batch); };
+      CHECK(rows_changed_by_company(ended(random_sequences({5, 1, 8}, kVocabulary, 8)), kVocabulary, start) == 0);
     }
   }
   // Weights that are not finite, and rows of zeros.

@@ -1,6 +1,7 @@
 #pragma once
 // What the tests of model and train share: small random models, batches of random pairs, tiny vocabularies.
 
+#include <cstring>
 #include <map>
 #include <memory>
 #include <string>
@@ -141,6 +142,27 @@ inline std::vector<std::string> random_lines(int count, uint64_t seed) {
     }
   }
   return lines;
+}
+
+/// Over five steps of sentences together and of each alone: how often the log-probabilities of a row are not the same bits. `start` makes a decoder of
+/// sources.
+template <typename Start>
+size_t rows_changed_by_company(const std::vector<Tokens>& sources, int64_t vocabulary, Start start) {
+  const auto all = start(sources);
+  std::vector<std::unique_ptr<search::StepDecoder>> alone;
+  for (const Tokens& source : sources) alone.push_back(start({source}));
+  std::vector<int32_t> rows;
+  for (size_t s = 0; s < sources.size(); ++s) rows.push_back(static_cast<int32_t>(s));
+  size_t differ = 0;
+  for (int32_t step = 0; step < 5; ++step) {
+    const std::vector<int32_t> tokens(sources.size(), step == 0 ? kBos : kFirstToken + step);
+    const float* logprobs = all->advance(rows, tokens);
+    for (size_t s = 0; s < sources.size(); ++s) {
+      const float* own = alone[s]->advance({0}, {tokens[s]});
+      differ += std::memcmp(own, logprobs + static_cast<int64_t>(s) * vocabulary, static_cast<size_t>(vocabulary) * sizeof(float)) != 0;
+    }
+  }
+  return differ;
 }
 
 }  // namespace seqmill::model
