@@ -1,4 +1,5 @@
-// The Transformer encoder-decoder of infer/transformer_options.h. Products are those of its weights, in float32, bfloat16 or 8-bit integers; all else is float32.
+// The Transformer encoder-decoder of infer/transformer_options.h, the Integer Transformer in floating point being one of them. Products are those of its
+// weights, in float32, bfloat16 or 8-bit integers; all else is float32.
 
 #include <algorithm>
 #include <cmath>
@@ -42,20 +43,20 @@ struct Linear {
 };
 
 struct Norm {
-  Norm(Weights& weights, const std::string& name, int64_t dim)
-      : weight(weights.take_vector(name + ".weight", dim)), bias(weights.take_vector(name + ".bias", dim)) {}
+  Norm(Weights& weights, const std::string& name, const TransformerOptions& o)
+      : weight(weights.take_vector(name + ".weight", o.dim)), bias(weights.take_vector(name + ".bias", o.dim)), l1(o.l1_norm) {}
 
   /// In place is allowed.
   void operator()(const float* x, int64_t rows, float* out) const {
     constexpr float kEpsilon = 1e-5F;
     const auto columns = static_cast<int64_t>(weight.size());
+    const auto normalise = l1 ? kernel::float_kernels().l1_norm : kernel::float_kernels().layer_norm;
     float mean, inverse;
-    for (int64_t r = 0; r < rows; ++r) {
-      kernel::float_kernels().layer_norm(x + r * columns, weight.data(), bias.data(), kEpsilon, out + r * columns, &mean, &inverse, 1, columns);
-    }
+    for (int64_t r = 0; r < rows; ++r) normalise(x + r * columns, weight.data(), bias.data(), kEpsilon, out + r * columns, &mean, &inverse, 1, columns);
   }
 
   std::vector<float> weight, bias;
+  bool l1;
 };
 
 struct FeedForward {
@@ -79,7 +80,7 @@ struct FeedForward {
 /// x + f(norm(x)) ("pre") or norm(x + f(x)) ("post"), in place.
 class Residual {
  public:
-  Residual(Weights& weights, const std::string& name, const TransformerOptions& o) : norm_(weights, name + ".norm", o.dim), pre_(o.norm == "pre") {}
+  Residual(Weights& weights, const std::string& name, const TransformerOptions& o) : norm_(weights, name + ".norm", o), pre_(o.norm == "pre") {}
 
   /// `function(input, residual, out)` writes residual + f(input).
   template <typename Function>
@@ -99,15 +100,27 @@ class Residual {
   bool pre_;
 };
 
+/// A polynomial for each head; none for softmax.
+std::vector<kernel::Polynomial> take_polynomials(Weights& weights, const std::string& name, const TransformerOptions& o) {
+  std::vector<kernel::Polynomial> polynomials;
+  if (o.polynomial.degree == 0) return polynomials;
+  const std::vector<float> bias = weights.take_vector(name + ".polynomial.bias", o.heads), delta = weights.take_vector(name + ".polynomial.delta", o.heads);
+  for (size_t h = 0; h < std::min(bias.size(), delta.size()); ++h) polynomials.push_back({static_cast<int>(o.polynomial.degree), bias[h], delta[h]});
+  return polynomials;
+}
+
 struct EncoderLayer {
   EncoderLayer(Weights& weights, const std::string& name, const TransformerOptions& o)
       : attention(weights, name + ".attention", o),
         qkv(weights, name + ".attention.qkv", o.dim, 3 * o.dim),
+        polynomials(take_polynomials(weights, name + ".attention", o)),
         out(weights, name + ".attention.out", o.dim, o.dim),
         ffn(weights, name + ".ffn", o),
         feed_forward(weights, name + ".ffn", o) {}
   Residual attention;
-  Linear qkv, out;
+  Linear qkv;
+  std::vector<kernel::Polynomial> polynomials;
+  Linear out;
   Residual ffn;
   FeedForward feed_forward;
 };
@@ -116,17 +129,23 @@ struct DecoderLayer {
   DecoderLayer(Weights& weights, const std::string& name, const TransformerOptions& o)
       : self(weights, name + ".self", o),
         self_qkv(weights, name + ".self.qkv", o.dim, 3 * o.dim),
+        self_polynomials(take_polynomials(weights, name + ".self", o)),
         self_out(weights, name + ".self.out", o.dim, o.dim),
         cross(weights, name + ".cross", o),
         cross_q(weights, name + ".cross.q", o.dim, o.dim),
         cross_kv(weights, name + ".cross.kv", o.dim, 2 * o.dim),
+        cross_polynomials(take_polynomials(weights, name + ".cross", o)),
         cross_out(weights, name + ".cross.out", o.dim, o.dim),
         ffn(weights, name + ".ffn", o),
         feed_forward(weights, name + ".ffn", o) {}
   Residual self;
-  Linear self_qkv, self_out;
+  Linear self_qkv;
+  std::vector<kernel::Polynomial> self_polynomials;
+  Linear self_out;
   Residual cross;
-  Linear cross_q, cross_kv, cross_out;
+  Linear cross_q, cross_kv;
+  std::vector<kernel::Polynomial> cross_polynomials;
+  Linear cross_out;
   Residual ffn;
   FeedForward feed_forward;
 };
@@ -201,7 +220,7 @@ class Transformer final : public TranslationModel {
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(weights, fmt::format("encoder.{}", i), options);
     for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(weights, fmt::format("decoder.{}", i), options);
     if (options.norm != "pre") return;
-    for (const char* side : {"encoder", "decoder"}) final_norms_.emplace_back(weights, std::string(side) + ".norm", dim);
+    for (const char* side : {"encoder", "decoder"}) final_norms_.emplace_back(weights, std::string(side) + ".norm", options);
   }
 
   int64_t max_positions() const override {
@@ -401,7 +420,7 @@ class Decoder final : public search::StepDecoder {
         for (size_t s = 0; s < sources.size(); ++s) {
           float* first = qkv + begins_[s] * 3 * dim_;
           for (int64_t p = 0; p < lengths_[s]; ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
-          attend(first, lengths_[s], 3 * dim_, first + dim_, first + 2 * dim_, lengths_[s], 3 * dim_, attended + begins_[s] * dim_);
+          attend(layer.polynomials, first, lengths_[s], 3 * dim_, first + dim_, first + 2 * dim_, lengths_[s], 3 * dim_, attended + begins_[s] * dim_);
         }
         layer.out(attended, rows, out, room_->rounded, residual);
       });
@@ -427,7 +446,8 @@ class Decoder final : public search::StepDecoder {
       float* row = qkv + r * 3 * dim_;
       model_.positions(1).turn(position, row);
       std::memcpy(cache_.place(number, r), row + dim_, static_cast<size_t>(2 * dim_) * sizeof(float));
-      kernel::packed_kernels().attend(row, cache_.keys(number, r), count, heads, head_dim, scale, weights, attended + r * dim_);
+      kernel::packed_kernels().attend(row, cache_.keys(number, r), count, heads, head_dim, scale,
+                                      layer.self_polynomials.empty() ? nullptr : layer.self_polynomials.data(), weights, attended + r * dim_);
     }
     return attended;
   }
@@ -442,13 +462,14 @@ class Decoder final : public search::StepDecoder {
       for (end = first + 1; end < rows && sentence_of_row_[static_cast<size_t>(end)] == sentence;) ++end;
       const auto s = static_cast<size_t>(sentence);
       const float* keys = source_keys_[number] + begins_[s] * 2 * dim_;
-      attend(q + first * dim_, end - first, dim_, keys, keys + dim_, lengths_[s], 2 * dim_, attended + first * dim_);
+      attend(layer.cross_polynomials, q + first * dim_, end - first, dim_, keys, keys + dim_, lengths_[s], 2 * dim_, attended + first * dim_);
     }
     return attended;
   }
 
   /// Every query to every key, by heads.
-  void attend(const float* q, int64_t queries, int64_t q_stride, const float* k, const float* v, int64_t keys, int64_t kv_stride, float* out) {
+  void attend(const std::vector<kernel::Polynomial>& polynomials, const float* q, int64_t queries, int64_t q_stride, const float* k, const float* v,
+              int64_t keys, int64_t kv_stride, float* out) {
     const int64_t heads = model_.options().heads, head_dim = dim_ / heads;
     float* weights = room_->weights.room_for(queries * keys);
     kernel::AttentionHead head{};
@@ -462,6 +483,7 @@ class Decoder final : public search::StepDecoder {
       head.q = q + h * head_dim;
       head.k = k + h * head_dim;
       head.v = v + h * head_dim;
+      if (!polynomials.empty()) head.polynomial = polynomials[static_cast<size_t>(h)];
       kernel::float_kernels().attention_forward(head, weights, out + h * head_dim, dim_);
     }
   }
@@ -492,7 +514,19 @@ class TransformerConfig final : public EngineConfig {
   TransformerOptions options_;
 };
 
+class IntegerTransformerConfig final : public EngineConfig {
+ public:
+  void declare(Options& options) override { options_.declare(options); }
+  std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const override {
+    return std::make_unique<Transformer>(options_.resolve(vocabulary), vocabulary, weights);
+  }
+
+ private:
+  IntegerTransformerOptions options_;
+};
+
 const Registration<EngineType> registered{"transformer", {[] { return std::make_unique<TransformerConfig>(); }}};
+const Registration<EngineType> integer_registered{"integer-transformer", {[] { return std::make_unique<IntegerTransformerConfig>(); }}};
 
 }  // namespace
 }  // namespace seqmill::infer

@@ -32,4 +32,23 @@ void TransformerOptions::check(const VocabularySizes& vocabulary) const {
   }
 }
 
+void IntegerTransformerOptions::declare(Options& options) {
+  transformer.declare(options);
+  options.add("model.attention", attention, "What makes attention weights of scores").one_of({"polynomial", "softmax"});
+  options.add("model.poly-degree", polynomial.degree, "Degree n of the polynomial max(0, x + b)^n + |delta|").range(1, 4);
+  options.add("model.poly-bias", polynomial.bias, "Its b of every head, when training begins");
+  options.add("model.poly-delta", polynomial.delta, "Its delta of every head, when training begins");
+  options.add("model.norm-kind", norm_kind, "Layer normalisation by the mean deviation or the standard deviation").one_of({"l1", "l2"});
+}
+
+TransformerOptions IntegerTransformerOptions::resolve(const VocabularySizes& vocabulary) const {
+  transformer.check(vocabulary);
+  if (transformer.positions == "rotary") fail_usage("an integer-transformer adds its positions; --model.positions is sinusoidal or learned");
+  if (transformer.activation != "relu") fail_usage("an integer-transformer has --model.activation relu: others need exponentials");
+  TransformerOptions resolved = transformer;
+  if (attention == "polynomial") resolved.polynomial = polynomial;
+  resolved.l1_norm = norm_kind == "l1";
+  return resolved;
+}
+
 }  // namespace seqmill::infer

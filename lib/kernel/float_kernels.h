@@ -14,6 +14,13 @@ struct DropoutMask {
   float probability = 0;  ///< of dropping, in [0, 1); kept values are divided by 1 - probability: times the mask means times 0 or that
 };
 
+/// Attention weights without exponentials (Lin et al., 2020, "Towards Fully 8-bit Integer Inference for the Transformer Model", eqs. 11 and 12): a score x
+/// weighs max(0, x + bias)^degree + |delta|, over the sum of all. Keys that are not to be seen weigh nothing.
+struct Polynomial {
+  int degree = 0;  ///< 1 to 4; 0: softmax instead
+  float bias = 0, delta = 0;
+};
+
 /// One head of scaled dot-product attention (Vaswani et al., 2017, eq. 1) over one sequence. Strides are in floats between rows.
 struct AttentionHead {
   const float* q;       ///< [q_length, dim]
@@ -25,6 +32,7 @@ struct AttentionHead {
   float scale;          ///< usually 1 / sqrt(dim)
   DropoutMask dropout;  ///< on the attention weights; element index = mask_offset + i * k_length + j
   int64_t mask_offset;
+  Polynomial polynomial;  ///< what makes weights of scores
 };
 
 struct FloatKernels {
@@ -33,12 +41,13 @@ struct FloatKernels {
   /// out[i] = (residual ? residual[i] : 0) + x[i] * mask(first + i) / (1 - p). In place is allowed.
   void (*dropout)(const float* x, const float* residual, float* out, int64_t first, int64_t count, DropoutMask mask);
 
-  /// `weights` [q_length, k_length] receives the softmax before dropout (for the backward pass); `out` [q_length, dim] is
-  /// overwritten. A query that sees no key gives zeros.
-  void (*attention_forward)(const AttentionHead& head, float* weights, float* out, int64_t out_stride);
-  /// Writes the gradients of q, k and v (rows with the strides of q, k, v in their gradient arrays, which are overwritten).
-  void (*attention_backward)(const AttentionHead& head, const float* weights, const float* grad_out,
-                             int64_t grad_out_stride, float* grad_q, float* grad_k, float* grad_v);
+  /// `kept` [q_length, k_length] receives what the backward pass needs: the softmax before dropout, or max(0, x + bias) of a polynomial. `out`
+  /// [q_length, dim] is overwritten. A query that sees no key gives zeros.
+  void (*attention_forward)(const AttentionHead& head, float* kept, float* out, int64_t out_stride);
+  /// Writes the gradients of q, k and v (rows with the strides of q, k, v in their gradient arrays, which are overwritten), and of a polynomial those of
+  /// its bias and its delta into grad_polynomial[2].
+  void (*attention_backward)(const AttentionHead& head, const float* kept, const float* grad_out,
+                             int64_t grad_out_stride, float* grad_q, float* grad_k, float* grad_v, float* grad_polynomial);
 
   /// Label-smoothed cross-entropy of one row (Szegedy et al., 2016, section 7): the target distribution is 1 - smoothing on `target`
   /// plus smoothing / size everywhere. Returns the loss; *nll = -log p(target). `bias`, unless it is null, is added to the logits in place.
@@ -82,10 +91,16 @@ struct FloatKernels {
   /// biased one. `mean` and `inverse` [rows] are written.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
                      int64_t columns);
+  /// The same with the mean deviation in place of the standard deviation (Lin et al., 2020, eq. 13): inverse = 1 / (sqrt(pi / 2) * mean |x - mean| +
+  /// epsilon). The constant makes both equal for normally distributed x.
+  void (*l1_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
+                  int64_t columns);
   /// grad_x = the gradient of x from that of the result, plus `residual_gradient` unless it is null. All matrices are [rows, columns].
   void (*layer_norm_backward)(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient,
                               const float* residual_gradient, float* grad_x, int64_t rows, int64_t columns);
-  /// Over rows: grad_weight[j] += gradient * (x - mean) * inverse, grad_bias[j] += gradient; either may be null. Rows of x and gradient are
+  void (*l1_norm_backward)(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient,
+                           const float* residual_gradient, float* grad_x, int64_t rows, int64_t columns);
+  /// Of both norms, over rows: grad_weight[j] += gradient * (x - mean) * inverse, grad_bias[j] += gradient; either may be null. Rows of x and gradient are
   /// `stride` apart.
   void (*layer_norm_weight_backward)(const float* x, const float* mean, const float* inverse, const float* gradient, int64_t stride,
                                      float* grad_weight, float* grad_bias, int64_t rows, int64_t columns);
@@ -94,6 +109,9 @@ struct FloatKernels {
   /// to += from, from = 0
   void (*move_added)(float* from, float* to, int64_t count);
 };
+
+/// sqrt(pi / 2): of normally distributed numbers, the standard deviation over the mean deviation.
+constexpr double kDeviationOfMeanDeviation = 1.2533141373155003;
 
 const FloatKernels& float_kernels();
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/buffer.h"
+#include "kernel/float_kernels.h"
 
 namespace seqmill::kernel {
 
@@ -44,8 +45,9 @@ struct PackedKernels {
   void (*pack)(const float* weight, int64_t outputs, int64_t inputs, float* panels);
   void (*multiply)(const float* x, int64_t rows, const float* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out);
   /// Attention (Vaswani et al., 2017, eq. 1) of one query to keys that lie anywhere: all heads of it, q and out being [heads * dim]. keys[t] points to
-  /// a key [heads * dim] with its value behind it. `weights` is room for [heads, count].
-  void (*attend)(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, float* weights, float* out);
+  /// a key [heads * dim] with its value behind it. `weights` is room for [heads, count]. `polynomials` [heads] makes weights of scores; null: softmax.
+  void (*attend)(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, const Polynomial* polynomials,
+                 float* weights, float* out);
 };
 
 const PackedKernels& packed_kernels();

@@ -6,8 +6,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "kernel/float_kernels.h"
-#include "infer/transformer_options.h"
-#include "model/seq2seq.h"
+#include "model/transformer.h"
 #include "nn/layers.h"
 #include "tensor/linear.h"
 #include "tensor/runtime.h"
@@ -23,29 +22,44 @@ using tensor::DropoutStream;
 using tensor::Epilogue;
 using tensor::Spans;
 
+tensor::NormKind norm_kind(const TransformerOptions& o) { return o.l1_norm ? tensor::NormKind::kL1 : tensor::NormKind::kL2; }
+
+nn::Residual residual(const nn::Scope& scope, const TransformerOptions& o) {
+  return nn::Residual(scope, o.dim, o.norm == "pre", o.dropout, norm_kind(o));
+}
+
+tensor::Polynomial polynomial(const nn::Scope& scope, const TransformerOptions& o) {
+  return nn::polynomial(scope, {o.polynomial.degree, o.polynomial.bias, o.polynomial.delta}, o.heads);
+}
+
 struct EncoderLayer {
   EncoderLayer(const nn::Scope& scope, const TransformerOptions& o)
-      : attention(scope / "attention", o.dim, o.norm == "pre", o.dropout),
+      : attention(residual(scope / "attention", o)),
         qkv(scope / "attention" / "qkv", o.dim, 3 * o.dim),
+        polynomial(model::polynomial(scope / "attention", o)),
         out(scope / "attention" / "out", o.dim, o.dim),
-        ffn(scope / "ffn", o.dim, o.norm == "pre", o.dropout),
+        ffn(residual(scope / "ffn", o)),
         feed_forward(scope / "ffn", o.dim, o.ffn, o.activation) {}
   nn::Residual attention;
-  nn::Linear qkv, out;
+  nn::Linear qkv;
+  tensor::Polynomial polynomial;
+  nn::Linear out;
   nn::Residual ffn;
   nn::FeedForward feed_forward;
 };
 
 struct DecoderLayer {
   DecoderLayer(const nn::Scope& scope, const TransformerOptions& o)
-      : self(scope / "self", o.dim, o.norm == "pre", o.dropout),
+      : self(residual(scope / "self", o)),
         self_qkv(scope / "self" / "qkv", o.dim, 3 * o.dim),
+        self_polynomial(polynomial(scope / "self", o)),
         self_out(scope / "self" / "out", o.dim, o.dim),
-        cross(scope / "cross", o.dim, o.norm == "pre", o.dropout),
+        cross(residual(scope / "cross", o)),
         cross_q(scope / "cross" / "q", o.dim, o.dim),
         cross_kv(scope / "cross" / "kv", o.dim, 2 * o.dim),
+        cross_polynomial(polynomial(scope / "cross", o)),
         cross_out(scope / "cross" / "out", o.dim, o.dim),
-        ffn(scope / "ffn", o.dim, o.norm == "pre", o.dropout),
+        ffn(residual(scope / "ffn", o)),
         feed_forward(scope / "ffn", o.dim, o.ffn, o.activation) {}
 
   /// The layer, given how its self-attention and cross-attention look things up.
@@ -58,9 +72,13 @@ struct DecoderLayer {
   }
 
   nn::Residual self;
-  nn::Linear self_qkv, self_out;
+  nn::Linear self_qkv;
+  tensor::Polynomial self_polynomial;
+  nn::Linear self_out;
   nn::Residual cross;
-  nn::Linear cross_q, cross_kv, cross_out;
+  nn::Linear cross_q, cross_kv;
+  tensor::Polynomial cross_polynomial;
+  nn::Linear cross_out;
   nn::Residual ffn;
   nn::FeedForward feed_forward;
 };
@@ -81,8 +99,8 @@ class Transformer final : public Seq2Seq {
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(encoder / std::to_string(i), options);
     for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(decoder / std::to_string(i), options);
     if (options.norm == "pre") {
-      final_norms_.emplace_back(encoder / "norm", options.dim);
-      final_norms_.emplace_back(decoder / "norm", options.dim);
+      final_norms_.emplace_back(encoder / "norm", options.dim, norm_kind(options));
+      final_norms_.emplace_back(decoder / "norm", options.dim, norm_kind(options));
     }
   }
 
@@ -100,11 +118,11 @@ class Transformer final : public Seq2Seq {
           x, options_.activation_dropout, stream,
           [&](const at::Tensor& qkv) {
             return tensor::self_attention(turned(1, qkv, batch.target_input.positions), batch.target_input.spans,
-                                          settings(true, stream));
+                                          settings(true, layer.self_polynomial, stream));
           },
           [&](const at::Tensor& q) {
             return tensor::cross_attention(q, batch.target_input.spans, layer.cross_kv(memory), batch.source.spans,
-                                           settings(false, stream));
+                                           settings(false, layer.cross_polynomial, stream));
           });
     }
     return finish(1, x);
@@ -116,7 +134,9 @@ class Transformer final : public Seq2Seq {
     at::Tensor x = embed(0, source.tokens, source.positions, stream);
     for (const EncoderLayer& layer : encoder_) {
       x = layer.attention(x, stream, [&](const at::Tensor& y, const Epilogue& epilogue) {
-        return layer.out(tensor::self_attention(turned(0, layer.qkv(y), source.positions), source.spans, settings(false, stream)), epilogue);
+        return layer.out(tensor::self_attention(turned(0, layer.qkv(y), source.positions), source.spans,
+                                                settings(false, layer.polynomial, stream)),
+                         epilogue);
       });
       x = layer.ffn(x, stream, [&](const at::Tensor& y, const Epilogue& epilogue) {
         return layer.feed_forward(y, options_.activation_dropout, stream, epilogue);
@@ -137,8 +157,8 @@ class Transformer final : public Seq2Seq {
 
   at::Tensor finish(size_t side, const at::Tensor& x) const { return final_norms_.empty() ? x : final_norms_[side](x); }
 
-  AttentionSettings settings(bool causal, DropoutStream* stream) const {
-    return {options_.heads, causal, options_.attention_dropout, stream};
+  AttentionSettings settings(bool causal, const tensor::Polynomial& polynomial, DropoutStream* stream) const {
+    return {options_.heads, causal, options_.attention_dropout, stream, polynomial};
   }
 
   const std::vector<DecoderLayer>& decoder_layers() const { return decoder_; }
@@ -180,11 +200,12 @@ class TransformerStepDecoder final : public search::StepDecoder {
     const Spans queries = Spans::packed(std::vector<int64_t>(static_cast<size_t>(rows), 1));
     at::Tensor x = model_.embed(1, ids, positions, nullptr);
     for (size_t i = 0; i < cross_.size(); ++i) {
-      x = model_.decoder_layers()[i](
+      const DecoderLayer& layer = model_.decoder_layers()[i];
+      x = layer(
           x, 0, nullptr,
           [&](const at::Tensor& qkv) { return attend_cache(i, model_.turned(1, qkv, positions), queries); },
           [&](const at::Tensor& q) {
-            return tensor::cross_attention(q, queries, cross_[i], source_of_rows_, model_.settings(false, nullptr));
+            return tensor::cross_attention(q, queries, cross_[i], source_of_rows_, model_.settings(false, layer.cross_polynomial, nullptr));
           });
     }
     ++length_;
@@ -243,7 +264,7 @@ class TransformerStepDecoder final : public search::StepDecoder {
     for (int64_t r = 0; r < rows; ++r) keys.begin.push_back(r * capacity_);
     keys.length.assign(static_cast<size_t>(rows), length_ + 1);
     return tensor::cross_attention(qkv.narrow(1, 0, dim).contiguous(), queries, cache.view({rows * capacity_, 2 * dim}), keys,
-                                   model_.settings(false, nullptr));
+                                   model_.settings(false, model_.decoder_layers()[layer].self_polynomial, nullptr));
   }
 
   float* normalise() {
@@ -272,12 +293,20 @@ std::unique_ptr<search::StepDecoder> Transformer::start(const PackedTokens& sour
   return std::make_unique<TransformerStepDecoder>(*this, source);
 }
 
+}  // namespace
+
+std::unique_ptr<Seq2Seq> make_transformer(const TransformerOptions& options, const infer::VocabularySizes& vocabulary, std::optional<uint64_t> seed) {
+  return std::make_unique<Transformer>(options, vocabulary, seed);
+}
+
+namespace {
+
 class TransformerConfig final : public Seq2SeqConfig {
  public:
   void declare(Options& options) override { options_.declare(options); }
   std::unique_ptr<Seq2Seq> build(const infer::VocabularySizes& vocabulary, std::optional<uint64_t> seed) const override {
     options_.check(vocabulary);
-    return std::make_unique<Transformer>(options_, vocabulary, seed);
+    return make_transformer(options_, vocabulary, seed);
   }
 
  private:

@@ -20,14 +20,18 @@ Linear::Linear(const Scope& scope, int64_t inputs, int64_t outputs, bool with_bi
 
 at::Tensor Linear::operator()(const at::Tensor& x, const tensor::Epilogue& epilogue) const { return tensor::linear(x, weight, bias, epilogue); }
 
-LayerNorm::LayerNorm(const Scope& scope, int64_t dim)
-    : weight(scope.parameter("weight", {dim}, Init::constant(1))), bias(scope.parameter("bias", {dim}, Init::constant(0))) {}
+LayerNorm::LayerNorm(const Scope& scope, int64_t dim, tensor::NormKind kind)
+    : weight(scope.parameter("weight", {dim}, Init::constant(1))), bias(scope.parameter("bias", {dim}, Init::constant(0))), kind(kind) {}
 
-at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  return tensor::layer_norm(x, weight, bias);
+at::Tensor LayerNorm::operator()(const at::Tensor& x) const { return tensor::layer_norm(x, weight, bias, kind); }
+
+tensor::Normed LayerNorm::with_residual(const at::Tensor& x) const { return tensor::layer_norm_with_residual(x, weight, bias, kind); }
+
+tensor::Polynomial polynomial(const Scope& scope, const PolynomialStart& start, int64_t heads) {
+  if (start.degree == 0) return {};
+  const Scope own = scope / "polynomial";
+  return {start.degree, own.parameter("bias", {heads}, Init::constant(start.bias)), own.parameter("delta", {heads}, Init::constant(start.delta))};
 }
-
-tensor::Normed LayerNorm::with_residual(const at::Tensor& x) const { return tensor::layer_norm_with_residual(x, weight, bias); }
 
 Embedding::Embedding(const Scope& scope, int64_t size, int64_t dim, Rows rows)
     : weight(scope.parameter("weight", {size, dim}, Init::normal(1.0 / std::sqrt(static_cast<double>(dim))), rows)) {}
@@ -68,7 +72,7 @@ at::Tensor FeedForward::operator()(const at::Tensor& x, double dropout, tensor::
   return tensor::feed_forward(x, {up.weight, up.bias, down.weight, down.bias}, activation, dropout, stream, epilogue);
 }
 
-Residual::Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout)
-    : norm(scope / "norm", dim), pre_norm(pre_norm), dropout(dropout) {}
+Residual::Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout, tensor::NormKind kind)
+    : norm(scope / "norm", dim, kind), pre_norm(pre_norm), dropout(dropout) {}
 
 }  // namespace seqmill::nn

@@ -20,13 +20,23 @@ struct Linear {
   at::Tensor weight, bias;                                                                  ///< [out, in], [out]
 };
 
-/// Ba, Kiros & Hinton, 2016.
+/// Ba, Kiros & Hinton, 2016; by the mean deviation (L1) if asked for.
 struct LayerNorm {
-  LayerNorm(const Scope& scope, int64_t dim);
+  LayerNorm(const Scope& scope, int64_t dim, tensor::NormKind kind = tensor::NormKind::kL2);
   at::Tensor operator()(const at::Tensor& x) const;         ///< [N, D]
   tensor::Normed with_residual(const at::Tensor& x) const;  ///< what a residual connection begins with
   at::Tensor weight, bias;
+  tensor::NormKind kind;
 };
+
+/// How the attention of a new model weighs scores. Degree 0: softmax.
+struct PolynomialStart {
+  int64_t degree = 0;
+  double bias = 1, delta = 0.01;  ///< what training begins with
+};
+
+/// The parameters of polynomial attention (Lin et al., 2020, eq. 11): a bias and a delta for each head; none for softmax.
+tensor::Polynomial polynomial(const Scope& scope, const PolynomialStart& start, int64_t heads);
 
 /// Token embeddings times sqrt(D), as in Vaswani et al., 2017, section 3.4.
 struct Embedding {
@@ -62,7 +72,7 @@ struct FeedForward {
 /// A sub-layer f inside its residual connection: x + dropout(f(norm(x))) ("pre") or norm(x + dropout(f(x))) ("post"). The function must
 /// give the epilogue it gets, which is the dropout and the addition, to its last layer.
 struct Residual {
-  Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout);
+  Residual(const Scope& scope, int64_t dim, bool pre_norm, double dropout, tensor::NormKind kind = tensor::NormKind::kL2);
   template <typename Function>
   at::Tensor operator()(const at::Tensor& x, tensor::DropoutStream* stream, Function function) const {
     if (!pre_norm) return norm(function(x, tensor::Epilogue{x, dropout, stream}));

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "base/time_spent.h"
+#include "tensor/autograd.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::tensor {
@@ -26,6 +27,7 @@ struct Plan : torch::CustomClassHolder {
   int64_t heads = 1;
   bool causal = false;
   kernel::DropoutMask mask;
+  Polynomial polynomial;
   std::vector<int64_t> weights_offset;  ///< per sequence, into the array of all attention weights; one more at the end
 };
 
@@ -52,6 +54,9 @@ kernel::AttentionHead head_of(const Plan& plan, const float* q_matrix, const flo
   out.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   out.dropout = plan.mask;
   out.mask_offset = plan.weights_offset[s] + head * out.q_length * out.k_length;
+  if (plan.polynomial.degree > 0) {
+    out.polynomial = {static_cast<int>(plan.polynomial.degree), plan.polynomial.bias.data_ptr<float>()[head], plan.polynomial.delta.data_ptr<float>()[head]};
+  }
   return out;
 }
 
@@ -67,50 +72,56 @@ void for_each_head(const Plan& plan, Function work) {
   });
 }
 
-at::Tensor forward_fast(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, at::Tensor& weights) {
-  weights = at::empty({plan.weights_offset.back()}, q_matrix.options());
+at::Tensor forward_fast(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, at::Tensor& kept) {
+  kept = at::empty({plan.weights_offset.back()}, q_matrix.options());
   at::Tensor out = at::empty({q_matrix.size(0), plan.layout.dim}, q_matrix.options());
   const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>();
-  float *weight = weights.data_ptr<float>(), *target = out.data_ptr<float>();
+  float *keeps = kept.data_ptr<float>(), *target = out.data_ptr<float>();
   const int64_t dim = plan.layout.dim;
   for_each_head(plan, [&](int64_t s, int64_t h) {
     const kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
     kernel::float_kernels().attention_forward(
-        head, weight + head.mask_offset, target + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim);
+        head, keeps + head.mask_offset, target + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim);
   });
   return out;
 }
 
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q_matrix, const at::Tensor& kv_matrix,
-                            const c10::intrusive_ptr<Plan>& plan) {
-    at::Tensor weights;
-    at::Tensor out = forward_fast(q_matrix, kv_matrix, *plan, weights);
-    context->save_for_backward({q_matrix, kv_matrix, weights});
+                            const c10::optional<at::Tensor>&, const c10::optional<at::Tensor>&, const c10::intrusive_ptr<Plan>& plan) {
+    at::Tensor kept;
+    at::Tensor out = forward_fast(q_matrix, kv_matrix, *plan, kept);
+    context->save_for_backward({q_matrix, kv_matrix, kept});
     context->saved_data["plan"] = c10::IValue::make_capsule(plan);
     return out;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &q_matrix = saved[0], &kv_matrix = saved[1], &weights = saved[2];
+    const at::Tensor &q_matrix = saved[0], &kv_matrix = saved[1], &kept = saved[2];
     const auto capsule = context->saved_data["plan"].toCapsule();
     const Plan& plan = *static_cast<const Plan*>(capsule.get());
     const at::Tensor upper = grads[0].contiguous();
     at::Tensor grad_q = at::empty_like(q_matrix);
     at::Tensor grad_kv = plan.layout.shared ? grad_q : at::empty_like(kv_matrix);
-    const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>(), *weight = weights.data_ptr<float>(),
+    // [sequences, heads, 2]: summed afterwards, in the order of the sequences.
+    at::Tensor grad_polynomial = at::empty({plan.polynomial.degree > 0 ? plan.q.count() : 0, plan.heads, 2}, upper.options());
+    const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>(), *keeps = kept.data_ptr<float>(),
                 *from = upper.data_ptr<float>();
+    float* polynomial = plan.polynomial.degree > 0 ? grad_polynomial.data_ptr<float>() : nullptr;
     const int64_t dim = plan.layout.dim;
     for_each_head(plan, [&](int64_t s, int64_t h) {
       const kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
       float* q_base = grad_q.data_ptr<float>() + (head.q - q);
       float* kv_base = grad_kv.data_ptr<float>();
       kernel::float_kernels().attention_backward(
-          head, weight + head.mask_offset, from + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim, q_base,
-          kv_base + (head.k - kv), kv_base + (head.v - kv));
+          head, keeps + head.mask_offset, from + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim, q_base,
+          kv_base + (head.k - kv), kv_base + (head.v - kv), polynomial ? polynomial + 2 * (s * plan.heads + h) : nullptr);
     });
-    return {grad_q, plan.layout.shared ? at::Tensor() : grad_kv, {}};
+    const at::Tensor rest = plan.layout.shared ? at::Tensor() : grad_kv;
+    if (!polynomial) return {grad_q, rest, {}, {}, {}};
+    const at::Tensor sums = grad_polynomial.sum(0);  // [heads, 2]
+    return {grad_q, rest, sums.select(1, 0), sums.select(1, 1), {}};
   }
 };
 
@@ -169,9 +180,17 @@ at::Tensor attention_general(const at::Tensor& q_matrix, const at::Tensor& kv_ma
   const at::Tensor v = heads_of(kv_matrix, plan.layout.v_column, k_padding);
   const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
   const at::Tensor hidden = hidden_keys(plan, q_padding, k_padding);
-  // A query that sees nothing gives zeros: the second fill is for it.
-  at::Tensor weights =
-      at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1).masked_fill(hidden, 0);
+  at::Tensor weights;
+  if (plan.polynomial.degree > 0) {
+    const auto by_head = [&](const at::Tensor& numbers) { return numbers.view({1, plan.heads, 1, 1}); };
+    const at::Tensor raised = at::pow(at::relu(scores + by_head(plan.polynomial.bias)), plan.polynomial.degree) + by_head(plan.polynomial.delta).abs();
+    // What is hidden weighs nothing, |delta| neither; all weights may be zeros.
+    const at::Tensor seen = raised.masked_fill(hidden, 0), sum = seen.sum(-1, true);
+    weights = seen / sum.masked_fill(sum == 0, 1);
+  } else {
+    // A query that sees nothing gives zeros: the second fill is for it.
+    weights = at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1).masked_fill(hidden, 0);
+  }
   if (plan.mask.probability > 0) weights = dropout_general(weights, plan.mask);
   const at::Tensor padded = at::matmul(weights, v).transpose(1, 2).reshape({-1, dim});
   return padded.index_select(0, at::nonzero(q_padding.present.view({-1})).view({-1}));
@@ -196,8 +215,11 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   plan->heads = settings.heads;
   plan->causal = settings.causal;
   plan->mask = next_mask(settings.stream, settings.dropout);
+  plan->polynomial = settings.polynomial;
   plan->weights_offset = weight_offsets(q_spans, kv_spans, settings.heads);
-  const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad());
+  const Polynomial& polynomial = settings.polynomial;
+  const bool learns_polynomial = polynomial.degree > 0 && (polynomial.bias.requires_grad() || polynomial.delta.requires_grad());
+  const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad() || learns_polynomial);
   if (!is_fast(q_matrix) || !is_fast(kv_matrix) || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
     return attention_general(q_matrix, kv_matrix, *plan);
   }
@@ -205,9 +227,9 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
     fail("a batch needs more than 2^32 attention weights; its longest sequence has {} tokens: leave such out, or lower --batch-tokens",
          *std::max_element(kv_spans.length.begin(), kv_spans.length.end()));
   }
-  if (records) return AttentionFunction::apply(q_matrix, kv_matrix, plan);
-  at::Tensor weights;
-  return forward_fast(q_matrix, kv_matrix, *plan, weights);
+  if (records) return AttentionFunction::apply(q_matrix, kv_matrix, optional(polynomial.bias), optional(polynomial.delta), plan);
+  at::Tensor kept;
+  return forward_fast(q_matrix, kv_matrix, *plan, kept);
 }
 
 }  // namespace

@@ -21,11 +21,18 @@ struct Spans {
   static Spans packed(std::vector<int64_t> lengths);
 };
 
+/// Weights without exponentials, for one bias and one delta a head: kernel::Polynomial. Degree 0: softmax.
+struct Polynomial {
+  int64_t degree = 0;
+  at::Tensor bias, delta;  ///< [heads]
+};
+
 struct AttentionSettings {
   int64_t heads = 1;
   bool causal = false;
   double dropout = 0;               ///< on the attention weights
   DropoutStream* stream = nullptr;  ///< null: no dropout
+  Polynomial polynomial = {};
 };
 
 /// qkv [N, 3D] (queries, keys, values side by side) -> [N, D].

@@ -16,15 +16,16 @@ using torch::autograd::variable_list;
 constexpr double kEpsilon = 1e-5;
 
 /// `moments` [2, N] receives the means, then the inverse deviations.
-at::Tensor forward_fast(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& moments) {
+at::Tensor forward_fast(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind, const at::Tensor& moments) {
   const Timed timed(Work::kElementwise);
   const int64_t rows = x.size(0), columns = x.size(1);
   at::Tensor out = at::empty({rows, columns}, x.options());
   const float *from = x.data_ptr<float>(), *scale = weight.data_ptr<float>(), *shift = bias.data_ptr<float>();
   float *to = out.data_ptr<float>(), *mean = moments.data_ptr<float>(), *inverse = mean + rows;
+  const auto normalise = kind == NormKind::kL1 ? kernel::float_kernels().l1_norm : kernel::float_kernels().layer_norm;
   parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
-    kernel::float_kernels().layer_norm(from + begin * columns, scale, shift, static_cast<float>(kEpsilon), to + begin * columns, mean + begin,
-                                       inverse + begin, end - begin, columns);
+    normalise(from + begin * columns, scale, shift, static_cast<float>(kEpsilon), to + begin * columns, mean + begin, inverse + begin, end - begin,
+              columns);
   });
   return out;
 }
@@ -32,9 +33,10 @@ at::Tensor forward_fast(const at::Tensor& x, const at::Tensor& weight, const at:
 at::Tensor moments_of(const at::Tensor& x) { return at::empty({2, x.size(0)}, x.options()); }
 
 struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
-  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool with_residual) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind, bool with_residual) {
     const at::Tensor moments = moments_of(x);
-    const at::Tensor out = forward_fast(x, weight, bias, moments);
+    const at::Tensor out = forward_fast(x, weight, bias, kind, moments);
+    context->saved_data["l1"] = kind == NormKind::kL1;
     context->save_for_backward({x, weight, moments});
     context->saved_data["weight-gradient"] = gradient_in_place(weight);
     context->saved_data["bias-gradient"] = gradient_in_place(bias);
@@ -47,7 +49,7 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &moments = saved[2];
     const int64_t rows = x.size(0), columns = x.size(1);
-    if (!grads[0].defined()) return {grads.size() > 1 ? grads[1] : at::Tensor(), {}, {}, {}};
+    if (!grads[0].defined()) return {grads.size() > 1 ? grads[1] : at::Tensor(), {}, {}, {}, {}};
     const at::Tensor upper = grads[0].contiguous();
     const at::Tensor residual = grads.size() > 1 && grads[1].defined() ? grads[1].contiguous() : at::Tensor();
     const GradientOf grad_x({}, context->needs_input_grad(0), {rows, columns}, upper.options());
@@ -56,10 +58,12 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     const float *from = x.data_ptr<float>(), *scale = weight.data_ptr<float>(), *above = upper.data_ptr<float>(),
                 *passed = residual.defined() ? residual.data_ptr<float>() : nullptr, *mean = moments.data_ptr<float>(), *inverse = mean + rows;
     if (grad_x.wanted()) {
+      const bool l1 = context->saved_data["l1"].toBool();
+      const auto norm_backward = l1 ? kernel::float_kernels().l1_norm_backward : kernel::float_kernels().layer_norm_backward;
       parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
         const int64_t at = begin * columns;
-        kernel::float_kernels().layer_norm_backward(from + at, scale, mean + begin, inverse + begin, above + at, passed ? passed + at : nullptr,
-                                                    grad_x.data() + at, end - begin, columns);
+        norm_backward(from + at, scale, mean + begin, inverse + begin, above + at, passed ? passed + at : nullptr, grad_x.data() + at, end - begin,
+                      columns);
       });
     }
     grad_weight.clear();
@@ -71,27 +75,36 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
                                                            grad_bias.wanted() ? grad_bias.data() + begin : nullptr, rows, end - begin);
       });
     }
-    return {grad_x.result(), grad_weight.result(), grad_bias.result(), {}};
+    return {grad_x.result(), grad_weight.result(), grad_bias.result(), {}, {}};
   }
 };
 
+/// By LibTorch's operators, for other devices and types.
+at::Tensor norm_general(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind) {
+  if (kind == NormKind::kL2) return at::layer_norm(x, weight.sizes(), weight, bias, kEpsilon);
+  const at::Tensor centred = x - x.mean(-1, true);
+  return centred / (centred.abs().mean(-1, true) * kernel::kDeviationOfMeanDeviation + kEpsilon) * weight + bias;
+}
+
 /// With the residual as a second result only where a gradient may come back through it.
-variable_list normalise(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool with_residual) {
+variable_list normalise(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind, bool with_residual) {
   const bool fits = x.dim() == 2 && weight.dim() == 1 && weight.size(0) == x.size(1) && weight.sizes() == bias.sizes();
   // Parameters that do not fit are an error there.
-  if (!fits || !is_fast(x) || !is_fast(weight) || !is_fast(bias)) return {at::layer_norm(x, weight.sizes(), weight, bias, kEpsilon)};
+  if (!fits || !is_fast(x) || !is_fast(weight) || !is_fast(bias)) return {norm_general(x, weight, bias, kind)};
   if (!at::GradMode::is_enabled() || (!x.requires_grad() && !weight.requires_grad() && !bias.requires_grad())) {
-    return {forward_fast(x, weight, bias, moments_of(x))};
+    return {forward_fast(x, weight, bias, kind, moments_of(x))};
   }
-  return LayerNormFunction::apply(x, weight, bias, with_residual && x.requires_grad());
+  return LayerNormFunction::apply(x, weight, bias, kind, with_residual && x.requires_grad());
 }
 
 }  // namespace
 
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) { return normalise(x, weight, bias, false)[0]; }
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind) {
+  return normalise(x, weight, bias, kind, false)[0];
+}
 
-Normed layer_norm_with_residual(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const variable_list out = normalise(x, weight, bias, true);
+Normed layer_norm_with_residual(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind) {
+  const variable_list out = normalise(x, weight, bias, kind, true);
   return {out[0], out.size() > 1 ? out[1] : x};
 }
 

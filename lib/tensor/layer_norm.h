@@ -4,15 +4,18 @@
 
 namespace seqmill::tensor {
 
-/// Layer normalisation (Ba, Kiros & Hinton, 2016): each row of x [N, D] is brought to mean 0 and variance 1 (biased, plus 1e-5), then times weight [D]
-/// plus bias [D]. Weights of other sizes are an error.
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+/// What a row is divided by once its mean is 0: its standard deviation (L2; biased, 1e-5 added to the variance), or its mean deviation times sqrt(pi / 2)
+/// (L1; 1e-5 added), which for normally distributed rows is the same (Lin et al., 2020, eq. 13).
+enum class NormKind { kL2, kL1 };
+
+/// Layer normalisation (Ba, Kiros & Hinton, 2016) of each row of x [N, D], then times weight [D] plus bias [D]. Weights of other sizes are an error.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind = NormKind::kL2);
 
 /// What a residual connection around a normalised sub-layer begins with: layer_norm(x), and x for the addition behind the sub-layer. In the backward
 /// pass the gradients of both meet here, in one pass.
 struct Normed {
   at::Tensor normed, residual;
 };
-Normed layer_norm_with_residual(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+Normed layer_norm_with_residual(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, NormKind kind = NormKind::kL2);
 
 }  // namespace seqmill::tensor

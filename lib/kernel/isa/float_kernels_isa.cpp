@@ -9,6 +9,7 @@
 #include "base/exponential.h"
 #include "kernel/float_kernels.h"
 #include "kernel/isa/lanes.h"
+#include "kernel/isa/polynomial.h"
 
 namespace seqmill::kernel {
 namespace {
@@ -172,7 +173,7 @@ void sum_over_keys(const AttentionHead& head, int64_t first, int64_t rows, const
   }
 }
 
-void attention_forward(const AttentionHead& head, float* weights, float* out, int64_t out_stride) {
+void attention_forward(const AttentionHead& head, float* kept, float* out, int64_t out_stride) {
   const Keys keys(head.dropout);
   const bool drops = head.dropout.probability > 0;
   const int64_t length = head.k_length, width = padded(length);
@@ -192,10 +193,16 @@ void attention_forward(const AttentionHead& head, float* weights, float* out, in
     }
     for (int64_t r = 0; r < rows; ++r) {
       float* score = scores + r * width;
-      float* row = weights + (first + r) * length;
+      float* row = kept + (first + r) * length;
       const int64_t visible = visible_keys(head, first + r);
-      if (visible > 0) softmax(score, visible, head.scale);
-      for (int64_t j = 0; j < visible; ++j) row[j] = score[j];
+      if (head.polynomial.degree > 0) {
+        shift(score, visible, head.scale, head.polynomial.bias, row);
+        polynomial_weights(row, visible, head.polynomial, score);
+        for (int64_t j = visible; j < padded(visible); ++j) score[j] = 0;
+      } else if (visible > 0) {
+        softmax(score, visible, head.scale);
+        for (int64_t j = 0; j < visible; ++j) row[j] = score[j];
+      }
       for (int64_t j = visible; j < length; ++j) row[j] = 0;
       if (!drops) continue;
       const auto index = static_cast<uint32_t>(head.mask_offset + (first + r) * length);
@@ -222,14 +229,40 @@ void sum_over_queries(const AttentionHead& head, const float* factors, int64_t w
   }
 }
 
-void attention_backward(const AttentionHead& head, const float* weights, const float* grad_out, int64_t grad_out_stride,
-                        float* grad_q, float* grad_k, float* grad_v) {
+/// The gradient of a row of softmax: grad, that of the weights, becomes that of the scores.
+void softmax_backward(const float* weights, float* grad, int64_t count, float scale) {
+  const float mean = dot(weights, grad, count);
+  for (int64_t j = 0; j < count; ++j) grad[j] = weights[j] * (grad[j] - mean) * scale;
+}
+
+/// The same of a polynomial, whose weights are those of `kept`; adds to the gradients of bias and delta.
+void polynomial_backward(const float* kept, const float* weights, float sum, float* grad, int64_t count, float scale, Polynomial polynomial, float* grad_polynomial) {
+  if (sum == 0) return;
+  const float mean = dot(weights, grad, count), inverse = 1.0f / sum;
+  const float of_delta = (sum_of(count, [grad](int64_t j) { return grad[j]; }) - static_cast<float>(count) * mean) * inverse;
+  with_degree(polynomial.degree, [=](auto degree) {
+    constexpr int kDegree = degree;
+    for (int64_t j = 0; j < count; ++j) {
+      const float slope = static_cast<float>(kDegree) * power<kDegree - 1>(kept[j]);
+      grad[j] = kept[j] > 0 ? (grad[j] - mean) * inverse * slope : 0.0f;
+    }
+  });
+  grad_polynomial[0] += sum_of(count, [grad](int64_t j) { return grad[j]; });
+  grad_polynomial[1] += polynomial.delta < 0 ? -of_delta : of_delta;
+  for (int64_t j = 0; j < count; ++j) grad[j] *= scale;
+}
+
+void attention_backward(const AttentionHead& head, const float* kept, const float* grad_out, int64_t grad_out_stride,
+                        float* grad_q, float* grad_k, float* grad_v, float* grad_polynomial) {
   const Keys keys(head.dropout);
   const bool drops = head.dropout.probability > 0;
   const int64_t length = head.k_length, width = padded(length), matrix = head.q_length * width;
-  float* grad_scores = scratch(static_cast<size_t>(2 * matrix + width * head.dim));
+  float* grad_scores = scratch(static_cast<size_t>(2 * matrix + width * (head.dim + 1)));
   float* applied = grad_scores + matrix;  // the weights after dropout
   float* transposed = applied + matrix;
+  float* made = transposed + width * head.dim;  // a row of weights of a polynomial
+  const int polynomial_degree = head.polynomial.degree;
+  if (polynomial_degree > 0) grad_polynomial[0] = grad_polynomial[1] = 0;
   transpose(head.v, length, head.dim, head.v_stride, transposed, width);
   for (int64_t first = 0; first < head.q_length; first += kBlockRows) {
     const int64_t rows = head.q_length - first < kBlockRows ? head.q_length - first : kBlockRows;
@@ -237,17 +270,25 @@ void attention_backward(const AttentionHead& head, const float* weights, const f
     product(rows, {grad_out + first * grad_out_stride, grad_out_stride, 1}, transposed, width, grad_scores + first * width, width,
             padded(most), head.dim);
     for (int64_t i = first; i < first + rows; ++i) {
-      const float* row = weights + i * length;
+      const float *row = kept + i * length, *weights = row;
       float *grad = grad_scores + i * width, *factor = applied + i * width;
       const int64_t visible = visible_keys(head, i);
+      float sum = 1;
+      if (polynomial_degree > 0) {
+        sum = polynomial_weights(row, visible, head.polynomial, made);
+        weights = made;
+      }
       const auto index = static_cast<uint32_t>(head.mask_offset + i * length);
       for (int64_t j = 0; j < visible; ++j) {
-        const float kept = drops ? keys.factor(index + static_cast<uint32_t>(j)) : 1.0f;
-        factor[j] = row[j] * kept;
-        grad[j] *= kept;
+        const float factor_of_mask = drops ? keys.factor(index + static_cast<uint32_t>(j)) : 1.0f;
+        factor[j] = weights[j] * factor_of_mask;
+        grad[j] *= factor_of_mask;
       }
-      const float mean = dot(row, grad, visible);
-      for (int64_t j = 0; j < visible; ++j) grad[j] = row[j] * (grad[j] - mean) * head.scale;
+      if (polynomial_degree > 0) {
+        polynomial_backward(row, weights, sum, grad, visible, head.scale, head.polynomial, grad_polynomial);
+      } else {
+        softmax_backward(weights, grad, visible, head.scale);
+      }
       for (int64_t j = visible; j < width; ++j) grad[j] = factor[j] = 0;
     }
     sum_over_keys(head, first, rows, grad_scores + first * width, width, head.k, head.k_stride, grad_q + first * head.q_stride,
@@ -426,6 +467,37 @@ void layer_norm(const float* x, const float* weight, const float* bias, float ep
   }
 }
 
+void l1_norm(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
+             int64_t columns) {
+  const float share = 1.0f / static_cast<float>(columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = x + r * columns;
+    float* to = out + r * columns;
+    const float middle = sum_of(columns, [row](int64_t j) { return row[j]; }) * share;
+    const float deviation = sum_of(columns, [row, middle](int64_t j) { return std::fabs(row[j] - middle); }) * share;
+    const float factor = 1.0f / (static_cast<float>(kDeviationOfMeanDeviation) * deviation + epsilon);
+    for (int64_t j = 0; j < columns; ++j) to[j] = (row[j] - middle) * factor * weight[j] + bias[j];
+    mean[r] = middle;
+    inverse[r] = factor;
+  }
+}
+
+void l1_norm_backward(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient, const float* residual_gradient,
+                      float* grad_x, int64_t rows, int64_t columns) {
+  const float share = 1.0f / static_cast<float>(columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *row = x + r * columns, *upper = gradient + r * columns;
+    const float* passed = residual_gradient ? residual_gradient + r * columns : nullptr;
+    float* to = grad_x + r * columns;
+    const float middle = mean[r], factor = inverse[r];
+    const auto sign = [=](int64_t j) { return row[j] > middle ? 1.0f : row[j] < middle ? -1.0f : 0.0f; };
+    const float slope = sum_of(columns, [=](int64_t j) { return upper[j] * weight[j] * (row[j] - middle); }) * share * factor * factor *
+                        static_cast<float>(kDeviationOfMeanDeviation);
+    const float sum = sum_of(columns, [=](int64_t j) { return upper[j] * weight[j] * factor - slope * sign(j); }) * share;
+    for (int64_t j = 0; j < columns; ++j) to[j] = (passed ? passed[j] : 0.0f) + (upper[j] * weight[j] * factor - slope * sign(j) - sum);
+  }
+}
+
 void layer_norm_backward(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient, const float* residual_gradient,
                          float* grad_x, int64_t rows, int64_t columns) {
   const float share = 1.0f / static_cast<float>(columns);
@@ -486,9 +558,12 @@ const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
                                   dropout_backward_bfloat16,
                                   relu_backward_bfloat16,
                                   layer_norm,
+                                  l1_norm,
                                   layer_norm_backward,
+                                  l1_norm_backward,
                                   layer_norm_weight_backward,
-                                  add_scaled, move_added};
+                                  add_scaled,
+                                  move_added};
   return table;
 }
 

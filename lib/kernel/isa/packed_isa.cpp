@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernel/isa/lanes.h"
+#include "kernel/isa/polynomial.h"
 #include "kernel/isa/tiles.h"
 #include "kernel/packed.h"
 
@@ -90,14 +91,20 @@ void sum_values(const float* weights, const float* const* keys, int64_t count, i
   for (int v = 0; v < kCount; ++v) std::memcpy(out + v * kVectorLanes, &sums[v], sizeof(Vector));
 }
 
-void attend(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, float* weights, float* out) {
+void attend(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, const Polynomial* polynomials,
+            float* weights, float* out) {
   for (int64_t h = 0; h < heads; ++h) {
     float* row = weights + h * count;
     score_keys(q + h * dim, keys, count, h * dim, dim, row);
-    const float largest = max_of(row, count);
-    for (int64_t t = 0; t < count; ++t) row[t] = exp_of_negative((row[t] - largest) * scale);
-    const float inverse = 1.0f / sum_of(count, [row](int64_t t) { return row[t]; });
-    for (int64_t t = 0; t < count; ++t) row[t] *= inverse;
+    if (polynomials) {
+      shift(row, count, scale, polynomials[h].bias, row);
+      polynomial_weights(row, count, polynomials[h], row);
+    } else {
+      const float largest = max_of(row, count);
+      for (int64_t t = 0; t < count; ++t) row[t] = exp_of_negative((row[t] - largest) * scale);
+      const float inverse = 1.0f / sum_of(count, [row](int64_t t) { return row[t]; });
+      for (int64_t t = 0; t < count; ++t) row[t] *= inverse;
+    }
     const int64_t first = (heads + h) * dim;  // of the head's value, behind all keys
     float* to = out + h * dim;
     int64_t d = 0;

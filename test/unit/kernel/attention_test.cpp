@@ -15,6 +15,7 @@ struct Case {
   int64_t q_length, k_length, dim;
   bool causal;
   float dropout;
+  Polynomial polynomial = {};
 };
 
 /// Rows of dim numbers, `stride` apart.
@@ -44,7 +45,7 @@ struct Problem {
         upper(c.q_length, c.dim, c.dim + 2, 4),
         head{nullptr,    nullptr,    nullptr, q.stride, k.stride, v.stride,
              c.q_length, c.k_length, c.dim,   c.causal, 0.6f,     {0xabcdef0123456789ULL, c.dropout},
-             1000} {
+             1000,       c.polynomial} {
     factors.assign(static_cast<size_t>(c.q_length * c.k_length), 1.0f);
     available_kernels().front()->dropout(factors.data(), nullptr, factors.data(), head.mask_offset, c.q_length * c.k_length,
                                     head.dropout);
@@ -60,11 +61,11 @@ struct Problem {
   std::vector<float> factors;
 };
 
-struct Answer {
-  std::vector<double> weights, out;  ///< [q_length, k_length], [q_length, dim]
-};
-
 using Doubles = std::vector<double>;
+
+struct Answer {
+  Doubles kept, out;  ///< [q_length, k_length], [q_length, dim]
+};
 
 Doubles doubles_of(const Rows& rows) {
   Doubles values;
@@ -74,23 +75,29 @@ Doubles doubles_of(const Rows& rows) {
   return values;
 }
 
-Answer reference(const Problem& p, const Doubles& q, const Doubles& k, const Doubles& v) {
+/// `polynomial`: bias and delta.
+Answer reference(const Problem& p, const Doubles& q, const Doubles& k, const Doubles& v, const Doubles& polynomial) {
   const auto queries = static_cast<size_t>(p.head.q_length), keys = static_cast<size_t>(p.head.k_length),
              dim = static_cast<size_t>(p.head.dim);
   Answer answer{Doubles(queries * keys, 0.0), Doubles(queries * dim, 0.0)};
   for (size_t i = 0; i < queries; ++i) {
-    double* row = &answer.weights[i * keys];
+    double* row = &answer.kept[i * keys];
+    Doubles weights(keys, 0.0);
     double sum = 0;
     const auto sees = [&](size_t j) { return !p.head.causal || j + queries <= i + keys; };
     for (size_t j = 0; j < keys; ++j) {
       double score = 0;
       for (size_t d = 0; d < dim; ++d) score += q[i * dim + d] * k[j * dim + d];
-      if (sees(j)) sum += row[j] = std::exp(score * static_cast<double>(p.head.scale));
+      if (!sees(j)) continue;
+      score *= static_cast<double>(p.head.scale);
+      row[j] = std::max(0.0, score + polynomial[0]);
+      sum += weights[j] = p.head.polynomial.degree == 0 ? std::exp(score) : std::pow(row[j], p.head.polynomial.degree) + std::abs(polynomial[1]);
     }
     for (size_t j = 0; j < keys; ++j) {
       if (!sees(j)) continue;
-      row[j] /= sum;
-      const double factor = row[j] * static_cast<double>(p.factors[i * keys + j]);
+      weights[j] /= sum;
+      if (p.head.polynomial.degree == 0) row[j] = weights[j];
+      const double factor = weights[j] * static_cast<double>(p.factors[i * keys + j]);
       for (size_t d = 0; d < dim; ++d) answer.out[i * dim + d] += factor * v[j * dim + d];
     }
   }
@@ -102,7 +109,7 @@ Doubles slope(const Problem& p, std::vector<Doubles> inputs, size_t which) {
   const Doubles upper = doubles_of(p.upper);
   Doubles slopes;
   const auto value = [&] {
-    const Answer answer = reference(p, inputs[0], inputs[1], inputs[2]);
+    const Answer answer = reference(p, inputs[0], inputs[1], inputs[2], inputs[3]);
     double sum = 0;
     for (size_t i = 0; i < upper.size(); ++i) sum += upper[i] * answer.out[i];
     return sum;
@@ -131,18 +138,20 @@ double difference(const Values& values, const Doubles& expected) {
 void check(const Case& c) {
   CAPTURE(c.q_length, c.k_length, c.dim, c.causal, c.dropout);
   const Problem p(c);
-  const std::vector<Doubles> inputs{doubles_of(p.q), doubles_of(p.k), doubles_of(p.v)};
-  const Answer expected = reference(p, inputs[0], inputs[1], inputs[2]);
-  const Doubles slopes[] = {slope(p, inputs, 0), slope(p, inputs, 1), slope(p, inputs, 2)};
+  const std::vector<Doubles> inputs{doubles_of(p.q), doubles_of(p.k), doubles_of(p.v),
+                                    {static_cast<double>(c.polynomial.bias), static_cast<double>(c.polynomial.delta)}};
+  const Answer expected = reference(p, inputs[0], inputs[1], inputs[2], inputs[3]);
+  const Doubles slopes[] = {slope(p, inputs, 0), slope(p, inputs, 1), slope(p, inputs, 2), slope(p, inputs, 3)};
   for (const FloatKernels* kernels : available_kernels()) {
     CAPTURE(kernels->instruction_set);
-    std::vector<float> weights(p.factors.size(), NAN);
+    std::vector<float> kept(p.factors.size(), NAN), grad_polynomial(2, NAN);
     Rows out(c.q_length, c.dim, c.dim + 5, 9), grad_q = p.q, grad_k = p.k, grad_v = p.v;
-    kernels->attention_forward(p.head, weights.data(), out.data.data(), out.stride);
-    CHECK(difference(weights, expected.weights) < 1e-6);
+    kernels->attention_forward(p.head, kept.data(), out.data.data(), out.stride);
+    CHECK(difference(kept, expected.kept) < (c.polynomial.degree == 0 ? 1e-6 : 1e-5));
     CHECK(difference(doubles_of(out), expected.out) < 1e-5);
-    kernels->attention_backward(p.head, weights.data(), p.upper.data.data(), p.upper.stride, grad_q.data.data(),
-                                grad_k.data.data(), grad_v.data.data());
+    kernels->attention_backward(p.head, kept.data(), p.upper.data.data(), p.upper.stride, grad_q.data.data(),
+                                grad_k.data.data(), grad_v.data.data(), grad_polynomial.data());
+    if (c.polynomial.degree > 0) CHECK(difference(grad_polynomial, slopes[3]) < 1e-4);
     CHECK(difference(doubles_of(grad_q), slopes[0]) < 2e-5);
     CHECK(difference(doubles_of(grad_k), slopes[1]) < 2e-5);
     CHECK(difference(doubles_of(grad_v), slopes[2]) < 2e-5);
@@ -166,10 +175,51 @@ TEST_CASE("attention and its gradients against double precision", "[attention]")
   }
 }
 
+TEST_CASE("polynomial attention and its gradients against double precision", "[attention][polynomial]") {
+  for (const int degree : {1, 2, 3, 4}) {
+    for (const bool causal : {false, true}) {
+      for (const float dropout : {0.0f, 0.35f}) {
+        const Polynomial polynomial{degree, 0.3f, degree % 2 == 0 ? 0.2f : -0.2f};
+        for (const int64_t q : {1, 2, 7, 18}) {
+          for (const int64_t k : {1, 5, 21}) check({q, k, 5, causal, dropout, polynomial});
+        }
+        check({9, 21, 64, causal, dropout, polynomial});
+      }
+    }
+  }
+}
+
+TEST_CASE("polynomial attention by hand", "[attention][polynomial]") {
+  // Scores 2, -3, 0.
+  const float q[] = {1}, k[] = {2, -3, 0}, v[] = {10, 20, 30};
+  const auto weights_of = [&](const FloatKernels* kernels, Polynomial polynomial, bool causal) {
+    const AttentionHead head{q, k, v, 1, 1, 1, 1, 3, 1, causal, 1.0f, {}, 0, polynomial};
+    float kept[3], out[1];
+    kernels->attention_forward(head, kept, out, 1);
+    return out[0];
+  };
+  for (const FloatKernels* kernels : available_kernels()) {
+    CHECK(weights_of(kernels, {1, 0, 0}, false) == Approx(10));                         // linear: 2, 0, 0
+    CHECK(weights_of(kernels, {1, 1, 0}, false) == Approx((3 * 10 + 1 * 30) / 4.0));    // 3, 0, 1
+    CHECK(weights_of(kernels, {3, 1, -0.5f}, false) == Approx((27.5 * 10 + 0.5 * 20 + 1.5 * 30) / 29.5));
+    CHECK(weights_of(kernels, {2, -5, 0.1f}, false) == Approx(20));                     // all below: uniform
+    CHECK(weights_of(kernels, {2, -5, 0}, false) == 0);                                 // nothing weighs anything
+  }
+  // The first of two queries does not see the last key: that weighs nothing, delta neither.
+  const float two[] = {1, 1};
+  for (const FloatKernels* kernels : available_kernels()) {
+    const AttentionHead head{two, k, v, 1, 1, 1, 2, 3, 1, true, 1.0f, {}, 0, {2, -5, 0.1f}};
+    float kept[6], out[2];
+    kernels->attention_forward(head, kept, out, 1);
+    CHECK(out[0] == Approx(15));
+    CHECK(out[1] == Approx(20));
+  }
+}
+
 TEST_CASE("attention of two keys by hand", "[attention]") {
   // Scores 0.5 * (log 9, 0) * 2 give weights 0.9 and 0.1.
   const float q[] = {2, 0}, k[] = {std::log(9.0f), 7, 0, -3}, v[] = {10, 1, 20, -1};
-  const AttentionHead head{q, k, v, 2, 2, 2, 1, 2, 2, false, 0.5f, {}, 0};
+  const AttentionHead head{q, k, v, 2, 2, 2, 1, 2, 2, false, 0.5f, {}, 0, {}};
   for (const FloatKernels* kernels : available_kernels()) {
     float weights[2], out[2];
     kernels->attention_forward(head, weights, out, 2);
@@ -181,7 +231,7 @@ TEST_CASE("attention of two keys by hand", "[attention]") {
 
 TEST_CASE("scores far apart neither overflow nor turn into NaN", "[attention]") {
   const float q[] = {100}, k[] = {100, -100, 99.99f}, v[] = {1, 2, 3};
-  const AttentionHead head{q, k, v, 1, 1, 1, 1, 3, 1, false, 1.0f, {}, 0};
+  const AttentionHead head{q, k, v, 1, 1, 1, 1, 3, 1, false, 1.0f, {}, 0, {}};
   for (const FloatKernels* kernels : available_kernels()) {
     float weights[3], out[1];
     kernels->attention_forward(head, weights, out, 1);
@@ -200,7 +250,7 @@ TEST_CASE("NaN behind the causal mask stays there", "[attention]") {
     std::vector<float> weights(24), out(20), grad_q(p.q.data.size()), grad_k(p.k.data.size()), grad_v(p.v.data.size());
     kernels->attention_forward(p.head, weights.data(), out.data(), 5);
     kernels->attention_backward(p.head, weights.data(), p.upper.data.data(), p.upper.stride, grad_q.data(),
-                                grad_k.data(), grad_v.data());
+                                grad_k.data(), grad_v.data(), nullptr);
     for (int64_t i = 0; i < 4; ++i) {
       for (int64_t d = 0; d < 5; ++d) {
         CHECK(std::isnan(out[static_cast<size_t>(i * 5 + d)]) == (i == 3));
@@ -220,7 +270,7 @@ TEST_CASE("queries that see no key give zeros and no gradient, whatever they hol
     Rows out(5, 4, 4, 1), grad_q = p.q, grad_k = p.k, grad_v = p.v;
     kernels->attention_forward(p.head, weights.data(), out.data.data(), 4);
     kernels->attention_backward(p.head, weights.data(), p.upper.data.data(), p.upper.stride, grad_q.data.data(),
-                                grad_k.data.data(), grad_v.data.data());
+                                grad_k.data.data(), grad_v.data.data(), nullptr);
     for (int64_t i = 0; i < 3; ++i) {
       for (int64_t d = 0; d < 4; ++d) CHECK((out.at(i, d) == 0 && grad_q.at(i, d) == 0));
     }

@@ -101,31 +101,36 @@ TEST_CASE("attention to scattered keys is attention", "[packed]") {
     for (const int64_t dim : {1, 8, 19, 64}) {
       for (const int64_t count : {1, 2, 17, 40}) {
         constexpr int64_t kHeads = 3;
+        const Polynomial polynomials[kHeads] = {{1, 0.5f, 0.1f}, {3, 1, -0.2f}, {4, 0.7f, 0.3f}};
         CAPTURE(dim, count);
-        const int64_t width = kHeads * dim;
-        const std::vector<float> q = normals(width, 1), pool = normals(count * 2 * width, 2);
-        std::vector<const float*> keys;
-        for (int64_t t = 0; t < count; ++t) keys.push_back(pool.data() + t * 7 % count * 2 * width);
-        std::vector<double> expected(static_cast<size_t>(width));
-        const double scale = 0.3;
-        for (int64_t h = 0; h < kHeads; ++h) {
-          std::vector<double> weights;
-          double sum = 0;
-          for (int64_t t = 0; t < count; ++t) {
-            double score = 0;
-            for (int64_t d = 0; d < dim; ++d) score += static_cast<double>(q[static_cast<size_t>(h * dim + d)]) * static_cast<double>(keys[static_cast<size_t>(t)][h * dim + d]);
-            weights.push_back(std::exp(scale * score));
-            sum += weights.back();
-          }
-          for (int64_t t = 0; t < count; ++t) {
-            for (int64_t d = 0; d < dim; ++d) {
-              expected[static_cast<size_t>(h * dim + d)] += weights[static_cast<size_t>(t)] / sum * static_cast<double>(keys[static_cast<size_t>(t)][width + h * dim + d]);
+        for (const bool with_polynomials : {false, true}) {
+          const int64_t width = kHeads * dim;
+          const std::vector<float> q = normals(width, 1), pool = normals(count * 2 * width, 2);
+          std::vector<const float*> keys;
+          for (int64_t t = 0; t < count; ++t) keys.push_back(pool.data() + t * 7 % count * 2 * width);
+          std::vector<double> expected(static_cast<size_t>(width));
+          const double scale = 0.3;
+          for (int64_t h = 0; h < kHeads; ++h) {
+            std::vector<double> weights;
+            double sum = 0;
+            for (int64_t t = 0; t < count; ++t) {
+              double score = 0;
+              for (int64_t d = 0; d < dim; ++d) score += static_cast<double>(q[static_cast<size_t>(h * dim + d)]) * static_cast<double>(keys[static_cast<size_t>(t)][h * dim + d]);
+              const Polynomial& polynomial = polynomials[h];
+              const double raised = std::pow(std::max(0.0, scale * score + static_cast<double>(polynomial.bias)), polynomial.degree);
+              weights.push_back(with_polynomials ? raised + std::abs(static_cast<double>(polynomial.delta)) : std::exp(scale * score));
+              sum += weights.back();
+            }
+            for (int64_t t = 0; t < count; ++t) {
+              for (int64_t d = 0; d < dim; ++d) {
+                expected[static_cast<size_t>(h * dim + d)] += weights[static_cast<size_t>(t)] / sum * static_cast<double>(keys[static_cast<size_t>(t)][width + h * dim + d]);
+              }
             }
           }
+          std::vector<float> room(static_cast<size_t>(kHeads * count)), out(static_cast<size_t>(width), NAN);
+          kernels->attend(q.data(), keys.data(), count, kHeads, dim, static_cast<float>(scale), with_polynomials ? polynomials : nullptr, room.data(), out.data());
+          CHECK(worst_of(out, expected) < 1e-5);
         }
-        std::vector<float> room(static_cast<size_t>(kHeads * count)), out(static_cast<size_t>(width), NAN);
-        kernels->attend(q.data(), keys.data(), count, kHeads, dim, static_cast<float>(scale), room.data(), out.data());
-        CHECK(worst_of(out, expected) < 1e-5);
       }
     }
   }

@@ -187,6 +187,51 @@ TEST_CASE("layer normalisation and its gradients, every instruction set against 
   }
 }
 
+TEST_CASE("normalisation by the mean deviation and its gradient against central differences in double", "[rows]") {
+  constexpr double kEpsilon = 0.01, kConstant = 1.2533141373155003;
+  for (const FloatKernels* kernels : available_kernels()) {
+    for (const int64_t columns : {1, 2, 5, 16, 37}) {
+      CAPTURE(kernels->instruction_set, columns);
+      const std::vector<float> x = normals(2 * columns, 1), weight = normals(columns, 2), bias = normals(columns, 3), upper = normals(2 * columns, 4),
+                               beside = normals(2 * columns, 5);
+      std::vector<float> out(x.size()), grad(x.size()), grad_beside(x.size()), mean(2), inverse(2);
+      kernels->l1_norm(x.data(), weight.data(), bias.data(), static_cast<float>(kEpsilon), out.data(), mean.data(), inverse.data(), 2, columns);
+      kernels->l1_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), nullptr, grad.data(), 2, columns);
+      kernels->l1_norm_backward(x.data(), weight.data(), mean.data(), inverse.data(), upper.data(), beside.data(), grad_beside.data(), 2, columns);
+      const auto normed = [&](std::vector<double> row) {
+        double middle = 0, deviation = 0;
+        for (const double number : row) middle += number / static_cast<double>(columns);
+        for (const double number : row) deviation += std::abs(number - middle) / static_cast<double>(columns);
+        for (size_t j = 0; j < row.size(); ++j) {
+          row[j] = (row[j] - middle) / (kConstant * deviation + kEpsilon) * static_cast<double>(weight[j]) + static_cast<double>(bias[j]);
+        }
+        return row;
+      };
+      for (int64_t r = 0; r < 2; ++r) {
+        std::vector<double> row(x.begin() + r * columns, x.begin() + (r + 1) * columns);
+        const auto above = [&](const std::vector<double>& results) {
+          double sum = 0;
+          for (size_t j = 0; j < results.size(); ++j) sum += results[j] * static_cast<double>(upper[static_cast<size_t>(r * columns) + j]);
+          return sum;
+        };
+        const std::vector<double> wanted = normed(row);
+        for (size_t j = 0; j < row.size(); ++j) {
+          const size_t at = static_cast<size_t>(r * columns) + j;
+          REQUIRE(static_cast<double>(out[at]) == Approx(wanted[j]).margin(1e-5));
+          constexpr double kStep = 1e-6;
+          row[j] += kStep;
+          const double higher = above(normed(row));
+          row[j] -= 2 * kStep;
+          const double slope = columns == 1 ? 0 : (higher - above(normed(row))) / (2 * kStep);
+          row[j] += kStep;
+          REQUIRE(static_cast<double>(grad[at]) == Approx(slope).epsilon(1e-3).margin(1e-4));
+          REQUIRE(grad_beside[at] == Approx(grad[at] + beside[at]).margin(1e-5));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("gradients are moved: added there and zero here", "[rows]") {
   for (const FloatKernels* kernels : available_kernels()) {
     CAPTURE(kernels->instruction_set);

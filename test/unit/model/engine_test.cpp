@@ -27,9 +27,11 @@ void save_weights(Seq2Seq& model, const std::string& path) {
 std::unique_ptr<infer::TranslationModel> engine_from(const std::vector<std::string>& files, const Settings& settings,
                                                      const VocabularySizes& sizes = kSizes, bool to_bfloat16 = false) {
   Options options;
-  const auto config = Registry<infer::EngineType>::instance().get("transformer").config();
+  const auto config = Registry<infer::EngineType>::instance().get(type_of(settings)).config();
   config->declare(options);
-  for (const auto& [key, value] : settings) REQUIRE(options.find("model." + key)->set({value}).empty());
+  for (const auto& [key, value] : settings) {
+    if (key != "type") REQUIRE(options.find("model." + key)->set({value}).empty());
+  }
   infer::Weights weights(files, to_bfloat16);
   auto engine = config->build(sizes, weights);
   weights.check();

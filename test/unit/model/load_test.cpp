@@ -12,8 +12,10 @@ namespace {
 const Settings kSettings = small({{"positions", "learned"}, {"max-positions", "9"}});
 
 std::string yaml_of(const Settings& settings) {
-  std::string yaml = "seed: 7\nmodel:\n  type: transformer\n";
-  for (const auto& [key, value] : settings) yaml += "  " + key + ": " + value + "\n";
+  std::string yaml = "seed: 7\nmodel:\n  type: " + type_of(settings) + "\n";
+  for (const auto& [key, value] : settings) {
+    if (key != "type") yaml += "  " + key + ": " + value + "\n";
+  }
   return yaml + "warmup: 12\n";
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // What the tests of model and train share: small random models, batches of random pairs, tiny vocabularies.
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -29,7 +30,7 @@ inline const bool kRuntimeIsReady = (tensor::set_up_runtime(1), log::set_level(l
 constexpr int32_t kBos = 1, kEos = 2;
 constexpr int32_t kFirstToken = 4;  // the ids before it are unk, bos, eos, pad
 
-/// Options of a Transformer, without "model.".
+/// Options of a model, without "model."; those of a Transformer unless there is a "type".
 using Settings = std::map<std::string, std::string>;
 
 /// A Transformer of two layers a side, small enough for thousands of passes, with `more` changed.
@@ -39,7 +40,14 @@ inline Settings small(const Settings& more = {}) {
   return settings;
 }
 
-/// Every combination of norm, positions and tied embeddings.
+/// The same of an Integer Transformer.
+inline Settings integer(const Settings& more = {}) {
+  Settings settings = small({{"type", "integer-transformer"}, {"norm", "pre"}, {"positions", "sinusoidal"}, {"tie", "decoder"}, {"activation", "relu"}});
+  for (const auto& [key, value] : more) settings[key] = value;
+  return settings;
+}
+
+/// Every combination of norm, positions and tied embeddings, and some Integer Transformers.
 inline std::vector<Settings> grid() {
   std::vector<Settings> all;
   for (const char* norm : {"pre", "post"}) {
@@ -50,7 +58,18 @@ inline std::vector<Settings> grid() {
       }
     }
   }
+  for (const auto& [norm, positions, tie, degree] : std::vector<std::array<const char*, 4>>{
+           {"pre", "sinusoidal", "all", "3"}, {"post", "learned", "decoder", "2"}, {"pre", "learned", "none", "1"}, {"post", "sinusoidal", "all", "4"}}) {
+    all.push_back(integer({{"norm", norm}, {"positions", positions}, {"tie", tie}, {"poly-degree", degree}}));
+  }
+  all.push_back(integer({{"attention", "softmax"}}));
+  all.push_back(integer({{"norm-kind", "l2"}}));
   return all;
+}
+
+inline std::string type_of(const Settings& settings) {
+  const auto found = settings.find("type");
+  return found == settings.end() ? "transformer" : found->second;
 }
 
 inline std::string name_of(const Settings& settings) {
@@ -61,9 +80,10 @@ inline std::string name_of(const Settings& settings) {
 
 inline std::unique_ptr<Seq2Seq> build(const Settings& settings, const VocabularySizes& sizes, std::optional<uint64_t> seed = 1) {
   Options options;
-  std::string type = "transformer";
+  std::string type = type_of(settings);
   const std::unique_ptr<Seq2SeqConfig> config = declare_seq2seq(options, type);
   for (const auto& [key, value] : settings) {
+    if (key == "type") continue;
     Option* option = options.find("model." + key);
     if (!option) fail("the test sets model.{}, which does not exist", key);
     if (const std::string wrong = option->set({value}); !wrong.empty()) fail("model.{}: {}", key, wrong);

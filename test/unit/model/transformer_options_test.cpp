@@ -105,3 +105,32 @@ TEST_CASE("sequences beyond the learned positions are errors on either side", "[
   CHECK(failure_of([&] { decoder->advance({0}, {kBos}); }).exit_code == kExitFailure);
   CHECK(failure_of([&] { model->start(packed(random_sequences({5}, 20, 3))); }).exit_code == kExitFailure);
 }
+
+TEST_CASE("an integer transformer says what it cannot compute in integers", "[transformer-options]") {
+  const VocabularySizes sizes{23, 23, true};
+  const auto failure = [&](const Settings& settings) {
+    Settings all = small(settings);
+    all["type"] = "integer-transformer";
+    return failure_of([&] { build(all, sizes); });
+  };
+  CHECK(failure({{"positions", "rotary"}}).says("--model.positions is sinusoidal or learned"));
+  CHECK(failure({{"activation", "gelu"}}).says("--model.activation relu"));
+  CHECK(failure({{"heads", "3"}}).says("not divisible"));
+  CHECK(failure({{"poly-degree", "5"}}).says("model.poly-degree"));
+  const auto names = [&](const Settings& settings) {
+    std::vector<std::string> all;
+    const auto model = build(small(settings), sizes);
+    for (const nn::Parameter& parameter : model->parameters().all()) {
+      if (parameter.name.find("polynomial") != std::string::npos) all.push_back(parameter.name);
+    }
+    return all;
+  };
+  CHECK(names({}).empty());
+  CHECK(names({{"type", "integer-transformer"}, {"attention", "softmax"}}).empty());
+  CHECK(names({{"type", "integer-transformer"}}).size() == 12);  // two of each attention
+  const auto model = build(small({{"type", "integer-transformer"}, {"poly-bias", "0.5"}, {"poly-delta", "0.25"}}), sizes);
+  for (const nn::Parameter& parameter : model->parameters().all()) {
+    if (parameter.name == "decoder.1.cross.polynomial.bias") CHECK(parameter.value.eq(0.5).all().item<bool>());
+    if (parameter.name == "decoder.1.cross.polynomial.delta") CHECK(parameter.value.eq(0.25).all().item<bool>());
+  }
+}

@@ -33,11 +33,11 @@ class Reference {
       const std::string l = layer;
       x = residual(l + "self.", x, [&](const at::Tensor& y) {
         const auto parts = linear(l + "self.qkv.", y).chunk(3, 1);
-        return linear(l + "self.out.", attention(turn(parts[0]), turn(parts[1]), parts[2], true));
+        return linear(l + "self.out.", attention(l + "self.", turn(parts[0]), turn(parts[1]), parts[2], true));
       });
       x = residual(l + "cross.", x, [&](const at::Tensor& y) {
         const auto parts = linear(l + "cross.kv.", memory).chunk(2, 1);
-        return linear(l + "cross.out.", attention(linear(l + "cross.q.", y), parts[0], parts[1], false));
+        return linear(l + "cross.out.", attention(l + "cross.", linear(l + "cross.q.", y), parts[0], parts[1], false));
       });
       x = feed_forward(l, x);
     }
@@ -57,7 +57,7 @@ class Reference {
       const std::string l = layer;
       x = residual(l + "attention.", x, [&](const at::Tensor& y) {
         const auto parts = linear(l + "attention.qkv.", y).chunk(3, 1);
-        return linear(l + "attention.out.", attention(turn(parts[0]), turn(parts[1]), parts[2], false));
+        return linear(l + "attention.out.", attention(l + "attention.", turn(parts[0]), turn(parts[1]), parts[2], false));
       });
       x = feed_forward(l, x);
     }
@@ -98,14 +98,23 @@ class Reference {
     return turned;
   }
 
-  at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool causal) const {
+  at::Tensor attention(const std::string& scope, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool causal) const {
     const int64_t width = dim_ / heads_;
     std::vector<at::Tensor> results;
     for (int64_t head = 0; head < heads_; ++head) {
       const auto part = [&](const at::Tensor& x) { return x.narrow(1, head * width, width); };
-      at::Tensor scores = at::matmul(part(q), part(k).t()) / std::sqrt(static_cast<double>(width));
-      if (causal) scores = scores.masked_fill(at::ones_like(scores).triu(1).to(at::kBool), -INFINITY);
-      results.push_back(at::matmul(at::softmax(scores, 1), part(v)));
+      const at::Tensor scores = at::matmul(part(q), part(k).t()) / std::sqrt(static_cast<double>(width));
+      const at::Tensor hidden = (causal ? at::ones_like(scores).triu(1) : at::zeros_like(scores)).to(at::kBool);
+      at::Tensor weights;
+      if (tensors_.count(scope + "polynomial.bias")) {
+        const int64_t degree = settings_.count("poly-degree") ? std::stoll(settings_.at("poly-degree")) : 3;
+        weights = at::pow((scores + tensors_.at(scope + "polynomial.bias")[head]).clamp_min(0), degree) + tensors_.at(scope + "polynomial.delta")[head].abs();
+        weights = weights.masked_fill(hidden, 0);
+        weights = weights / weights.sum(1, true);
+      } else {
+        weights = at::softmax(scores.masked_fill(hidden, -INFINITY), 1);
+      }
+      results.push_back(at::matmul(weights, part(v)));
     }
     return at::cat(results, 1);
   }
@@ -130,8 +139,10 @@ class Reference {
 
   at::Tensor normalise(const std::string& scope, const at::Tensor& x) const {
     const at::Tensor centred = x - x.mean(1, true);
-    const at::Tensor scaled = centred / (centred.pow(2).mean(1, true) + 1e-5).sqrt();
-    return scaled * tensors_.at(scope + "weight") + tensors_.at(scope + "bias");
+    const bool l1 = type_of(settings_) == "integer-transformer" && !settings_.count("norm-kind");
+    const at::Tensor deviation =
+        l1 ? std::sqrt(std::acos(-1.0) / 2) * centred.abs().mean(1, true) + 1e-5 : (centred.pow(2).mean(1, true) + 1e-5).sqrt();
+    return centred / deviation * tensors_.at(scope + "weight") + tensors_.at(scope + "bias");
   }
 
   Settings settings_;

@@ -29,7 +29,14 @@ at::Tensor one_by_one(const at::Tensor& q, const Spans& q_spans, const at::Tenso
       if (settings.causal) {
         scores = scores.masked_fill(at::ones({queries, keys}, at::kBool).triu(1 + keys - queries), -INFINITY);
       }
-      at::Tensor weights = at::softmax(scores, 1);
+      at::Tensor weights;
+      if (const tensor::Polynomial& polynomial = settings.polynomial; polynomial.degree > 0) {
+        weights = at::pow(at::relu(scores + polynomial.bias[h]), polynomial.degree) + polynomial.delta[h].abs();
+        if (settings.causal) weights = weights * at::ones({queries, keys}, at::kDouble).tril(keys - queries);
+        weights = weights / weights.sum(1, true);
+      } else {
+        weights = at::softmax(scores, 1);
+      }
       if (factors.defined()) weights = weights * factors.narrow(0, offset, queries * keys).view({queries, keys});
       offset += queries * keys;
       heads.push_back(at::matmul(weights, part(v, k_spans)));
@@ -113,6 +120,39 @@ TEST_CASE("cross-attention and its gradients, fast and general", "[attention]") 
   (tensor::cross_attention(q.detach(), kSpans, kv, kOther, settings) * upper).sum().backward();
   CHECK(difference(q.grad(), q0.grad()) < 1e-5);
   CHECK(difference(kv.grad(), kv0.grad()) < 1e-5);
+}
+
+TEST_CASE("polynomial attention and its gradients, fast and general", "[attention][polynomial]") {
+  const at::Tensor upper = normals({17, 24}, 2), bias = normals({3}, 4) * 0.5 + 0.5, delta = normals({3}, 5) * 0.1;
+  for (const bool causal : {false, true}) {
+    for (const int64_t degree : {1, 3}) {
+      CAPTURE(causal, degree);
+      const auto settings = [&](at::ScalarType type) {
+        return AttentionSettings{3, causal, 0, nullptr, {degree, leaf(bias, type), leaf(delta, type)}};
+      };
+      const AttentionSettings exact = settings(at::kDouble);
+      const at::Tensor expected = leaf(normals({17, 72}, 1), at::kDouble);
+      const at::Tensor wanted = self_one_by_one(expected, kSpans, exact);
+      (wanted * upper).sum().backward();
+      for (const auto type : {at::kFloat, at::kDouble}) {
+        const double tolerance = type == at::kFloat ? 5e-6 : 1e-12;
+        const AttentionSettings typed = settings(type);
+        const at::Tensor qkv = leaf(normals({17, 72}, 1), type);
+        const at::Tensor out = tensor::self_attention(qkv, kSpans, typed);
+        CHECK(difference(out, wanted) < tolerance);
+        (out * upper).sum().backward();
+        CHECK(difference(qkv.grad(), expected.grad()) < 5 * tolerance);
+        CHECK(difference(typed.polynomial.bias.grad(), exact.polynomial.bias.grad()) < 10 * tolerance);
+        CHECK(difference(typed.polynomial.delta.grad(), exact.polynomial.delta.grad()) < 50 * tolerance);
+        at::NoGradGuard no_grad;
+        CHECK(difference(tensor::self_attention(qkv, kSpans, typed), wanted) < tolerance);
+      }
+      // Weights alone may learn, too.
+      const AttentionSettings typed = settings(at::kFloat);
+      (tensor::self_attention(normals({17, 72}, 1), kSpans, typed) * upper).sum().backward();
+      CHECK(difference(typed.polynomial.bias.grad(), exact.polynomial.bias.grad()) < 1e-4);
+    }
+  }
 }
 
 TEST_CASE("the last query of a causal attention over more keys sees all of them", "[attention]") {

@@ -109,3 +109,26 @@ TEST_CASE("columns of a wider matrix are normalised like a copy of them", "[laye
   CHECK_FALSE(part.is_contiguous());
   CHECK(difference(layer_norm(part, weight, bias), layer_norm(part.contiguous(), weight, bias)) < 1e-6);
 }
+
+TEST_CASE("normalisation by the mean deviation and its gradients, fast and general", "[layer-norm]") {
+  const tensor::NormKind l1 = tensor::NormKind::kL1;
+  for (const auto& shape : std::vector<std::pair<int64_t, int64_t>>{{1, 2}, {7, 37}, {300, 64}}) {
+    const int64_t rows = shape.first, columns = shape.second;
+    CAPTURE(rows, columns);
+    const at::Tensor values = normals({rows, columns}, 1) * 2, upper = normals({rows, columns}, 4), beside = normals({rows, columns}, 5);
+    const auto typed = [&](at::ScalarType type) { return std::vector<at::Tensor>{leaf(values, type), leaf(normals({columns}, 2), type), leaf(normals({columns}, 3), type)}; };
+    const std::vector<at::Tensor> fast = typed(at::kFloat), slow = typed(at::kDouble);
+    const tensor::Normed out = layer_norm_with_residual(fast[0], fast[1], fast[2], l1), exact = layer_norm_with_residual(slow[0], slow[1], slow[2], l1);
+    CHECK(difference(out.normed, exact.normed) < 1e-5);
+    ((out.normed * upper).sum() + (out.residual * beside).sum()).backward();
+    ((exact.normed * upper).sum() + (exact.residual * beside).sum()).backward();
+    for (size_t i = 0; i < fast.size(); ++i) CHECK(relative(fast[i].grad(), slow[i].grad()) < 1e-4);
+  }
+  // What is added to a row changes nothing, nor does a positive factor, and for normally distributed rows it is what L2 gives.
+  const at::Tensor x = normals({20, 256}, 1), weight = normals({256}, 2), bias = normals({256}, 3);
+  const at::Tensor once = layer_norm(x, weight, bias, l1);
+  CHECK(difference(layer_norm(x + 3, weight, bias, l1), once) < 1e-4);
+  CHECK(difference(layer_norm(x * 4, weight, bias, l1), once) < 1e-4);
+  CHECK(relative(once - bias, layer_norm(x, weight, bias) - bias) < 0.05);
+  CHECK(difference(layer_norm(at::full({1, 256}, 7.0), weight, bias, l1)[0], bias) == 0);
+}
