@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/strings.h"
 #include "infer/engine.h"
+#include "infer/integer_settings.h"
 #include "io/directory.h"
 #include "io/run_dir.h"
 #include "io/safetensors.h"
@@ -40,24 +43,32 @@ Rounding rounding_of(const std::string& name) {
   return [](double steps, Rng&) { return std::round(steps); };  // half away from zero
 }
 
+/// The numbers of a tensor as integers of some type, and their scales.
 struct Integers {
-  std::vector<int8_t> numbers;
+  io::DType dtype;
+  std::vector<char> numbers;
   std::vector<float> scales;
 };
 
-Integers quantise(const std::string& name, const float* weight, int64_t outputs, int64_t inputs,
-                  const QuantiseOptions& options, uint64_t seed, TensorReport& report) {
-  const int32_t limit = (1 << (options.bits - 1)) - 1;
+template <typename Number>
+void append(int32_t number, std::vector<char>& bytes) {
+  const auto narrow = static_cast<Number>(number);
+  const auto* begin = reinterpret_cast<const char*>(&narrow);
+  bytes.insert(bytes.end(), begin, begin + sizeof narrow);
+}
+
+/// A tensor [outputs, inputs] with a scale for each output or, with `one_scale`, the same for all.
+Integers quantise(const std::string& name, const float* weight, int64_t outputs, int64_t inputs, io::DType dtype, int64_t limit, bool one_scale,
+                  const std::string& rounding, uint64_t seed, TensorReport& report) {
   const auto largest_of = [&](int64_t first, int64_t count) {
     float largest = 0;
     for (int64_t i = first; i < first + count; ++i) largest = std::max(largest, std::fabs(weight[i]));
     return largest;
   };
-  Integers integers;
-  integers.numbers.reserve(static_cast<size_t>(outputs * inputs));
-  const bool one_scale = options.weight_scale == "tensor";
+  Integers integers{dtype, {}, {}};
+  integers.numbers.reserve(static_cast<size_t>(outputs * inputs * io::size_of(dtype)));
   const float whole = one_scale ? largest_of(0, outputs * inputs) : 0;
-  const Rounding round = rounding_of(options.rounding);
+  const Rounding round = rounding_of(rounding);
   Rng rng(seed, "quantise/" + name);
   double squared_error = 0, square = 0;
   int64_t at_limit = 0;
@@ -69,8 +80,13 @@ Integers quantise(const std::string& name, const float* weight, int64_t outputs,
     integers.scales.push_back(scale);
     for (int64_t k = 0; k < inputs; ++k) {
       const double real = static_cast<double>(weight[o * inputs + k]);
-      const int32_t number = std::clamp(static_cast<int32_t>(round(real * static_cast<double>(scale), rng)), -limit, limit);
-      integers.numbers.push_back(static_cast<int8_t>(number));
+      const double inside = std::clamp(round(real * static_cast<double>(scale), rng), -static_cast<double>(limit), static_cast<double>(limit));
+      const auto number = static_cast<int32_t>(inside);
+      switch (dtype) {
+        case io::DType::kI8: append<int8_t>(number, integers.numbers); break;
+        case io::DType::kI16: append<int16_t>(number, integers.numbers); break;
+        default: append<int32_t>(number, integers.numbers);
+      }
       const double error = real - number / static_cast<double>(scale);
       squared_error += error * error;
       square += real * real;
@@ -86,15 +102,46 @@ bool begins_with_name(const std::string& name, const std::string& beginning) {
   return name == beginning || starts_with(name, beginning + ".");
 }
 
+/// The sub-layer that a tensor belongs to: "decoder.5.ffn" for "decoder.5.ffn.up.weight".
+std::string scope_of(const std::string& name) {
+  std::vector<std::string> parts = split(name, '.');
+  parts.pop_back();  // "weight"
+  if (parts.size() == 4) parts.pop_back();  // "up"
+  return join(parts, ".");
+}
+
+/// That of a sub-layer, or of what is beside them: "encoder.norm" belongs to the feed-forward layers.
+std::string module_of_scope(const std::string& scope) {
+  if (ends_with(scope, ".positions")) return "embedding";
+  if (scope == "encoder.norm" || scope == "decoder.norm") return split(scope, '.').front() + "-ffn";
+  return module_of({scope + ".weight", io::DType::kF32, {1, 1}, nullptr});
+}
+
+const std::vector<std::string> kLast{"last-residual", "last-norm"};
+
 void check_names(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors) {
+  const bool integers_throughout = options.mode == "scale-propagation";
   for (const std::string& kept : options.keep) {
-    const auto matches = [&](const io::TensorRecord& record) { return begins_with_name(record.name, kept); };
-    if (std::none_of(tensors.begin(), tensors.end(), matches)) fail_usage("--keep-fp {}: the model has no tensor of that name or beginning", kept);
+    const auto matches = [&](const io::TensorRecord& record) { return begins_with_name(integers_throughout ? scope_of(record.name) : record.name, kept); };
+    const bool last = integers_throughout && std::find(kLast.begin(), kLast.end(), kept) != kLast.end();
+    if (last || std::any_of(tensors.begin(), tensors.end(), matches)) continue;
+    if (integers_throughout) fail_usage("--keep-fp {}: the model has no sub-layer of that name or beginning, such as decoder.0.ffn; or {}", kept, join(kLast, ", "));
+    fail_usage("--keep-fp {}: the model has no tensor of that name or beginning", kept);
   }
   for (const std::string& module : options.modules) {
     const auto matches = [&](const io::TensorRecord& record) { return module_of(record) == module; };
     if (std::none_of(tensors.begin(), tensors.end(), matches)) fail_usage("--int8-modules {}: this model has no such module{}", module,
                  module == "output" ? "; its output layer is its embedding (model.tie), which is module embedding" : "");
+  }
+}
+
+void check_options(const QuantiseOptions& options) {
+  const bool integers_throughout = options.mode == "scale-propagation";
+  if (options.bits > 8 && (options.bits != 16 || !integers_throughout)) {
+    fail_usage("--bits {}: 4 to 8{}", options.bits, integers_throughout ? ", or 16" : "; 16 with --mode scale-propagation");
+  }
+  if (!integers_throughout && (options.granularity != "row" || options.rescale != "max")) {
+    fail_usage("--granularity and --rescale say how scale-propagation computes; dynamic rounds each row by its largest number");
   }
 }
 
@@ -112,27 +159,71 @@ void check_finite(const std::string& file, const std::string& name, const float*
   }
 }
 
-Quantised quantise_all(Weights& weights, const std::string& file, const QuantiseOptions& options, uint64_t seed) {
+/// What a tensor is to become; no limit: it stays.
+struct Target {
+  io::DType dtype = io::DType::kI8;
+  int64_t limit = 0;
+  bool one_scale = false;
+  std::vector<int64_t> shape;  ///< [outputs, inputs] for the scales
+};
+
+/// Matrices of the chosen modules become integers.
+Target dynamic_target(const io::TensorRecord& record, const QuantiseOptions& options) {
+  const std::string module = module_of(record);
+  const bool chosen = options.modules.empty() || std::find(options.modules.begin(), options.modules.end(), module) != options.modules.end();
+  const bool stays = std::any_of(options.keep.begin(), options.keep.end(), [&](const std::string& name) { return begins_with_name(record.name, name); });
+  if (module.empty() || !chosen || stays) return {};
+  return {io::DType::kI8, integer_limit(options.bits), options.weight_scale == "tensor", record.shape};
+}
+
+/// Everything becomes integers but the bias of the logits and the two numbers of a head's polynomial.
+Target integer_target(const io::TensorRecord& record, const QuantiseOptions& options, const IntegerSettings& settings) {
+  const std::string scope = scope_of(record.name);
+  if (record.name == "output.bias" || record.name.find(".polynomial.") != std::string::npos) return {};
+  if (ends_with(record.name, ".bias")) return {io::DType::kI32, kLargestBias, true, {1, record.shape[0]}};
+  const bool positions = ends_with(scope, ".positions");
+  const int64_t limit = settings.limit_of(positions ? split(scope, '.').front() + ".embedding" : scope);
+  const io::DType dtype = limit > integer_limit(8) ? io::DType::kI16 : io::DType::kI8;
+  if (record.shape.size() == 1) return {dtype, limit, true, {1, record.shape[0]}};
+  return {dtype, limit, !positions && options.weight_scale == "tensor", record.shape};
+}
+
+IntegerSettings settings_of(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors) {
+  IntegerSettings settings;
+  settings.bits = options.bits;
+  settings.how = requantising_of(options.granularity, options.rescale, options.rounding == "trunc" ? "trunc" : "nearest");
+  settings.wide = options.keep;
+  if (options.modules.empty() || options.bits == IntegerSettings::kWideBits) return settings;
+  std::set<std::string> scopes{"encoder.embedding"};  // which may be the decoder's
+  for (const io::TensorRecord& record : tensors) scopes.insert(scope_of(record.name));
+  for (const std::string& scope : scopes) {
+    const std::string module = module_of_scope(scope);
+    if (std::find(options.modules.begin(), options.modules.end(), module) == options.modules.end()) settings.wide.push_back(scope);
+  }
+  return settings;
+}
+
+Quantised quantise_all(Weights& weights, const std::string& file, const QuantiseOptions& options, const IntegerSettings& settings, uint64_t seed) {
   Quantised all;
   all.integers.reserve(weights.tensors().size());
   for (const io::TensorRecord& record : weights.tensors()) {
     const Numbers numbers = weights.take(record.name, record.shape);
     weights.check_fit();  // of another type than floating-point
     check_finite(file, record.name, numbers.data(), record.bytes() / io::size_of(record.dtype));
+    const Target target = options.mode == "dynamic" ? dynamic_target(record, options) : integer_target(record, options, settings);
     TensorReport report;
     report.name = record.name;
-    report.module = module_of(record);
+    report.module = options.mode == "dynamic" ? module_of(record) : module_of_scope(scope_of(record.name));
     report.bytes_before = report.bytes_after = record.bytes();
-    const bool chosen = options.modules.empty() || std::find(options.modules.begin(), options.modules.end(), report.module) != options.modules.end();
-    const bool stays = std::any_of(options.keep.begin(), options.keep.end(), [&](const std::string& name) { return begins_with_name(record.name, name); });
-    report.quantised = !report.module.empty() && chosen && !stays;
+    report.quantised = target.limit > 0;
     if (report.quantised) {
-      all.integers.push_back(quantise(record.name, numbers.data(), record.shape[0], record.shape[1], options, seed, report));
+      all.integers.push_back(quantise(record.name, numbers.data(), target.shape[0], target.shape[1], target.dtype, target.limit, target.one_scale,
+                                      options.rounding, seed, report));
       io::TensorRecord integers = record, scales;
-      integers.dtype = io::DType::kI8;
+      integers.dtype = target.dtype;
       integers.data = all.integers.back().numbers.data();
       scales.name = record.name + ".scale";
-      scales.shape = {record.shape[0]};
+      scales.shape = {target.shape[0]};
       scales.data = all.integers.back().scales.data();
       report.bytes_after = integers.bytes() + scales.bytes();
       all.records.insert(all.records.end(), {integers, scales});
@@ -147,12 +238,15 @@ Quantised quantise_all(Weights& weights, const std::string& file, const Quantise
 }  // namespace
 
 void QuantiseOptions::declare(Options& options) {
-  options.add("mode", mode, "dynamic: 8-bit weights, activations rounded around each product while decoding").one_of({"dynamic"});
-  options.add("bits", bits, "Bits of the weights").range(4, 8);
+  options.add("mode", mode, "dynamic: integer weights, rows rounded around each product; scale-propagation: integers throughout, of an integer-transformer")
+      .one_of({"dynamic", "scale-propagation"});
+  options.add("bits", bits, "Bits of the integers, 4 to 8; 16 in scale-propagation").range(4, 16);
   options.add("w-scale", weight_scale, "A scale for each output channel, or one for each tensor").one_of({"channel", "tensor"});
   options.add("round", rounding, "How numbers become integers").one_of({"nearest", "trunc", "stochastic"});
+  options.add("granularity", granularity, "What shares a scale while scale-propagation computes").one_of({"sentence", "row", "head"});
+  options.add("rescale", rescale, "When scale-propagation re-scales: what exceeds the bits; by powers of two; always").one_of({"max", "pow2", "always"});
   options.add("int8-modules", modules, "Only these modules: " + join(modules_of_model(), ", ")).one_of(modules_of_model());
-  options.add("keep-fp", keep, "Leave these tensors as they are: names or their beginnings, such as decoder.5.ffn").placeholder("NAME");
+  options.add("keep-fp", keep, "What stays real, by names or their beginnings, such as decoder.5.ffn; in scale-propagation in 16 bits, also last-residual, last-norm").placeholder("NAME");
 }
 
 std::vector<std::string> modules_of_model() {
@@ -160,11 +254,15 @@ std::vector<std::string> modules_of_model() {
 }
 
 std::vector<TensorReport> quantise_model(const std::string& model, const std::string& output, const QuantiseOptions& options, uint64_t seed) {
+  check_options(options);
   if (io::is_directory(output)) fail("{} exists; give another --output or remove it", output);
   const ModelSource source(model);
   const std::string& file = source.files.weights;
   if (!engine_knows(source.config.type)) {
     fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", source.files.config, source.config.type);
+  }
+  if (options.mode == "scale-propagation" && source.config.type != "integer-transformer") {
+    fail("{}: scale-propagation is for models of type integer-transformer, and this is a {}; --mode dynamic takes it", source.files.config, source.config.type);
   }
   Weights weights({file});
   for (const io::TensorRecord& record : weights.tensors()) {
@@ -173,9 +271,12 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   check_names(options, weights.tensors());
   std::vector<TensorReport> reports;
   io::write_directory(output, [&](const std::string& directory) {
-    const Quantised all = quantise_all(weights, file, options, seed);
-    io::write_safetensors(directory + "/model.safetensors", all.records,
-                          {{"format", "seqmill-int8"}, {"mode", options.mode}, {"bits", std::to_string(options.bits)}});
+    const IntegerSettings settings = settings_of(options, weights.tensors());
+    const Quantised all = quantise_all(weights, file, options, settings, seed);
+    std::map<std::string, std::string> metadata{{"bits", std::to_string(options.bits)}};
+    if (options.mode == "scale-propagation") metadata = settings.metadata();
+    metadata.insert({{"format", "seqmill-int8"}, {"mode", options.mode}});
+    io::write_safetensors(directory + "/model.safetensors", all.records, metadata);
     io::copy_companions(source.files.directory, directory);
     load_in_engine(ModelSource(directory));  // what will be found can be read
     reports = all.reports;

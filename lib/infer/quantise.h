@@ -11,19 +11,24 @@ namespace seqmill::infer {
 
 struct QuantiseOptions {
   /// dynamic: weights are integers, the rows that they multiply are rounded while decoding, everything between products stays float32.
+  /// scale-propagation: everything from the embeddings to the logits is integers with scales (an integer-transformer only).
   std::string mode = "dynamic";
-  int64_t bits = 8;                  ///< of the weights: integers from -(2^(bits-1) - 1) to 2^(bits-1) - 1
+  int64_t bits = 8;                  ///< integers go from -(2^(bits-1) - 1) to 2^(bits-1) - 1: weights, and in scale-propagation all that is computed
   std::string weight_scale = "channel";  ///< a scale for each output, or one for the whole tensor
-  std::string rounding = "nearest";  ///< half away from zero; trunc: towards zero; stochastic: up or down with the probability that keeps the mean
-  std::vector<std::string> modules;  ///< which modules become integers; none: all. See modules_of_model().
-  std::vector<std::string> keep;     ///< names of tensors, or their beginnings, that stay as they are
+  std::string rounding = "nearest";  ///< half away from zero; trunc: towards zero; stochastic (of weights): up or down with the probability that keeps the mean
+  std::string granularity = "row";   ///< whose numbers share a scale while scale-propagation computes: "sentence", "row", "head"
+  std::string rescale = "max";       ///< when it re-scales: "max", "pow2", "always"; see kernel::Rescaling
+  std::vector<std::string> modules;  ///< which modules become integers, or integers of `bits`; none: all. See modules_of_model().
+  /// What stays: names of tensors, or their beginnings, as they are; in scale-propagation names of sub-layers, or their beginnings, "last-residual" and
+  /// "last-norm", in 16 bits.
+  std::vector<std::string> keep;
 
   void declare(Options& options);
 };
 
 /// What became of one tensor.
 struct TensorReport {
-  std::string name, module;   ///< module: "" for what is no weight matrix
+  std::string name, module;   ///< module: "" for what belongs to none
   bool quantised = false;
   double error = 0;           ///< root of the mean squared error over that of the mean square
   double at_limit = 0;        ///< share of integers of the largest size

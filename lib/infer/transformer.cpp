@@ -5,14 +5,15 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <mutex>
 #include <optional>
 
 #include "base/buffer.h"
 #include "base/error.h"
 #include "infer/engine.h"
 #include "infer/matrix.h"
-#include "infer/transformer_options.h"
+#include "infer/pool.h"
+#include "infer/step_cache.h"
+#include "infer/transformer.h"
 #include "kernel/float_kernels.h"
 
 namespace seqmill::infer {
@@ -22,11 +23,11 @@ using kernel::Finish;
 
 using Room = Buffer<float>;
 
-/// The memory of one decoder. It goes from decoder to decoder: fresh pages cost more than much of the work.
+/// The memory of one decoder.
 struct Workspace {
   Room x, normed, qkv, attended, hidden, weights, logprobs;
   std::vector<Room> source_keys;  ///< per layer of the decoder: keys and values of the sources [rows, 2 * dim]
-  std::vector<Room> steps;        ///< of StepCache
+  std::vector<Room> steps;        ///< of StepStore
   RoundedRows rounded;
 };
 
@@ -229,18 +230,7 @@ class Transformer final : public TranslationModel {
 
   std::unique_ptr<search::StepDecoder> start(const std::vector<Tokens>& sources) const override;
 
-  std::unique_ptr<Workspace> take_workspace() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Workspace>();
-    std::unique_ptr<Workspace> workspace = std::move(idle_.back());
-    idle_.pop_back();
-    return workspace;
-  }
-  void give_back(std::unique_ptr<Workspace> workspace) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(workspace));
-  }
-
+  Pool<Workspace>& workspaces() const { return workspaces_; }
   const TransformerOptions& options() const { return options_; }
   const VocabularySizes& sizes() const { return sizes_; }
   const std::vector<EncoderLayer>& encoder() const { return encoder_; }
@@ -281,82 +271,18 @@ class Transformer final : public TranslationModel {
   std::vector<EncoderLayer> encoder_;
   std::vector<DecoderLayer> decoder_;
   std::vector<Norm> final_norms_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Workspace>> idle_;
-};
-
-/// Keys and values of all steps so far. Those of a step stay where they were written; rows that live on know which row of each step they come from.
-class StepCache {
- public:
-  StepCache(int64_t layers, int64_t dim, std::vector<Room>& blocks) : layers_(layers), width_(2 * dim), blocks_(blocks) {}
-
-  /// Begins a step: row i continues row parents[i].
-  void begin_step(const std::vector<int32_t>& parents) {
-    const auto rows = static_cast<int64_t>(parents.size());
-    std::vector<std::vector<int32_t>>& next = spare_;
-    next.resize(parents.size());
-    for (size_t i = 0; i < parents.size(); ++i) {
-      const auto parent = static_cast<size_t>(parents[i]);
-      next[i].clear();
-      if (!steps_.empty()) next[i].assign(origins_.at(parent).begin(), origins_.at(parent).end());
-      next[i].push_back(static_cast<int32_t>(i));
-    }
-    std::swap(origins_, spare_);
-    steps_.push_back({room_for(layers_ * rows * width_), rows});
-  }
-
-  int64_t length() const { return static_cast<int64_t>(steps_.size()); }
-
-  /// Where the key and value of a row go in the present step.
-  float* place(int64_t layer, int64_t row) { return steps_.back().numbers + (layer * steps_.back().rows + row) * width_; }
-
-  /// The keys of a row, the oldest first, each with its value behind it.
-  const float* const* keys(int64_t layer, int64_t row) {
-    keys_.resize(steps_.size());
-    const std::vector<int32_t>& origins = origins_[static_cast<size_t>(row)];
-    for (size_t t = 0; t < steps_.size(); ++t) keys_[t] = steps_[t].numbers + (layer * steps_[t].rows + origins[t]) * width_;
-    return keys_.data();
-  }
-
- private:
-  struct Step {
-    float* numbers;  ///< [layers, rows, 2 * dim]
-    int64_t rows;
-  };
-
-  /// From blocks that each serve several steps.
-  float* room_for(int64_t count) {
-    constexpr int64_t kStepsAhead = 4;
-    if (left_ < count) {
-      left_ = kStepsAhead * count;
-      if (used_ == blocks_.size()) blocks_.emplace_back();
-      next_ = blocks_[used_++].room_for(left_);
-    }
-    float* room = next_;
-    next_ += count;
-    left_ -= count;
-    return room;
-  }
-
-  int64_t layers_, width_;
-  std::vector<Room>& blocks_;
-  size_t used_ = 0;  ///< of the blocks
-  float* next_ = nullptr;
-  int64_t left_ = 0;
-  std::vector<Step> steps_;
-  std::vector<std::vector<int32_t>> origins_, spare_;  ///< by row: its row in each step
-  std::vector<const float*> keys_;
+  mutable Pool<Workspace> workspaces_;
 };
 
 class Decoder final : public search::StepDecoder {
  public:
   Decoder(const Transformer& model, const std::vector<Tokens>& sources)
-      : model_(model), dim_(model.options().dim), room_(model.take_workspace()), cache_(model.options().decoder_layers, dim_, room_->steps) {
+      : model_(model), dim_(model.options().dim), room_(model.workspaces().take()), cache_(model.options().decoder_layers, 2 * dim_, room_->steps) {
     encode(sources);
     for (size_t s = 0; s < sources.size(); ++s) sentence_of_row_.push_back(static_cast<int32_t>(s));
   }
 
-  ~Decoder() override { model_.give_back(std::move(room_)); }
+  ~Decoder() override { model_.workspaces().give_back(std::move(room_)); }
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
@@ -368,8 +294,9 @@ class Decoder final : public search::StepDecoder {
     sentences_.clear();
     for (const int32_t parent : parents) sentences_.push_back(sentence_of_row_.at(static_cast<size_t>(parent)));
     std::swap(sentence_of_row_, sentences_);
-    cache_.begin_step(parents);
-    const int64_t position = cache_.length() - 1;
+    origins_.begin_step(parents);
+    cache_.begin_step(rows);
+    const int64_t position = origins_.length() - 1;
     float* x = room_->x.room_for(rows * dim_);
     // All rows are at the same position.
     position_.assign(static_cast<size_t>(dim_), 0);
@@ -439,14 +366,14 @@ class Decoder final : public search::StepDecoder {
     float* qkv = room_->qkv.room_for(rows * 3 * dim_);
     layer.self_qkv(y, rows, qkv, room_->rounded);
     float* attended = room_->attended.room_for(rows * dim_);
-    const int64_t heads = model_.options().heads, head_dim = dim_ / heads, count = cache_.length();
+    const int64_t heads = model_.options().heads, head_dim = dim_ / heads, count = origins_.length();
     const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
     float* weights = room_->weights.room_for(heads * count);
     for (int64_t r = 0; r < rows; ++r) {
       float* row = qkv + r * 3 * dim_;
       model_.positions(1).turn(position, row);
       std::memcpy(cache_.place(number, r), row + dim_, static_cast<size_t>(2 * dim_) * sizeof(float));
-      kernel::packed_kernels().attend(row, cache_.keys(number, r), count, heads, head_dim, scale,
+      kernel::packed_kernels().attend(row, cache_.of_row(number, origins_.row(r)), count, heads, head_dim, scale,
                                       layer.self_polynomials.empty() ? nullptr : layer.self_polynomials.data(), weights, attended + r * dim_);
     }
     return attended;
@@ -495,38 +422,36 @@ class Decoder final : public search::StepDecoder {
   std::vector<int32_t> sentence_of_row_, sentences_;
   std::vector<float> position_;  ///< what stands for that of the present step
   std::unique_ptr<Workspace> room_;
-  StepCache cache_;
+  StepOrigins origins_;
+  StepStore<float> cache_;  ///< keys and values
 };
 
 std::unique_ptr<search::StepDecoder> Transformer::start(const std::vector<Tokens>& sources) const {
   return std::make_unique<Decoder>(*this, sources);
 }
 
+}  // namespace
+
+std::unique_ptr<TranslationModel> make_transformer(const TransformerOptions& options, const VocabularySizes& vocabulary, Weights& weights) {
+  if (weights.integer_mode() == "scale-propagation") weights.refuse_mode("a model of type integer-transformer");
+  return std::make_unique<Transformer>(options, vocabulary, weights);
+}
+
+namespace {
+
 class TransformerConfig final : public EngineConfig {
  public:
   void declare(Options& options) override { options_.declare(options); }
   std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const override {
     options_.check(vocabulary);
-    return std::make_unique<Transformer>(options_, vocabulary, weights);
+    return make_transformer(options_, vocabulary, weights);
   }
 
  private:
   TransformerOptions options_;
 };
 
-class IntegerTransformerConfig final : public EngineConfig {
- public:
-  void declare(Options& options) override { options_.declare(options); }
-  std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const override {
-    return std::make_unique<Transformer>(options_.resolve(vocabulary), vocabulary, weights);
-  }
-
- private:
-  IntegerTransformerOptions options_;
-};
-
 const Registration<EngineType> registered{"transformer", {[] { return std::make_unique<TransformerConfig>(); }}};
-const Registration<EngineType> integer_registered{"integer-transformer", {[] { return std::make_unique<IntegerTransformerConfig>(); }}};
 
 }  // namespace
 }  // namespace seqmill::infer

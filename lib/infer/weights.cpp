@@ -66,14 +66,22 @@ void Weights::check_format() const {
   const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
   const std::vector<io::TensorRecord>& tensors = files_.front().tensors();
   if (std::none_of(tensors.begin(), tensors.end(), is_integer)) return;
-  const auto entry = [&](const char* key) {
-    const auto found = files_.front().metadata().find(key);
-    return found == files_.front().metadata().end() ? std::string("nothing") : found->second;
-  };
-  if (entry("format") != "seqmill-int8" || entry("mode") != "dynamic") {
-    fail("{} holds 8-bit integers of format '{}' and mode '{}', where 'seqmill-int8' and 'dynamic' are known: make it anew with int8-quantize",
-         paths_.front(), entry("format"), entry("mode"));
+  const std::string format = metadata("format"), mode = metadata("mode");
+  if (format != "seqmill-int8" || (mode != "dynamic" && mode != "scale-propagation")) {
+    fail("{} holds 8-bit integers of format '{}' and mode '{}', where 'seqmill-int8' and 'dynamic' or 'scale-propagation' are known: make it anew with "
+         "int8-quantize", paths_.front(), format, mode);
   }
+}
+
+std::string Weights::metadata(const std::string& key) const {
+  const auto found = files_.front().metadata().find(key);
+  return found == files_.front().metadata().end() ? "" : found->second;
+}
+
+std::string Weights::integer_mode() const { return metadata("format") == "seqmill-int8" ? metadata("mode") : ""; }
+
+void Weights::refuse_mode(const std::string& what) const {
+  fail("{} is a model of integers of mode {}, which is for {}; its config.yaml says something else", paths_.front(), integer_mode(), what);
 }
 
 Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape) {
@@ -126,15 +134,63 @@ Int8Numbers Weights::take_int8(const std::string& name, int64_t outputs, int64_t
   if (record->shape != shape) misfits_.push_back(fmt::format("{}: shape {} where {} is needed", name, shape_text(record->shape), shape_text(shape)));
   if (record->shape != shape || numbers.scales.empty()) return numbers;
   numbers.data = static_cast<const int8_t*>(record->data);
-  for (size_t o = 0; o < numbers.scales.size(); ++o) {
-    if (!(numbers.scales[o] > 0 && std::isfinite(numbers.scales[o]) && std::isfinite(1 / numbers.scales[o]))) {
-      fail("{}: {}.scale[{}] is {}, which is no scale: it must be positive and finite", paths_.front(), name, o, numbers.scales[o]);
-    }
-  }
+  check_scales(name, numbers.scales);
   if (const void* found = std::memchr(numbers.data, 0x80, static_cast<size_t>(outputs * inputs))) {
     fail("{}: {} holds -128 at {}, outside the symmetric range", paths_.front(), name, static_cast<const int8_t*>(found) - numbers.data);
   }
   return numbers;
+}
+
+void Weights::check_scales(const std::string& name, const std::vector<float>& scales) const {
+  for (size_t o = 0; o < scales.size(); ++o) {
+    if (scales[o] > 0 && std::isfinite(scales[o]) && std::isfinite(1 / scales[o])) continue;
+    fail("{}: {}.scale[{}] is {}, which is no scale: it must be positive and finite", paths_.front(), name, o, scales[o]);
+  }
+}
+
+namespace {
+
+/// The first number beyond the limit, or -1.
+template <typename Number>
+int64_t find_beyond(const void* data, int64_t count, int64_t limit) {
+  const char* from = static_cast<const char*>(data);
+  for (int64_t i = 0; i < count; ++i) {
+    Number number;
+    std::memcpy(&number, from + static_cast<size_t>(i) * sizeof number, sizeof number);
+    if (number > limit || number < -limit) return i;
+  }
+  return -1;
+}
+
+}  // namespace
+
+ScaledIntegers Weights::take_integers(const std::string& name, const std::vector<io::DType>& types, const std::vector<int64_t>& shape, int64_t scales,
+                                      int64_t limit) {
+  if (files_.size() > 1) fail("{}: integer weights have no mean; take that of the float32 model and quantise it", paths_.front());
+  taken_.insert(name);
+  ScaledIntegers integers;
+  const io::TensorRecord* record = files_.front().find(name);
+  if (!record) {
+    missing_.push_back(name);
+    taken_.insert(name + ".scale");
+    return integers;
+  }
+  integers.scales = take_vector(name + ".scale", scales);
+  integers.dtype = record->dtype;
+  if (std::find(types.begin(), types.end(), record->dtype) == types.end()) {
+    misfits_.push_back(fmt::format("{}: type {} where {} is needed", name, io::name_of(record->dtype), io::name_of(types.front())));
+  } else if (record->shape != shape) {
+    misfits_.push_back(fmt::format("{}: shape {} where {} is needed", name, shape_text(record->shape), shape_text(shape)));
+  } else if (!integers.scales.empty()) {
+    check_scales(name, integers.scales);
+    const int64_t count = record->bytes() / io::size_of(record->dtype);
+    const int64_t beyond = record->dtype == io::DType::kI8    ? find_beyond<int8_t>(record->data, count, limit)
+                           : record->dtype == io::DType::kI16 ? find_beyond<int16_t>(record->data, count, limit)
+                                                              : find_beyond<int32_t>(record->data, count, limit);
+    if (beyond >= 0) fail("{}: {} holds a number beyond {} at {}", paths_.front(), name, limit, beyond);
+    integers.data = record->data;
+  }
+  return integers;
 }
 
 void Weights::refuse(const std::vector<std::string>& unexpected) const {

@@ -29,6 +29,13 @@ struct Int8Numbers {
   std::vector<float> scales;
 };
 
+/// Integers of some type and shape, and what they were scaled by.
+struct ScaledIntegers {
+  io::DType dtype = io::DType::kI8;
+  const void* data = nullptr;  ///< null if they are not there or do not fit
+  std::vector<float> scales;
+};
+
 class Weights {
  public:
   /// Of one file, or the mean of several of one model.
@@ -49,6 +56,16 @@ class Weights {
   /// Those and `name`.scale [outputs]. Throws Error for integers of -128, for scales that are not positive and finite, and for the mean of several files.
   Int8Numbers take_int8(const std::string& name, int64_t outputs, int64_t inputs);
 
+  /// How a model of integers is to be computed, as its file says: "dynamic" (8-bit matrices, real numbers between) or "scale-propagation" (integers
+  /// throughout); "" for a model of real numbers.
+  std::string integer_mode() const;
+  /// An entry of the file's metadata; "" when it is not there.
+  std::string metadata(const std::string& key) const;
+  /// Integers of one of these types with `name`.scale [scales]. Throws Error for numbers beyond `limit` in magnitude and for what take_int8() refuses.
+  ScaledIntegers take_integers(const std::string& name, const std::vector<io::DType>& types, const std::vector<int64_t>& shape, int64_t scales, int64_t limit);
+  /// Throws Error: such a mode is for `what`.
+  [[noreturn]] void refuse_mode(const std::string& what) const;
+
   /// Whether all that was taken so far was there and of the shape that was asked for.
   bool fit() const { return missing_.empty() && misfits_.empty(); }
   /// Throws Error with the names of those that were not.
@@ -59,6 +76,7 @@ class Weights {
  private:
   /// What a tensor of 8-bit integers must come with.
   void check_format() const;
+  void check_scales(const std::string& name, const std::vector<float>& scales) const;
   [[noreturn]] void refuse(const std::vector<std::string>& unexpected) const;
 
   bool to_bfloat16_;

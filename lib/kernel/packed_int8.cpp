@@ -54,6 +54,10 @@ void PackedInt8Matrix::row(int64_t index, float* out) const {
   for (int64_t k = 0; k < inputs_; ++k) out[k] = static_cast<float>(panels_.data()[place_of(index, k, inputs_)] - 128) * inverse;
 }
 
+void PackedInt8Matrix::row(int64_t index, int8_t* out) const {
+  for (int64_t k = 0; k < inputs_; ++k) out[k] = static_cast<int8_t>(panels_.data()[place_of(index, k, inputs_)] - 128);
+}
+
 Int8Rows Int8Room::quantise(const float* x, int64_t rows, int64_t inputs, int32_t limit) {
   const int64_t width = padded_inputs(inputs);
   int8_t* numbers = numbers_.room_for(rows * width);

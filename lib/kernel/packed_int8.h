@@ -41,6 +41,8 @@ class PackedInt8Matrix {
   void multiply(const Int8Rows& x, int32_t* out) const;
   /// out [inputs] = the real numbers of weight[index].
   void row(int64_t index, float* out) const;
+  /// The same as integers.
+  void row(int64_t index, int8_t* out) const;
 
  private:
   int64_t outputs_ = 0, inputs_ = 0;

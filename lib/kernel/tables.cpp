@@ -7,6 +7,8 @@ namespace seqmill::kernel {
 const FloatKernels& float_kernels_generic();
 const PackedKernels& packed_kernels_generic();
 const Int8Kernels& int8_kernels_generic();
+const IntegerKernels<int8_t>& integer_kernels_generic();
+const IntegerKernels<int16_t>& wide_integer_kernels_generic();
 #if defined(__x86_64__)
 const FloatKernels& float_kernels_avx2();
 const FloatKernels& float_kernels_avx512();
@@ -15,6 +17,10 @@ const PackedKernels& packed_kernels_avx512();
 const Int8Kernels& int8_kernels_avx2();
 const Int8Kernels& int8_kernels_avx512();
 const Int8Kernels& int8_kernels_vnni();
+const IntegerKernels<int8_t>& integer_kernels_avx2();
+const IntegerKernels<int8_t>& integer_kernels_avx512();
+const IntegerKernels<int16_t>& wide_integer_kernels_avx2();
+const IntegerKernels<int16_t>& wide_integer_kernels_avx512();
 #endif
 
 namespace {
@@ -55,6 +61,12 @@ std::vector<const Int8Kernels*> usable_int8_kernels() {
   return tables;
 }
 
+std::vector<const IntegerKernels<int8_t>*> usable_integer_kernels() { return usable(integer_kernels_generic(), integer_kernels_avx2, integer_kernels_avx512); }
+
+std::vector<const IntegerKernels<int16_t>*> usable_wide_integer_kernels() {
+  return usable(wide_integer_kernels_generic(), wide_integer_kernels_avx2, wide_integer_kernels_avx512);
+}
+
 bool has_bfloat16_products() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 
 #else
@@ -62,6 +74,8 @@ bool has_bfloat16_products() { return has_avx512() && __builtin_cpu_supports("av
 std::vector<const FloatKernels*> usable_float_kernels() { return {&float_kernels_generic()}; }
 std::vector<const PackedKernels*> usable_packed_kernels() { return {&packed_kernels_generic()}; }
 std::vector<const Int8Kernels*> usable_int8_kernels() { return {&int8_kernels_generic()}; }
+std::vector<const IntegerKernels<int8_t>*> usable_integer_kernels() { return {&integer_kernels_generic()}; }
+std::vector<const IntegerKernels<int16_t>*> usable_wide_integer_kernels() { return {&wide_integer_kernels_generic()}; }
 bool has_bfloat16_products() { return false; }
 
 #endif

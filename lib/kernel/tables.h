@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernel/float_kernels.h"
+#include "kernel/integers.h"
 #include "kernel/packed.h"
 #include "kernel/packed_int8.h"
 
@@ -13,5 +14,7 @@ namespace seqmill::kernel {
 std::vector<const FloatKernels*> usable_float_kernels();
 std::vector<const PackedKernels*> usable_packed_kernels();
 std::vector<const Int8Kernels*> usable_int8_kernels();
+std::vector<const IntegerKernels<int8_t>*> usable_integer_kernels();
+std::vector<const IntegerKernels<int16_t>*> usable_wide_integer_kernels();
 
 }  // namespace seqmill::kernel

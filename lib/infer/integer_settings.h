@@ -1,0 +1,45 @@
+#pragma once
+// How a model of mode scale-propagation is to be computed: what the metadata of its weights say.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "infer/integer_rows.h"
+#include "infer/transformer_options.h"
+#include "infer/weights.h"
+
+namespace seqmill::infer {
+
+/// Biases are integers of at most this size: sums of products and one of them fit into 32 bits.
+constexpr int64_t kLargestBias = 1 << 22;
+
+/// What a number of so many bits is at most.
+constexpr int64_t integer_limit(int64_t bits) { return (int64_t{1} << (bits - 1)) - 1; }
+
+struct IntegerSettings {
+  static constexpr int64_t kWideBits = 16;
+
+  int64_t bits = 8;                ///< 4 to 8, or 16
+  Requantising how;
+  std::vector<std::string> wide;   ///< what is computed in 16 bits: beginnings of names of sub-layers such as "decoder.5.ffn", "encoder.embedding",
+                                   ///< "decoder.norm"; "last-residual", "last-norm"
+
+  bool needs_16_bits() const { return bits > 8 || !wide.empty(); }
+  /// The largest number in a sub-layer.
+  int64_t limit_of(const std::string& scope) const;
+
+  std::map<std::string, std::string> metadata() const;
+};
+
+/// By the names of their options.
+Requantising requantising_of(const std::string& granularity, const std::string& rescaling, const std::string& rounding);
+
+/// Throws Error for metadata that say something unknown.
+IntegerSettings read_integer_settings(const Weights& weights);
+
+/// Throws a usage error for a model that integers cannot compute.
+void check_for_scale_propagation(const TransformerOptions& options);
+
+}  // namespace seqmill::infer

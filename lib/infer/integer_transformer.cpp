@@ -1,0 +1,645 @@
+// The Integer Transformer (Lin et al., 2020, "Towards Fully 8-bit Integer Inference for the Transformer Model"). Models of mode scale-propagation are computed
+// in integers from the embeddings to the logits, which alone are made real; others like any Transformer.
+
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "base/error.h"
+#include "base/strings.h"
+#include "infer/engine.h"
+#include "infer/integer_rows.h"
+#include "infer/integer_settings.h"
+#include "infer/pool.h"
+#include "infer/step_cache.h"
+#include "infer/transformer.h"
+#include "kernel/float_kernels.h"
+
+namespace seqmill::infer {
+namespace {
+
+/// Reads what belongs to the model's integers, of 8 or 16 bits.
+template <typename Number>
+class Reader {
+ public:
+  Reader(Weights& weights, const IntegerSettings& settings) : weights_(weights), settings_(settings) {}
+
+  const IntegerSettings& settings() const { return settings_; }
+
+  std::vector<Number> numbers(const std::string& name, const std::vector<int64_t>& shape, std::vector<float>& scales, int64_t scale_count) {
+    std::vector<io::DType> types{io::DType::kI8};
+    if (sizeof(Number) > 1) types.push_back(io::DType::kI16);
+    ScaledIntegers found = weights_.take_integers(name, types, shape, scale_count, std::numeric_limits<Number>::max());
+    scales = std::move(found.scales);
+    if (!found.data) return {};
+    int64_t count = 1;
+    for (const int64_t size : shape) count *= size;
+    return found.dtype == io::DType::kI8 ? copy<Number, int8_t>(found.data, count) : copy<Number, int16_t>(found.data, count);
+  }
+
+  IntegerMatrix<Number> matrix(const std::string& name, int64_t outputs, int64_t inputs) {
+    if (inputs > kernel::kMostInt8Inputs) fail("{}: sums of {} products might overflow; at most {}", name, inputs, kernel::kMostInt8Inputs);
+    std::vector<float> scales;
+    const std::vector<Number> weight = numbers(name, {outputs, inputs}, scales, outputs);
+    return weight.empty() ? IntegerMatrix<Number>() : IntegerMatrix<Number>(weight.data(), std::move(scales), outputs, inputs);
+  }
+
+  IntegerBias bias(const std::string& name, int64_t size) {
+    const ScaledIntegers found = weights_.take_integers(name, {io::DType::kI32}, {size}, 1, kLargestBias);
+    if (!found.data) return {};
+    IntegerBias bias;
+    bias.numbers = copy<int32_t, int32_t>(found.data, size);
+    if (std::any_of(bias.numbers.begin(), bias.numbers.end(), [](int32_t number) { return number != 0; })) bias.scale = Scale(found.scales[0]);
+    return bias;
+  }
+
+  IntegerLinear<Number> linear(const std::string& name, int64_t inputs, int64_t outputs) {
+    IntegerMatrix<Number> weight = matrix(name + ".weight", outputs, inputs);
+    return IntegerLinear<Number>(std::move(weight), bias(name + ".bias", outputs));
+  }
+
+  IntegerNorm<Number> norm(const std::string& name, int64_t dim) {
+    std::vector<float> scales;
+    std::vector<Number> weight = numbers(name + ".weight", {dim}, scales, 1);
+    IntegerBias shift = bias(name + ".bias", dim);
+    return weight.empty() ? IntegerNorm<Number>() : IntegerNorm<Number>(std::move(weight), Scale(scales[0]), std::move(shift));
+  }
+
+  std::vector<typename IntegerAttention<Number>::Head> heads(const std::string& name, const TransformerOptions& o, int64_t limit) {
+    const std::vector<float> bias = weights_.take_vector(name + ".polynomial.bias", o.heads), delta = weights_.take_vector(name + ".polynomial.delta", o.heads);
+    std::vector<typename IntegerAttention<Number>::Head> heads;
+    for (size_t h = 0; h < std::min(bias.size(), delta.size()); ++h) {
+      heads.push_back({IntegerConstant<Number>(bias[h], limit), IntegerConstant<Number>(std::fabs(delta[h]), limit), static_cast<int>(o.polynomial.degree)});
+    }
+    return heads;
+  }
+
+  std::vector<float> real_vector(const std::string& name, int64_t size) { return weights_.take_vector(name, size); }
+
+ private:
+  template <typename To, typename From>
+  static std::vector<To> copy(const void* data, int64_t count) {
+    std::vector<From> from(static_cast<size_t>(count));
+    std::memcpy(from.data(), data, from.size() * sizeof(From));
+    return std::vector<To>(from.begin(), from.end());
+  }
+
+  Weights& weights_;
+  const IntegerSettings& settings_;
+};
+
+/// Tables of positions as integers: learned ones, or sines, which are rounded once.
+template <typename Number>
+class IntegerPositions {
+ public:
+  IntegerPositions(Reader<Number>& reader, const std::string& name, const TransformerOptions& o, int64_t limit)
+      : dim_(o.dim), limit_(limit), end_(o.positions == "learned" ? o.max_positions : std::numeric_limits<int64_t>::max()) {
+    if (o.positions == "learned") {
+      std::vector<float> scales;
+      numbers_ = reader.numbers(name + ".weight", {o.max_positions, dim_}, scales, o.max_positions);
+      for (const float scale : scales) scales_.emplace_back(scale);
+      return;
+    }
+    numbers_.resize(static_cast<size_t>(kKept * dim_));
+    for (int64_t p = 0; p < kKept; ++p) scales_.push_back(sines(p, numbers_.data() + p * dim_));
+  }
+
+  /// The numbers of a position; `room` is for those that are not kept.
+  const Number* row(int64_t position, std::vector<Number>& room, Scale& scale) const {
+    if (position >= end_) fail("a sequence is longer than the {} learned positions of the model (model.max-positions)", end_);
+    if (position < static_cast<int64_t>(scales_.size())) {
+      scale = scales_[static_cast<size_t>(position)];
+      return numbers_.data() + position * dim_;
+    }
+    room.resize(static_cast<size_t>(dim_));
+    scale = sines(position, room.data());
+    return room.data();
+  }
+
+ private:
+  static constexpr int64_t kKept = 256;
+
+  Scale sines(int64_t position, Number* out) const {
+    const int64_t half = dim_ / 2;
+    std::vector<float> row(static_cast<size_t>(dim_));
+    const auto exponent = static_cast<float>(-std::log(10000.0) / static_cast<double>(half));
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(position) * std::exp(static_cast<float>(i) * exponent);
+      row[static_cast<size_t>(i)] = std::sin(angle);
+      row[static_cast<size_t>(half + i)] = std::cos(angle);
+    }
+    return quantise_row(row.data(), dim_, limit_, out);
+  }
+
+  int64_t dim_, limit_, end_;
+  std::vector<Number> numbers_;
+  std::vector<Scale> scales_;
+};
+
+/// A norm with the limits of what goes in and out of a sub-layer.
+template <typename Number>
+struct SubLayer {
+  SubLayer(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : norm(reader.norm(name + ".norm", o.dim)), limit(reader.settings().limit_of(name)), norm_limit(limit), residual_limit(limit) {}
+  IntegerNorm<Number> norm;
+  int64_t limit, norm_limit, residual_limit;
+};
+
+template <typename Number>
+struct Attention {
+  Attention(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : around(reader, name, o), heads(reader.heads(name, o, around.limit)), out(reader.linear(name + ".out", o.dim, o.dim)) {}
+  SubLayer<Number> around;
+  std::vector<typename IntegerAttention<Number>::Head> heads;
+  IntegerLinear<Number> out;
+};
+
+template <typename Number>
+struct SelfAttention : Attention<Number> {
+  SelfAttention(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : Attention<Number>(reader, name, o), qkv(reader.linear(name + ".qkv", o.dim, 3 * o.dim)) {}
+  IntegerLinear<Number> qkv;
+};
+
+template <typename Number>
+struct CrossAttention : Attention<Number> {
+  CrossAttention(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : Attention<Number>(reader, name, o), q(reader.linear(name + ".q", o.dim, o.dim)), kv(reader.linear(name + ".kv", o.dim, 2 * o.dim)) {}
+  IntegerLinear<Number> q, kv;
+};
+
+template <typename Number>
+struct FeedForward {
+  FeedForward(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : around(reader, name, o), up(reader.linear(name + ".up", o.dim, o.ffn)), down(reader.linear(name + ".down", o.ffn, o.dim)) {}
+  SubLayer<Number> around;
+  IntegerLinear<Number> up, down;
+};
+
+template <typename Number>
+struct EncoderLayer {
+  EncoderLayer(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : attention(reader, name + ".attention", o), ffn(reader, name + ".ffn", o) {}
+  SelfAttention<Number> attention;
+  FeedForward<Number> ffn;
+};
+
+template <typename Number>
+struct DecoderLayer {
+  DecoderLayer(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : self(reader, name + ".self", o), cross(reader, name + ".cross", o), ffn(reader, name + ".ffn", o) {}
+  SelfAttention<Number> self;
+  CrossAttention<Number> cross;
+  FeedForward<Number> ffn;
+};
+
+template <typename Number>
+struct Workspace {
+  IntegerRows<Number> x, normed, hidden, attended, one;
+  SumRows<Number> z;
+  Buffer<Number> q;
+  Buffer<Scale> q_scales;
+  std::vector<Buffer<Number>> source_keys;       ///< per layer of the decoder: keys and values of the sources [rows, 2 * dim]
+  std::vector<Buffer<Scale>> source_key_scales;  ///< [rows, 2 * groups]
+  Buffer<Number> own_keys;                       ///< the same of a layer of the encoder
+  Buffer<Scale> own_key_scales;
+  std::vector<Buffer<Number>> steps;             ///< of StepStore
+  std::vector<Buffer<Scale>> step_scales;
+  std::vector<Number> position, embedded;
+  IntegerAttention<Number> attention;
+  KeyScales<Number> matched;
+  Buffer<float> logprobs;
+};
+
+template <typename Number>
+class IntegerTransformer final : public TranslationModel {
+ public:
+  IntegerTransformer(const TransformerOptions& options, const IntegerSettings& settings, const VocabularySizes& vocabulary, Weights& weights)
+      : options_(options), settings_(settings), sizes_(vocabulary) {
+    Reader<Number> reader(weights, settings_);
+    const int64_t dim = options.dim;
+    // |width * x - sum| summed over a row must fit.
+    constexpr int64_t kWidest = 4096;
+    if (sizeof(Number) == 1 && dim > kWidest) fail("rows of {} integers are too long to be normalised in 32 bits; at most {}", dim, kWidest);
+    target_embedding_ = reader.matrix("decoder.embedding.weight", vocabulary.target, dim);
+    if (options.tie != "all") source_embedding_.emplace(reader.matrix("encoder.embedding.weight", vocabulary.source, dim));
+    if (options.tie == "none") output_weight_.emplace(reader.matrix("output.weight", vocabulary.target, dim));
+    output_bias_ = reader.real_vector("output.bias", vocabulary.target);
+    for (const std::string side : {"encoder", "decoder"}) {
+      positions_.emplace_back(reader, side + ".positions", options, settings_.limit_of(side + ".embedding"));
+    }
+    for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(reader, fmt::format("encoder.{}", i), options);
+    for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(reader, fmt::format("decoder.{}", i), options);
+    SubLayer<Number>& last = decoder_.back().ffn.around;
+    last.residual_limit = std::max(last.residual_limit, settings_.limit_of("last-residual"));
+    if (options.norm == "post") last.norm_limit = std::max(last.norm_limit, settings_.limit_of("last-norm"));
+    if (options.norm != "pre") return;
+    for (const std::string side : {"encoder", "decoder"}) {
+      final_norms_.push_back(reader.norm(side + ".norm", dim));
+      final_limits_.push_back(settings_.limit_of(side + ".norm"));
+    }
+    final_limits_[1] = std::max(final_limits_[1], settings_.limit_of("last-norm"));
+  }
+
+  int64_t max_positions() const override {
+    return options_.positions == "learned" ? options_.max_positions : std::numeric_limits<int64_t>::max();
+  }
+
+  std::unique_ptr<search::StepDecoder> start(const std::vector<Tokens>& sources) const override;
+
+  Pool<Workspace<Number>>& workspaces() const { return workspaces_; }
+  const TransformerOptions& options() const { return options_; }
+  const Requantising& how() const { return settings_.how; }
+  const VocabularySizes& sizes() const { return sizes_; }
+  const std::vector<EncoderLayer<Number>>& encoder() const { return encoder_; }
+  const std::vector<DecoderLayer<Number>>& decoder() const { return decoder_; }
+  bool pre_norm() const { return options_.norm == "pre"; }
+  const IntegerNorm<Number>& final_norm(size_t side) const { return final_norms_[side]; }
+  int64_t final_limit(size_t side) const { return final_limits_[side]; }
+  int64_t embedding_limit(size_t side) const { return settings_.limit_of(side == 0 ? "encoder.embedding" : "decoder.embedding"); }
+  const IntegerMatrix<Number>& output() const { return options_.tie == "none" ? *output_weight_ : target_embedding_; }
+  const float* output_bias() const { return output_bias_.data(); }
+
+  /// Side 0: encoder, 1: decoder. A token at its position -> row `to` of z.
+  void embed(size_t side, int32_t token, int64_t position, Workspace<Number>& room, int64_t to) const {
+    const int64_t size = side == 0 ? sizes_.source : sizes_.target;
+    if (token < 0 || token >= size) fail("token {} is outside the vocabulary of {}", token, size);
+    const IntegerMatrix<Number>& table = side == 0 && source_embedding_ ? *source_embedding_ : target_embedding_;
+    room.embedded.resize(static_cast<size_t>(options_.dim));
+    table.row(token, room.embedded.data());
+    Scale of_position;
+    const Number* position_row = positions_[side].row(position, room.position, of_position);
+    // Times the root of the width, which goes into the scale.
+    const Scale of_token = Scale(table.scales()[static_cast<size_t>(token)]) / Scale(std::sqrt(static_cast<float>(options_.dim)));
+    const Scale common = smaller(of_token, of_position);
+    SumOf<Number>* z = room.z.row(to);
+    std::copy(room.embedded.begin(), room.embedded.end(), z);
+    room.z.largest(to) = kernel::integer_kernels<Number>().add(z, how().matching(common, of_token), position_row, how().matching(common, of_position), options_.dim);
+    room.z.scale(to) = common;
+  }
+
+ private:
+  TransformerOptions options_;
+  IntegerSettings settings_;
+  VocabularySizes sizes_;
+  IntegerMatrix<Number> target_embedding_;
+  std::optional<IntegerMatrix<Number>> source_embedding_, output_weight_;  ///< when they are not the first
+  std::vector<float> output_bias_;
+  std::vector<IntegerPositions<Number>> positions_;
+  std::vector<EncoderLayer<Number>> encoder_;
+  std::vector<DecoderLayer<Number>> decoder_;
+  std::vector<IntegerNorm<Number>> final_norms_;
+  std::vector<int64_t> final_limits_;
+  mutable Pool<Workspace<Number>> workspaces_;
+};
+
+/// Rows that are worked on together.
+struct Block {
+  int64_t first, count;
+};
+
+template <typename Number>
+class Decoder final : public search::StepDecoder {
+ public:
+  Decoder(const IntegerTransformer<Number>& model, const std::vector<Tokens>& sources)
+      : model_(model),
+        dim_(model.options().dim),
+        head_dim_(dim_ / model.options().heads),
+        groups_(model.how().granularity == Granularity::kHead ? model.options().heads : 1),
+        room_(model.workspaces().take()),
+        keys_(model.options().decoder_layers, 2 * dim_, room_->steps),
+        key_scales_(model.options().decoder_layers, 2 * groups_, room_->step_scales) {
+    encode(sources);
+    for (size_t s = 0; s < sources.size(); ++s) sentence_of_row_.push_back(static_cast<int32_t>(s));
+  }
+
+  ~Decoder() override { model_.workspaces().give_back(std::move(room_)); }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  int64_t sentences() const override { return static_cast<int64_t>(lengths_.size()); }
+  int64_t vocabulary_size() const override { return model_.sizes().target; }
+
+  float* advance(const std::vector<int32_t>& parents, const std::vector<int32_t>& tokens) override {
+    const auto rows = static_cast<int64_t>(parents.size());
+    sentences_.clear();
+    for (const int32_t parent : parents) sentences_.push_back(sentence_of_row_.at(static_cast<size_t>(parent)));
+    std::swap(sentence_of_row_, sentences_);
+    origins_.begin_step(parents);
+    keys_.begin_step(rows);
+    key_scales_.begin_step(rows);
+    const int64_t position = origins_.length() - 1;
+    into_blocks(rows);
+    one_scale_ = false;
+    IntegerRows<Number>& x = room_->x;
+    x.resize(rows, dim_);
+    for (const Block& block : blocks_) {
+      room_->z.resize(block.count, dim_);
+      for (int64_t r = 0; r < block.count; ++r) model_.embed(1, tokens[static_cast<size_t>(block.first + r)], position, *room_, r);
+      requantise(room_->z, model_.embedding_limit(1), how(), one_scale_, x, block.first);
+    }
+    for (size_t i = 0; i < model_.decoder().size(); ++i) {
+      const DecoderLayer<Number>& layer = model_.decoder()[i];
+      const auto number = static_cast<int64_t>(i);
+      around(layer.self.around, layer.self.out, [&](const IntegerRows<Number>& y) -> const IntegerRows<Number>& { return attend_self(layer.self, number, y); });
+      around(layer.cross.around, layer.cross.out, [&](const IntegerRows<Number>& y) -> const IntegerRows<Number>& { return attend_source(layer.cross, i, y); });
+      feed_forward(layer.ffn);
+    }
+    finish(1);
+    return logprobs();
+  }
+
+ private:
+  using Sum = SumOf<Number>;
+
+  const Requantising& how() const { return model_.how(); }
+
+  void into_blocks(int64_t rows) {
+    constexpr int64_t kRows = 48;  // whose sums stay near
+    blocks_.clear();
+    for (int64_t first = 0; first < rows; first += kRows) blocks_.push_back({first, std::min(kRows, rows - first)});
+  }
+
+  /// x = x + out(function(norm(x))), or norm(x + out(function(x))).
+  template <typename Function>
+  void around(const SubLayer<Number>& layer, const IntegerLinear<Number>& out, Function function) {
+    IntegerRows<Number>& x = room_->x;
+    const bool pre = model_.pre_norm();
+    if (pre) normalise(layer.norm, layer.norm_limit, x, room_->normed);
+    const IntegerRows<Number>& y = function(pre ? room_->normed : x);
+    for (const Block& block : blocks_) {
+      SumRows<Number>& z = room_->z;
+      out(y, block.first, block.count, how(), false, z);
+      for (int64_t r = 0; r < block.count; ++r) {
+        const Scale common = smaller(z.scale(r), x.scale(block.first + r));
+        z.largest(r) = kernel::integer_kernels<Number>().add(z.row(r), how().matching(common, z.scale(r)), x.row(block.first + r),
+                                                             how().matching(common, x.scale(block.first + r)), dim_);
+        z.scale(r) = common;
+      }
+      requantise(z, layer.residual_limit, how(), one_scale_, x, block.first);
+    }
+    if (!pre) normalise(layer.norm, layer.norm_limit, x, x);
+  }
+
+  /// In place is allowed.
+  void normalise(const IntegerNorm<Number>& norm, int64_t limit, const IntegerRows<Number>& x, IntegerRows<Number>& out) {
+    if (&x != &out) out.resize(x.rows(), dim_);
+    for (const Block& block : blocks_) {
+      room_->z.resize(block.count, dim_);
+      for (int64_t r = 0; r < block.count; ++r) norm(x, block.first + r, limit, how(), room_->one, room_->z, r);
+      requantise(room_->z, limit, how(), one_scale_, out, block.first);
+    }
+  }
+
+  void feed_forward(const FeedForward<Number>& layer) {
+    around(layer.around, layer.down, [&](const IntegerRows<Number>& y) -> const IntegerRows<Number>& {
+      IntegerRows<Number>& hidden = room_->hidden;
+      hidden.resize(y.rows(), layer.up.outputs());
+      for (const Block& block : blocks_) {
+        layer.up(y, block.first, block.count, how(), true, room_->z);
+        requantise(room_->z, layer.around.limit, how(), one_scale_, hidden, block.first);
+      }
+      return hidden;
+    });
+  }
+
+  /// Rows of z hold parts of `dim_` sums, such as queries, keys and values: each part of row r becomes integers at destination(r, part), with scales
+  /// [groups] at scales(r, part).
+  template <typename Destination, typename Scales>
+  void split(SumRows<Number>& z, int64_t limit, Destination destination, Scales scales) {
+    const auto& kernels = kernel::integer_kernels<Number>();
+    const int64_t parts = z.width() / dim_, width = dim_ / groups_;
+    const auto largest_of = [&](int64_t r, int64_t column) { return kernels.finish(z.row(r) + column, width, nullptr, {}, nullptr, {}, false); };
+    if (one_scale_) {
+      Scale common = z.scale(0);
+      for (int64_t r = 1; r < z.rows(); ++r) common = smaller(common, z.scale(r));
+      for (int64_t r = 0; r < z.rows(); ++r) z.match(r, common, how());
+      for (int64_t part = 0; part < parts; ++part) {
+        Sum largest = 0;
+        for (int64_t r = 0; r < z.rows(); ++r) largest = std::max(largest, largest_of(r, part * dim_));
+        const kernel::Rescaled all = how()(largest, limit, common);
+        for (int64_t r = 0; r < z.rows(); ++r) {
+          kernels.narrow(z.row(r) + part * dim_, all.factor, destination(r, part), dim_);
+          *scales(r, part) = all.scale;
+        }
+      }
+      return;
+    }
+    for (int64_t r = 0; r < z.rows(); ++r) {
+      for (int64_t part = 0; part < parts; ++part) {
+        for (int64_t g = 0; g < groups_; ++g) {
+          const int64_t column = part * dim_ + g * width;
+          const kernel::Rescaled own = how()(largest_of(r, column), limit, z.scale(r));
+          kernels.narrow(z.row(r) + column, own.factor, destination(r, part) + g * width, width);
+          scales(r, part)[g] = own.scale;
+        }
+      }
+    }
+  }
+
+  void encode(const std::vector<Tokens>& sources) {
+    int64_t rows = 0;
+    for (const Tokens& source : sources) {
+      begins_.push_back(rows);
+      lengths_.push_back(static_cast<int64_t>(source.size()));
+      rows += lengths_.back();
+    }
+    one_scale_ = how().granularity == Granularity::kSentence;
+    into_blocks(rows);
+    if (one_scale_) {
+      blocks_.clear();
+      for (size_t s = 0; s < sources.size(); ++s) blocks_.push_back({begins_[s], lengths_[s]});
+    }
+    std::vector<std::pair<int32_t, int64_t>> tokens;  // with their positions
+    for (const Tokens& source : sources) {
+      for (size_t p = 0; p < source.size(); ++p) tokens.emplace_back(source[p], static_cast<int64_t>(p));
+    }
+    IntegerRows<Number>& x = room_->x;
+    x.resize(rows, dim_);
+    for (const Block& block : blocks_) {
+      room_->z.resize(block.count, dim_);
+      for (int64_t r = 0; r < block.count; ++r) {
+        const auto& [token, position] = tokens[static_cast<size_t>(block.first + r)];
+        model_.embed(0, token, position, *room_, r);
+      }
+      requantise(room_->z, model_.embedding_limit(0), how(), one_scale_, x, block.first);
+    }
+    for (const EncoderLayer<Number>& layer : model_.encoder()) {
+      around(layer.attention.around, layer.attention.out,
+             [&](const IntegerRows<Number>& y) -> const IntegerRows<Number>& { return attend_each_other(layer.attention, y); });
+      feed_forward(layer.ffn);
+    }
+    finish(0);
+    room_->source_keys.resize(model_.decoder().size());
+    room_->source_key_scales.resize(model_.decoder().size());
+    for (size_t i = 0; i < model_.decoder().size(); ++i) {
+      const CrossAttention<Number>& cross = model_.decoder()[i].cross;
+      Number* keys = room_->source_keys[i].room_for(rows * 2 * dim_);
+      Scale* scales = room_->source_key_scales[i].room_for(rows * 2 * groups_);
+      for (const Block& block : blocks_) {
+        cross.kv(x, block.first, block.count, how(), false, room_->z);
+        split(
+            room_->z, cross.around.limit, [&](int64_t r, int64_t part) { return keys + (block.first + r) * 2 * dim_ + part * dim_; },
+            [&](int64_t r, int64_t part) { return scales + (block.first + r) * 2 * groups_ + part * groups_; });
+      }
+      match_sources(keys, scales);
+    }
+  }
+
+  /// Matched scales of the keys of each sentence, which are the same in every step.
+  void match_sources(const Number* keys, const Scale* scales) {
+    Sources& layer = sources_.emplace_back();
+    for (size_t s = 0; s < lengths_.size(); ++s) {
+      layer.keys.push_back(point_to(keys + begins_[s] * 2 * dim_, 2 * dim_, lengths_[s]));
+      const std::vector<const Scale*> scale_rows = point_to(scales + begins_[s] * 2 * groups_, 2 * groups_, lengths_[s]);
+      layer.scales.emplace_back().match(scale_rows.data(), lengths_[s], groups_);
+    }
+  }
+
+  template <typename Any>
+  static std::vector<const Any*> point_to(const Any* first, int64_t stride, int64_t count) {
+    std::vector<const Any*> rows;
+    for (int64_t t = 0; t < count; ++t) rows.push_back(first + t * stride);
+    return rows;
+  }
+
+  /// One query to its keys -> row r of room_->attended.
+  void attend(const Attention<Number>& layer, const Number* q, const Scale* q_scales, const Number* const* keys, const KeyScales<Number>& scales, int64_t count,
+              SumRows<Number>& z, int64_t to) {
+    z.scale(to) = room_->attention(layer.heads, q, q_scales, keys, scales, count, head_dim_, layer.around.limit, how(), z.row(to), &z.largest(to));
+  }
+
+  const IntegerRows<Number>& attend_each_other(const SelfAttention<Number>& layer, const IntegerRows<Number>& y) {
+    const int64_t rows = y.rows();
+    Number *q = room_->q.room_for(rows * dim_), *keys = room_->own_keys.room_for(rows * 2 * dim_);
+    Scale *q_scales = room_->q_scales.room_for(rows * groups_), *scales = room_->own_key_scales.room_for(rows * 2 * groups_);
+    for (const Block& block : blocks_) {
+      layer.qkv(y, block.first, block.count, how(), false, room_->z);
+      split(
+          room_->z, layer.around.limit,
+          [&](int64_t r, int64_t part) { return part == 0 ? q + (block.first + r) * dim_ : keys + (block.first + r) * 2 * dim_ + (part - 1) * dim_; },
+          [&](int64_t r, int64_t part) {
+            return part == 0 ? q_scales + (block.first + r) * groups_ : scales + (block.first + r) * 2 * groups_ + (part - 1) * groups_;
+          });
+    }
+    room_->attended.resize(rows, dim_);
+    for (size_t s = 0; s < lengths_.size(); ++s) {
+      const std::vector<const Number*> key_rows = point_to<Number>(keys + begins_[s] * 2 * dim_, 2 * dim_, lengths_[s]);
+      const std::vector<const Scale*> scale_rows = point_to<Scale>(scales + begins_[s] * 2 * groups_, 2 * groups_, lengths_[s]);
+      room_->matched.match(scale_rows.data(), lengths_[s], groups_);
+      room_->z.resize(lengths_[s], dim_);
+      for (int64_t r = 0; r < lengths_[s]; ++r) {
+        attend(layer, q + (begins_[s] + r) * dim_, q_scales + (begins_[s] + r) * groups_, key_rows.data(), room_->matched, lengths_[s], room_->z, r);
+      }
+      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, begins_[s]);
+    }
+    return room_->attended;
+  }
+
+  const IntegerRows<Number>& attend_self(const SelfAttention<Number>& layer, int64_t number, const IntegerRows<Number>& y) {
+    const int64_t rows = y.rows(), count = origins_.length();
+    Number* q = room_->q.room_for(rows * dim_);
+    Scale* q_scales = room_->q_scales.room_for(rows * groups_);
+    for (const Block& block : blocks_) {
+      layer.qkv(y, block.first, block.count, how(), false, room_->z);
+      split(
+          room_->z, layer.around.limit,
+          [&](int64_t r, int64_t part) { return part == 0 ? q + (block.first + r) * dim_ : keys_.place(number, block.first + r) + (part - 1) * dim_; },
+          [&](int64_t r, int64_t part) {
+            return part == 0 ? q_scales + (block.first + r) * groups_ : key_scales_.place(number, block.first + r) + (part - 1) * groups_;
+          });
+    }
+    room_->attended.resize(rows, dim_);
+    for (const Block& block : blocks_) {
+      room_->z.resize(block.count, dim_);
+      for (int64_t r = 0; r < block.count; ++r) {
+        const int64_t row = block.first + r;
+        room_->matched.match(key_scales_.of_row(number, origins_.row(row)), count, groups_);
+        attend(layer, q + row * dim_, q_scales + row * groups_, keys_.of_row(number, origins_.row(row)), room_->matched, count, room_->z, r);
+      }
+      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, block.first);
+    }
+    return room_->attended;
+  }
+
+  const IntegerRows<Number>& attend_source(const CrossAttention<Number>& layer, size_t number, const IntegerRows<Number>& y) {
+    const int64_t rows = y.rows();
+    Number* q = room_->q.room_for(rows * dim_);
+    Scale* q_scales = room_->q_scales.room_for(rows * groups_);
+    room_->attended.resize(rows, dim_);
+    for (const Block& block : blocks_) {
+      layer.q(y, block.first, block.count, how(), false, room_->z);
+      split(
+          room_->z, layer.around.limit, [&](int64_t r, int64_t) { return q + (block.first + r) * dim_; },
+          [&](int64_t r, int64_t) { return q_scales + (block.first + r) * groups_; });
+      room_->z.resize(block.count, dim_);
+      for (int64_t r = 0; r < block.count; ++r) {
+        const int64_t row = block.first + r;
+        const auto s = static_cast<size_t>(sentence_of_row_[static_cast<size_t>(row)]);
+        attend(layer, q + row * dim_, q_scales + row * groups_, sources_[number].keys[s].data(), sources_[number].scales[s], lengths_[s], room_->z, r);
+      }
+      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, block.first);
+    }
+    return room_->attended;
+  }
+
+  void finish(size_t side) {
+    if (model_.pre_norm()) normalise(model_.final_norm(side), model_.final_limit(side), room_->x, room_->x);
+  }
+
+  /// Here integers become real numbers.
+  float* logprobs() {
+    const int64_t size = vocabulary_size();
+    float* out = room_->logprobs.room_for(room_->x.rows() * size);
+    for (const Block& block : blocks_) {
+      model_.output().multiply_real(room_->x, block.first, block.count, model_.output_bias(), out + block.first * size);
+      for (int64_t r = block.first; r < block.first + block.count; ++r) kernel::float_kernels().log_softmax(out + r * size, size);
+    }
+    return out;
+  }
+
+  /// Of one layer of the decoder, by sentence.
+  struct Sources {
+    std::vector<std::vector<const Number*>> keys;
+    std::vector<KeyScales<Number>> scales;
+  };
+
+  const IntegerTransformer<Number>& model_;
+  int64_t dim_, head_dim_, groups_;
+  std::vector<int64_t> begins_, lengths_;  ///< of the sources, in rows
+  std::vector<Sources> sources_;
+  std::vector<int32_t> sentence_of_row_, sentences_;
+  std::vector<Block> blocks_;
+  bool one_scale_ = false;  ///< for all rows of a block
+  std::unique_ptr<Workspace<Number>> room_;
+  StepOrigins origins_;
+  StepStore<Number> keys_;       ///< keys and values
+  StepStore<Scale> key_scales_;  ///< theirs
+};
+
+template <typename Number>
+std::unique_ptr<search::StepDecoder> IntegerTransformer<Number>::start(const std::vector<Tokens>& sources) const {
+  return std::make_unique<Decoder<Number>>(*this, sources);
+}
+
+class IntegerTransformerConfig final : public EngineConfig {
+ public:
+  void declare(Options& options) override { options_.declare(options); }
+
+  std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const override {
+    const TransformerOptions resolved = options_.resolve(vocabulary);
+    if (weights.integer_mode() != "scale-propagation") return make_transformer(resolved, vocabulary, weights);
+    check_for_scale_propagation(resolved);
+    const IntegerSettings settings = read_integer_settings(weights);
+    if (settings.needs_16_bits()) return std::make_unique<IntegerTransformer<int16_t>>(resolved, settings, vocabulary, weights);
+    return std::make_unique<IntegerTransformer<int8_t>>(resolved, settings, vocabulary, weights);
+  }
+
+ private:
+  IntegerTransformerOptions options_;
+};
+
+const Registration<EngineType> registered{"integer-transformer", {[] { return std::make_unique<IntegerTransformerConfig>(); }}};
+
+}  // namespace
+}  // namespace seqmill::infer

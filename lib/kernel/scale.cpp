@@ -1,0 +1,62 @@
+#include "kernel/scale.h"
+
+namespace seqmill::kernel {
+
+namespace detail {
+bool counts_scale_operations = false;
+thread_local int64_t scale_operations = 0;
+}  // namespace detail
+
+namespace {
+
+constexpr int32_t kLargestShift = 63;
+
+int bits_of(uint64_t number) {
+  int bits = 0;
+  for (; number; number >>= 1) ++bits;
+  return bits;
+}
+
+Multiplier multiplier(uint32_t mantissa, int32_t shift, Rounding rounding) {
+  if (shift > kLargestShift) return {0, 31, 0};  // less than half of the smallest integer
+  return {mantissa, shift, rounding == Rounding::kTruncate || shift == 0 ? 0 : uint64_t{1} << (shift - 1)};
+}
+
+/// numerator / denominator, rounded up: so that what should become an integer does not fall short of it.
+Multiplier quotient(uint64_t numerator, uint64_t denominator, Rounding rounding) {
+  int32_t shift = 32 + bits_of(denominator) - bits_of(numerator);
+  // Of 32 bits, or one less.
+  if (numerator << (shift > 0 ? shift : 0) > denominator * uint64_t{0xffffffff}) --shift;
+  return multiplier(static_cast<uint32_t>(((numerator << shift) + denominator - 1) / denominator), shift, rounding);
+}
+
+}  // namespace
+
+void count_scale_operations(bool on) {
+  detail::counts_scale_operations = on;
+  detail::scale_operations = 0;
+}
+
+int64_t scale_operations() { return detail::scale_operations; }
+
+Multiplier matching(Scale common, Scale own, Rounding rounding) {
+  if (own == common) return multiplier(uint32_t{1} << 31, 31, rounding);
+  if (own.is_of_zeros()) return {0, 31, 0};
+  int exponent;
+  const float fraction = std::frexp((common / own).value(), &exponent);  // 0.5 <= fraction < 1
+  return multiplier(static_cast<uint32_t>(fraction * 4294967296.0F), 32 - exponent, rounding);
+}
+
+Rescaled rescaled(int64_t largest, int64_t limit, Scale scale, Rescaling rescaling, Rounding rounding) {
+  if (largest == 0) return {Multiplier{}, Scale::of_zeros()};
+  if (largest == limit || (largest < limit && rescaling != Rescaling::kAlways)) return {Multiplier{}, scale};
+  if (rescaling == Rescaling::kPow2) {
+    int32_t shift = 0;
+    while (largest > limit << shift) ++shift;
+    return {multiplier(uint32_t{1} << 31, 31 + shift, rounding), scale / Scale(static_cast<float>(int64_t{1} << shift))};
+  }
+  return {quotient(static_cast<uint64_t>(limit), static_cast<uint64_t>(largest), rounding),
+          scale * Scale(static_cast<float>(limit)) / Scale(static_cast<float>(largest))};
+}
+
+}  // namespace seqmill::kernel
