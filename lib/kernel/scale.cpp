@@ -22,12 +22,14 @@ Multiplier multiplier(uint32_t mantissa, int32_t shift, Rounding rounding) {
   return {mantissa, shift, rounding == Rounding::kTruncate || shift == 0 ? 0 : uint64_t{1} << (shift - 1)};
 }
 
+__extension__ using Wide = unsigned __int128;
+
 /// numerator / denominator, rounded up: so that what should become an integer does not fall short of it.
 Multiplier quotient(uint64_t numerator, uint64_t denominator, Rounding rounding) {
   int32_t shift = 32 + bits_of(denominator) - bits_of(numerator);
-  // Of 32 bits, or one less.
-  if (numerator << (shift > 0 ? shift : 0) > denominator * uint64_t{0xffffffff}) --shift;
-  return multiplier(static_cast<uint32_t>(((numerator << shift) + denominator - 1) / denominator), shift, rounding);
+  const auto shifted = [&] { return (Wide{numerator} << shift) + denominator - 1; };
+  if (shifted() / denominator > 0xffffffff) --shift;  // of 32 bits, not 33
+  return multiplier(static_cast<uint32_t>(shifted() / denominator), shift, rounding);
 }
 
 }  // namespace
