@@ -61,6 +61,40 @@ sed -En 's/^BLEU with all in integers: .*\(([+-][0-9.]+)\)$/\1/p' out | awk '{ e
 gives 'check as records' '{"integers":"all","bleu":' --model run --output check-2 --check-src test.a --check-ref test.b --json
 python3 -c 'import json, sys; [json.loads(line) for line in open("out")]' || report 'check as records: not all lines are JSON'
 
+# An integer-transformer, computed in integers throughout.
+learnable_toy integer.yaml
+sed -i 's/^model:/model:\n  type: integer-transformer/' integer.yaml
+"$bin/nmt-train" -c integer.yaml --run integer-run 2> err || { echo "FAILED: training an integer-transformer: $(cat err)"; exit 1; }
+gives 'propagation' 'ratio 3.' --model integer-run --output propagated --mode scale-propagation --check-src test.a --check-ref test.b --ablate
+sed -En 's/^BLEU with ([a-z-]+) in integers: .*/\1/p' out > parts
+[[ $(tr '\n' ' ' < parts) == 'nothing all embedding encoder-attention encoder-ffn decoder-self decoder-cross decoder-ffn ' ]] || report "propagation: $(tail -n 9 out)"
+sed -En 's/^BLEU with all in integers: .*\(([+-][0-9.]+)\)$/\1/p' out | awk '{ exit !($1 > -8 && $1 < 8) }' || report "propagation: $(grep 'all in' out)"
+"$translate" --model integer-run --quiet < test.a > real 2> err || report "an integer-transformer in floating point: $(cat err)"
+"$translate" --model integer-run --quiet --backend torch < test.a > torch 2> err || report "an integer-transformer in LibTorch: $(cat err)"
+cmp -s real torch || report 'an integer-transformer: engine and LibTorch differ'
+"$translate" --model propagated --quiet --threads 1 < test.a > whole 2> err || report "propagation: $(cat err)"
+[[ $(diff real whole | grep -c '^<') -le 6 ]] || report "propagation: other translations: $(diff real whole | head -n 6)"
+for mode in '--threads 3 --batch-tokens 1' '--threads 2 --batch-tokens 70'; do
+  # shellcheck disable=SC2086
+  "$translate" --model propagated --quiet $mode < test.a > out 2> err || report "propagation, $mode: $(cat err)"
+  cmp -s out whole || report "propagation: other output with $mode"
+done
+gives '16 bits' 'ratio 1.' --model integer-run --output sixteen --mode scale-propagation --bits 16
+"$translate" --model sixteen --quiet < test.a > out 2> err || report "16 bits: $(cat err)"
+cmp -s out real || report "16 bits: other translations than in floating point: $(diff out real | head -n 6)"
+for options in '--granularity head' '--granularity sentence' '--rescale pow2' '--rescale always --round trunc' '--w-scale tensor' '--bits 6 --keep-fp last-residual --keep-fp last-norm' \
+  '--int8-modules decoder-ffn'; do
+  rm -rf knob
+  # shellcheck disable=SC2086
+  gives "propagation $options" 'ratio' --model integer-run --output knob --mode scale-propagation $options
+  "$translate" --model knob --quiet --beam 1 < test.a > out 2> err || report "propagation $options: $(cat err)"
+  [[ $(wc -l < out) == 30 ]] || report "propagation $options: not 30 lines"
+done
+fails 'propagation of a transformer' 1 'this is a transformer; --mode dynamic takes it' --model run --output new --mode scale-propagation
+fails 'knobs of the other mode' 2 '--granularity and --rescale say how scale-propagation computes' --model run --output new --granularity head
+fails '9 bits' 2 '--bits 9: 4 to 8' --model run --output new --bits 9
+fails 'no sub-layer' 2 '--keep-fp decoder.0.ffn.up: the model has no sub-layer' --model integer-run --output new --mode scale-propagation --keep-fp decoder.0.ffn.up
+
 # What is refused.
 fails 'exists' 1 'int8 exists; give another --output or remove it' --model run --output int8
 fails 'twice' 1 'the model is quantised already' --model int8 --output twice
@@ -105,8 +139,23 @@ broken 'negative scale' 'encoder.0.ffn.up.weight.scale[0] is -2' 'o = at("encode
 broken '-128' 'encoder.0.ffn.up.weight holds -128 at 3' 'body[at("encoder.0.ffn.up.weight") + 3] = 0x80'
 broken 'scales of another shape' 'encoder.0.ffn.up.weight.scale: shape [32, 2] where [64] is needed' 'header["encoder.0.ffn.up.weight.scale"]["shape"] = [32, 2]'
 broken 'another mode' "mode 'sideways', where" 'header["__metadata__"]["mode"] = "sideways"'
-broken 'another program' "format 'nothing'" 'del header["__metadata__"]'
+broken 'another program' "format ''" 'del header["__metadata__"]'
 broken 'no scales' 'missing: encoder.0.ffn.up.weight.scale' 'header["other"] = header.pop("encoder.0.ffn.up.weight.scale")'
+
+# broken_integers NAME TEXT PROGRAM: the same of the integer-transformer
+broken_integers() {
+  rm -rf broken
+  cp -r propagated broken
+  rewrite propagated/model.safetensors broken/model.safetensors "$3"
+  fails "$1" 1 "$2" --model broken < test.a
+}
+broken_integers 'scale of a norm' 'encoder.0.ffn.norm.weight.scale[0] is 0, which is no scale' 'o = at("encoder.0.ffn.norm.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
+broken_integers 'a large bias' 'encoder.0.ffn.up.bias holds a number beyond 4194304 at 2' 'o = at("encoder.0.ffn.up.bias") + 8; body[o:o + 4] = struct.pack("<i", -2**31)'
+broken_integers '-128 in a norm' 'encoder.0.ffn.norm.weight holds a number beyond 127 at 0' 'body[at("encoder.0.ffn.norm.weight")] = 0x80'
+broken_integers 'bits' "the weights say bits = '9', which is not known" 'header["__metadata__"]["bits"] = "9"'
+broken_integers 'granularity' "granularity = 'leg', which is not known" 'header["__metadata__"]["granularity"] = "leg"'
+broken_integers 'a real norm' 'encoder.0.ffn.norm.weight: type F32 where I8 is needed' 'header["encoder.0.ffn.norm.weight"].update(dtype="F32", shape=[len(range(*header["encoder.0.ffn.norm.weight"]["data_offsets"])) // 4])'
+broken_integers 'no bias' 'missing: encoder.0.ffn.up.bias' 'header["other"] = header.pop("encoder.0.ffn.up.bias")'
 
 # change PROGRAM: the float model, changed
 change() {
