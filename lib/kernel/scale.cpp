@@ -11,25 +11,30 @@ namespace {
 
 constexpr int32_t kLargestShift = 63;
 
-int bits_of(uint64_t number) {
-  int bits = 0;
-  for (; number; number >>= 1) ++bits;
-  return bits;
-}
+int32_t bits_of(uint64_t number) { return 64 - __builtin_clzll(number); }  // of what is not 0
 
 Multiplier multiplier(uint32_t mantissa, int32_t shift, Rounding rounding) {
   if (shift > kLargestShift) return {0, 31, 0};  // less than half of the smallest integer
   return {mantissa, shift, rounding == Rounding::kTruncate || shift == 0 ? 0 : uint64_t{1} << (shift - 1)};
 }
 
-__extension__ using Wide = unsigned __int128;
+/// numerator / denominator, rounded up: so that what should become an integer does not fall short of it. In integers of this type, which hold 32 bits more
+/// than the denominator.
+template <typename Integer>
+Multiplier quotient(Integer numerator, Integer denominator, Rounding rounding) {
+  int32_t shift = 32 + bits_of(static_cast<uint64_t>(denominator)) - bits_of(static_cast<uint64_t>(numerator));
+  Integer mantissa = ((numerator << shift) + denominator - 1) / denominator;
+  if (mantissa > 0xffffffff) {  // of 32 bits, not 33
+    --shift;
+    mantissa = ((numerator << shift) + denominator - 1) / denominator;
+  }
+  return multiplier(static_cast<uint32_t>(mantissa), shift, rounding);
+}
 
-/// numerator / denominator, rounded up: so that what should become an integer does not fall short of it.
-Multiplier quotient(uint64_t numerator, uint64_t denominator, Rounding rounding) {
-  int32_t shift = 32 + bits_of(denominator) - bits_of(numerator);
-  const auto shifted = [&] { return (Wide{numerator} << shift) + denominator - 1; };
-  if (shifted() / denominator > 0xffffffff) --shift;  // of 32 bits, not 33
-  return multiplier(static_cast<uint32_t>(shifted() / denominator), shift, rounding);
+Multiplier quotient(int64_t numerator, int64_t denominator, Rounding rounding) {
+  __extension__ using Wide = unsigned __int128;
+  if (denominator < int64_t{1} << 31) return quotient<uint64_t>(static_cast<uint64_t>(numerator), static_cast<uint64_t>(denominator), rounding);
+  return quotient<Wide>(static_cast<Wide>(numerator), static_cast<Wide>(denominator), rounding);
 }
 
 }  // namespace
@@ -57,7 +62,7 @@ Rescaled rescaled(int64_t largest, int64_t limit, Scale scale, Rescaling rescali
     while (largest > limit << shift) ++shift;
     return {multiplier(uint32_t{1} << 31, 31 + shift, rounding), scale / Scale(static_cast<float>(int64_t{1} << shift))};
   }
-  return {quotient(static_cast<uint64_t>(limit), static_cast<uint64_t>(largest), rounding),
+  return {quotient(limit, largest, rounding),
           scale * Scale(static_cast<float>(limit)) / Scale(static_cast<float>(largest))};
 }
 

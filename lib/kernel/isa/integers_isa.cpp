@@ -1,5 +1,7 @@
-// Compiled once per instruction set, with SEQMILL_ISA naming it. No floating-point arithmetic here: a test looks for its instructions. Loops are left to the
+// Compiled once per instruction set, with SEQMILL_ISA naming it. No floating-point arithmetic here: a test looks for its instructions. Most loops are left to the
 // compilers, which may reorder sums of integers.
+
+#include <cstring>
 
 #include "kernel/integers.h"
 
@@ -66,22 +68,37 @@ void multiply(const Number* x, int64_t rows, int64_t stride, const Number* weigh
   }
 }
 
+template <bool kRatios, bool kScaled, bool kBias, bool kRelu, typename Sum>
+Sum finish_as(Sum* z, int64_t count, const uint32_t* ratios, Multiplier of_z, const int32_t* bias, Multiplier of_bias) {
+  const uint64_t half = of_z.half ? uint64_t{1} << 30 : 0;
+  Sum largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    Sum sum = z[i];
+    if constexpr (kRatios) sum = times(sum, ratios[i], 31, half);
+    if constexpr (kScaled) sum = times(sum, of_z);
+    if constexpr (kBias) sum += times(static_cast<Sum>(bias[i]), of_bias);
+    if constexpr (kRelu) sum = sum < 0 ? 0 : sum;
+    z[i] = sum;
+    const auto size = static_cast<Sum>(magnitude(sum));
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+
+template <bool kRatios, bool kScaled, typename Sum>
+Sum finish_with(Sum* z, int64_t count, const uint32_t* ratios, Multiplier of_z, const int32_t* bias, Multiplier of_bias, bool relu) {
+  if (bias && relu) return finish_as<kRatios, kScaled, true, true>(z, count, ratios, of_z, bias, of_bias);
+  if (bias) return finish_as<kRatios, kScaled, true, false>(z, count, ratios, of_z, bias, of_bias);
+  if (relu) return finish_as<kRatios, kScaled, false, true>(z, count, ratios, of_z, bias, of_bias);
+  return finish_as<kRatios, kScaled, false, false>(z, count, ratios, of_z, bias, of_bias);
+}
+
 template <typename Sum>
 Sum finish(Sum* z, int64_t count, const uint32_t* ratios, Multiplier of_z, const int32_t* bias, Multiplier of_bias, bool relu) {
-  if (ratios) {
-    const uint64_t half = of_z.half ? uint64_t{1} << 30 : 0;
-    for (int64_t i = 0; i < count; ++i) z[i] = times(z[i], ratios[i], 31, half);
+  if (of_z.is_one()) {
+    return ratios ? finish_with<true, false>(z, count, ratios, of_z, bias, of_bias, relu) : finish_with<false, false>(z, count, ratios, of_z, bias, of_bias, relu);
   }
-  if (!of_z.is_one()) {
-    for (int64_t i = 0; i < count; ++i) z[i] = times(z[i], of_z);
-  }
-  if (bias) {
-    for (int64_t i = 0; i < count; ++i) z[i] += times(static_cast<Sum>(bias[i]), of_bias);
-  }
-  if (relu) {
-    for (int64_t i = 0; i < count; ++i) z[i] = z[i] < 0 ? 0 : z[i];
-  }
-  return largest_of(z, count);
+  return ratios ? finish_with<true, true>(z, count, ratios, of_z, bias, of_bias, relu) : finish_with<false, true>(z, count, ratios, of_z, bias, of_bias, relu);
 }
 
 template <typename Number>
@@ -146,22 +163,53 @@ void dots(const Number* q, const Number* const* keys, int64_t count, int64_t off
   }
 }
 
+// Extensions of both compilers, for a loop whose sums must stay in registers.
+#if defined(__AVX2__)
+constexpr int64_t kLanes = 16;
+#else
+constexpr int64_t kLanes = 8;
+#endif
+using Bytes = int8_t __attribute__((vector_size(kLanes)));
+using Halves = int16_t __attribute__((vector_size(2 * kLanes)));
+using Words = int32_t __attribute__((vector_size(4 * kLanes)));
+
+inline Halves widened(const int8_t* x) {
+  Bytes bytes;
+  std::memcpy(&bytes, x, sizeof bytes);
+  return __builtin_convertvector(bytes, Halves);
+}
+
+/// The sums of kVectors times kLanes columns.
+template <int kVectors>
+void weighted_columns(const int8_t* weights, const int8_t* const* values, int64_t count, int64_t offset, int32_t* out) {
+  Words sums[kVectors] = {};
+  int64_t t = 0;
+  // Two products of 7 bits each fit into 16.
+  for (; t + 2 <= count; t += 2) {
+    const auto first = static_cast<int16_t>(weights[t]), second = static_cast<int16_t>(weights[t + 1]);
+    const int8_t *one = values[t] + offset, *other = values[t + 1] + offset;
+    for (int v = 0; v < kVectors; ++v) {
+      sums[v] += __builtin_convertvector(first * widened(one + v * kLanes) + second * widened(other + v * kLanes), Words);
+    }
+  }
+  if (t < count) {
+    const auto last = static_cast<int16_t>(weights[t]);
+    for (int v = 0; v < kVectors; ++v) sums[v] += __builtin_convertvector(last * widened(values[t] + offset + v * kLanes), Words);
+  }
+  for (int v = 0; v < kVectors; ++v) std::memcpy(out + v * kLanes, &sums[v], sizeof(Words));
+}
+
 template <typename Number>
 void weighted_sum(const Number* weights, const Number* const* values, int64_t count, int64_t offset, int64_t dim, SumOf<Number>* out) {
-  constexpr int64_t kBlock = 32;  // of sums that stay in registers
-  for (int64_t begin = 0; begin < dim; begin += kBlock) {
-    const int64_t size = dim - begin < kBlock ? dim - begin : kBlock;
-    SumOf<Number> sums[kBlock] = {};
-    for (int64_t t = 0; t < count; ++t) {
-      const Number* value = values[t] + offset + begin;
-      const int32_t weight = weights[t];
-      if (size == kBlock) {
-        for (int64_t d = 0; d < kBlock; ++d) sums[d] += weight * static_cast<int32_t>(value[d]);
-      } else {
-        for (int64_t d = 0; d < size; ++d) sums[d] += weight * static_cast<int32_t>(value[d]);
-      }
-    }
-    for (int64_t d = 0; d < size; ++d) out[begin + d] = sums[d];
+  int64_t d = 0;
+  if constexpr (sizeof(Number) == 1) {
+    for (; d + 4 * kLanes <= dim; d += 4 * kLanes) weighted_columns<4>(weights, values, count, offset + d, out + d);
+    for (; d + kLanes <= dim; d += kLanes) weighted_columns<1>(weights, values, count, offset + d, out + d);
+  }
+  for (int64_t i = d; i < dim; ++i) out[i] = 0;
+  for (int64_t t = 0; t < count && d < dim; ++t) {
+    const Number* value = values[t] + offset;
+    for (int64_t i = d; i < dim; ++i) out[i] += static_cast<int32_t>(weights[t]) * static_cast<int32_t>(value[i]);
   }
 }
 
