@@ -29,6 +29,6 @@ shift
 "$root/scripts/setup.sh" --bench >&2
 cd "$root"
 cmake --preset release >&2
-cmake --build --preset release --target nmt-train nmt-translate seq-eval int8-quantize gemm-rate >&2
+cmake --build --preset release --target nmt-train nmt-translate seq-eval int8-quantize gemm-rate encoder-rate >&2
 cd "$OLDPWD"
 exec /usr/bin/python3 "$program" "$@"

@@ -26,7 +26,7 @@ class Weights:
                              cross_kv=matrix(2 * dim, dim), cross_out=matrix(dim, dim), ffn_norm=norm(), up=matrix(ffn, dim), down=matrix(dim, ffn))
         self.encoder, self.decoder = [layer() for _ in range(layers)], [layer() for _ in range(layers)]
         self.encoder_norm, self.decoder_norm = norm(), norm()
-        position = torch.arange(1024).unsqueeze(1) * torch.exp(torch.arange(dim // 2) * (-math.log(10000.0) / (dim // 2)))
+        position = torch.arange(2048).unsqueeze(1) * torch.exp(torch.arange(dim // 2) * (-math.log(10000.0) / (dim // 2)))
         self.positions = torch.cat([position.sin(), position.cos()], 1)
 
 
@@ -97,14 +97,16 @@ class Decoder:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", help="RUN/cache/valid.tokens of an nmt-train run")
-    for name in ["vocabulary", "dim", "ffn", "heads", "layers", "threads", "sentences", "batch", "beam", "steps"]:
+    for name in ["vocabulary", "dim", "ffn", "heads", "layers", "threads", "sentences", "joined", "batch", "beam", "steps"]:
         parser.add_argument("--" + name, type=int, required=True)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     pad, eos = 3, 2
     decoder = Decoder(Weights(options.vocabulary, options.dim, options.ffn, options.layers), options.heads, options.dim)
-    sources = [torch.tensor([*source.tolist(), eos]) for source, _ in read_corpus(options.corpus)[:options.sentences]]
+    lines = [source.tolist() for source, _ in read_corpus(options.corpus)]
+    joined = lambda i: [token for j in range(options.joined) for token in lines[(i * options.joined + j) % len(lines)]]
+    sources = [torch.tensor([*joined(i), eos]) for i in range(options.sentences)]
     sources.sort(key=len, reverse=True)
     batches = [torch.nn.utils.rnn.pad_sequence(sources[i:i + options.batch], True, pad) for i in range(0, len(sources), options.batch)]
     with torch.inference_mode():
