@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 8-bit integers on Multi30k: what bits, granularity and single modules cost. See usage() and README.md.
+# 8-bit integers on Multi30k: what modes, bits, granularity and single modules cost. See usage() and README.md.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -8,7 +8,8 @@ usage() {
 Usage: [DATA=DIR] run.sh RUN [--out DIR] [--threads N]
 
 Takes a German-English run of examples/multi30k (RUN, or RUN/average where there is one), quantises it in several ways, translates test_2016_flickr with
-each, beam 5, and prints a table of BLEU, bytes and seconds. Models and translations are left in --out.
+each, beam 5, and prints a table of BLEU, bytes and seconds. A run of model.type integer-transformer is quantised in mode scale-propagation, too. Models and
+translations are left in --out.
 
   DATA         folder that holds mt-multi30k/ (default: ../shared/data); relative to where you are, else to the repository
   --out DIR    default: RUN/int8
@@ -71,11 +72,24 @@ quantised() {
   score "$name" "$out/$name"
 }
 
+type=$(sed -En 's/^  type: ?(.*)$/\1/p' "$run/config.yaml" | head -n 1)
+
 echo '| model | BLEU | bytes of weights | seconds |'
 echo '|---|---|---|---|'
 score float32-torch "$model" --backend torch
 score float32 "$model"
 if grep -q avx512_bf16 /proc/cpuinfo; then score bfloat16 "$model" --precision bf16; fi
+if [[ $type == integer-transformer ]]; then
+  propagated() { quantised "propagated-$1" --mode scale-propagation "${@:2}"; }
+  for bits in 16 8 7 6 5 4; do propagated "$bits" --bits "$bits"; done
+  for granularity in sentence head; do propagated "8-$granularity" --granularity "$granularity"; done
+  for granularity in sentence head; do propagated "5-$granularity" --bits 5 --granularity "$granularity"; done
+  for rescale in pow2 always; do propagated "8-$rescale" --rescale "$rescale"; done
+  for rounding in trunc stochastic; do propagated "8-$rounding" --round "$rounding"; done
+  for bits in 8 5; do propagated "$bits-tensor" --bits "$bits" --w-scale tensor; done
+  for kept in last-residual last-norm; do propagated "5-keep-$kept" --bits 5 --keep-fp "$kept"; done
+  for module in embedding encoder-attention encoder-ffn decoder-self decoder-cross decoder-ffn; do propagated "5-only-$module" --bits 5 --int8-modules "$module"; done
+fi
 for bits in 8 7 6 5 4; do quantised "bits-$bits" --bits "$bits"; done
 for bits in 8 6 5; do quantised "bits-$bits-tensor" --bits "$bits" --w-scale tensor; done
 quantised trunc --round trunc
