@@ -158,10 +158,10 @@ class IntegerMatrix<int8_t> {
     packed_.multiply({x.row(first), nullptr, x.sums(first), count}, out);
   }
   /// The real numbers x weight^T + bias.
-  void multiply_real(const IntegerRows<int8_t>& x, int64_t first, int64_t count, const float* bias, float* out) const {
-    std::vector<float> scales;
-    for (int64_t r = first; r < first + count; ++r) scales.push_back(x.scale(r).value());
-    packed_.multiply({x.row(first), scales.data(), x.sums(first), count}, out, {bias, false, nullptr});
+  void multiply_real(const IntegerRows<int8_t>& x, int64_t first, int64_t count, const float* bias, Buffer<float>& room, float* out) const {
+    float* scales = room.room_for(count);
+    for (int64_t r = 0; r < count; ++r) scales[r] = x.scale(first + r).value();
+    packed_.multiply({x.row(first), scales, x.sums(first), count}, out, {bias, false, nullptr});
   }
   void row(int64_t index, int8_t* out) const { packed_.row(index, out); }
 
@@ -183,7 +183,7 @@ class IntegerMatrix<int16_t> {
   void multiply(const IntegerRows<int16_t>& x, int64_t first, int64_t count, int64_t* out) const {
     kernel::integer_kernels<int16_t>().multiply(x.row(first), count, x.stride(), weight_.data(), outputs_, inputs_, out);
   }
-  void multiply_real(const IntegerRows<int16_t>& x, int64_t first, int64_t count, const float* bias, float* out) const {
+  void multiply_real(const IntegerRows<int16_t>& x, int64_t first, int64_t count, const float* bias, Buffer<float>&, float* out) const {
     std::vector<int64_t> sums(static_cast<size_t>(outputs_));
     for (int64_t r = 0; r < count; ++r) {
       multiply(x, first + r, 1, sums.data());

@@ -26,10 +26,9 @@ class Reader {
 
   const IntegerSettings& settings() const { return settings_; }
 
+  /// A copy; nothing if they do not fit.
   std::vector<Number> numbers(const std::string& name, const std::vector<int64_t>& shape, std::vector<float>& scales, int64_t scale_count) {
-    std::vector<io::DType> types{io::DType::kI8};
-    if (sizeof(Number) > 1) types.push_back(io::DType::kI16);
-    ScaledIntegers found = weights_.take_integers(name, types, shape, scale_count, std::numeric_limits<Number>::max());
+    ScaledIntegers found = take(name, shape, scale_count);
     scales = std::move(found.scales);
     if (!found.data) return {};
     int64_t count = 1;
@@ -39,9 +38,15 @@ class Reader {
 
   IntegerMatrix<Number> matrix(const std::string& name, int64_t outputs, int64_t inputs) {
     if (inputs > kernel::kMostInt8Inputs) fail("{}: sums of {} products might overflow; at most {}", name, inputs, kernel::kMostInt8Inputs);
-    std::vector<float> scales;
-    const std::vector<Number> weight = numbers(name, {outputs, inputs}, scales, outputs);
-    return weight.empty() ? IntegerMatrix<Number>() : IntegerMatrix<Number>(weight.data(), std::move(scales), outputs, inputs);
+    if constexpr (sizeof(Number) == 1) {
+      ScaledIntegers found = take(name, {outputs, inputs}, outputs);
+      if (!found.data) return {};
+      return IntegerMatrix<int8_t>(static_cast<const int8_t*>(found.data), std::move(found.scales), outputs, inputs);
+    } else {
+      std::vector<float> scales;
+      const std::vector<Number> weight = numbers(name, {outputs, inputs}, scales, outputs);
+      return weight.empty() ? IntegerMatrix<Number>() : IntegerMatrix<Number>(weight.data(), std::move(scales), outputs, inputs);
+    }
   }
 
   IntegerBias bias(const std::string& name, int64_t size) {
@@ -77,6 +82,12 @@ class Reader {
   std::vector<float> real_vector(const std::string& name, int64_t size) { return weights_.take_vector(name, size); }
 
  private:
+  ScaledIntegers take(const std::string& name, const std::vector<int64_t>& shape, int64_t scale_count) {
+    std::vector<io::DType> types{io::DType::kI8};
+    if (sizeof(Number) > 1) types.push_back(io::DType::kI16);
+    return weights_.take_integers(name, types, shape, scale_count, std::numeric_limits<Number>::max());
+  }
+
   template <typename To, typename From>
   static std::vector<To> copy(const void* data, int64_t count) {
     std::vector<From> from(static_cast<size_t>(count));
@@ -208,7 +219,7 @@ struct Workspace {
   std::vector<Number> position, embedded;
   IntegerAttention<Number> attention;
   KeyScales<Number> matched;
-  Buffer<float> logprobs;
+  Buffer<float> row_scales, logprobs;
 };
 
 template <typename Number>
@@ -592,7 +603,7 @@ class Decoder final : public search::StepDecoder {
     const int64_t size = vocabulary_size();
     float* out = room_->logprobs.room_for(room_->x.rows() * size);
     for (const Block& block : blocks_) {
-      model_.output().multiply_real(room_->x, block.first, block.count, model_.output_bias(), out + block.first * size);
+      model_.output().multiply_real(room_->x, block.first, block.count, model_.output_bias(), room_->row_scales, out + block.first * size);
       for (int64_t r = block.first; r < block.first + block.count; ++r) kernel::float_kernels().log_softmax(out + r * size, size);
     }
     return out;

@@ -153,6 +153,10 @@ namespace {
 /// The first number beyond the limit, or -1.
 template <typename Number>
 int64_t find_beyond(const void* data, int64_t count, int64_t limit) {
+  if (sizeof(Number) == 1 && limit == 127) {  // much the faster way to find -128
+    const void* found = std::memchr(data, 0x80, static_cast<size_t>(count));
+    return found ? static_cast<const char*>(found) - static_cast<const char*>(data) : -1;
+  }
   const char* from = static_cast<const char*>(data);
   for (int64_t i = 0; i < count; ++i) {
     Number number;

@@ -28,7 +28,7 @@ PackedInt8Matrix::PackedInt8Matrix(const int8_t* weight, const float* scales, in
   constexpr int64_t kColumns = Int8Kernels::kColumns;
   panels_ = Buffer<uint8_t>((outputs + kColumns - 1) / kColumns * kColumns * padded_inputs(inputs));
   if (std::memchr(weight, 0x80, static_cast<size_t>(outputs * inputs))) fail("an 8-bit weight is -128, outside the symmetric range");
-  std::memset(panels_.data(), 128, static_cast<size_t>(panels_.size()));
+  if (inputs % 4 != 0 || outputs % kColumns != 0) std::memset(panels_.data(), 128, static_cast<size_t>(panels_.size()));  // what no number fills
   for (int64_t o = 0; o < outputs; ++o) {
     // Four inputs at a time, which lie together; 128 is added to each by turning its upper bit.
     for (int64_t k = 0; k < inputs; k += 4) {
