@@ -68,9 +68,7 @@ struct FeedForward {
     const int64_t width = up.matrix.outputs();
     float* hidden = room.hidden.room_for(rows * width);
     up(x, rows, hidden, room.rounded, nullptr, !gelu);
-    if (gelu) {
-      for (int64_t i = 0; i < rows * width; ++i) hidden[i] = 0.5F * hidden[i] * (1.0F + std::erf(hidden[i] * 0.70710678F));
-    }
+    if (gelu) kernel::float_kernels().gelu(hidden, rows * width);
     down(hidden, rows, out, room.rounded, residual);
   }
 

@@ -78,6 +78,8 @@ struct FloatKernels {
   void (*bias_dropout_add)(float* x, const float* bias, const float* residual, int64_t rows, int64_t columns, int64_t first, DropoutMask mask);
   /// x [rows, columns] = max(0, x + bias) in place, dropped out as by `dropout`.
   void (*bias_relu)(float* x, const float* bias, int64_t rows, int64_t columns, int64_t first, DropoutMask mask);
+  /// x = x / 2 (1 + erf(x / sqrt 2)) in place (Hendrycks & Gimpel, 2016), within 3e-7 of the larger of |x| and 1.
+  void (*gelu)(float* x, int64_t count);
   /// gradient[i] = activated[i] > 0 ? gradient[i] * scale : 0
   void (*relu_backward)(float* gradient, const float* activated, int64_t count, float scale);
   /// out = gradient * mask rounded to bfloat16, and sum[j] += the column sums of that before it is rounded, unless `sum` is null. All

@@ -412,6 +412,16 @@ void bias_relu(float* x, const float* bias, int64_t rows, int64_t columns, int64
   if (mask.probability > 0) dropout(x, nullptr, x, first, rows * columns, mask);
 }
 
+void gelu(float* x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    // The error function by Abramowitz & Stegun, 1964, 7.1.26.
+    const float size = std::fabs(x[i]) * 0.70710678f, t = 1.0f / (1.0f + 0.3275911f * size);
+    const float polynomial = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+    const float erf = 1.0f - polynomial * exp_of_negative(-size * size);
+    x[i] = 0.5f * x[i] * (1.0f + (x[i] < 0 ? -erf : erf));
+  }
+}
+
 void relu_backward(float* gradient, const float* activated, int64_t count, float scale) {
   for (int64_t i = 0; i < count; ++i) gradient[i] = activated[i] > 0 ? gradient[i] * scale : 0.0f;
 }
@@ -554,6 +564,7 @@ const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
                                   add_column_sums_bfloat16,
                                   bias_dropout_add,
                                   bias_relu,
+                                  gelu,
                                   relu_backward,
                                   dropout_backward_bfloat16,
                                   relu_backward_bfloat16,

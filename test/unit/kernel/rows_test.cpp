@@ -248,3 +248,19 @@ TEST_CASE("gradients are moved: added there and zero here", "[rows]") {
     }
   }
 }
+
+TEST_CASE("GELU is near its formula, and NaN stays", "[rows]") {
+  for (const FloatKernels* kernels : available_kernels()) {
+    std::vector<float> x = normals(1001, 1, 3);
+    for (const float special : {0.0f, -0.0f, 40.0f, -40.0f, 1e30f, -1e30f, 1e-30f}) x.push_back(special);
+    std::vector<float> got = x;
+    kernels->gelu(got.data(), static_cast<int64_t>(x.size()));
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = static_cast<double>(x[i]);
+      REQUIRE(std::abs(static_cast<double>(got[i]) - 0.5 * exact * (1 + std::erf(exact / std::sqrt(2.0)))) <= 3e-7 * std::max(1.0, std::abs(exact)));
+    }
+    float nan = NAN;
+    kernels->gelu(&nan, 1);
+    CHECK(std::isnan(nan));
+  }
+}
