@@ -19,6 +19,8 @@ class EngineConfig {
  public:
   virtual ~EngineConfig() = default;
   virtual void declare(Options& options) = 0;  ///< keys "model.<name>", those of the training side
+  /// Throws a usage error unless the model can be computed in integers throughout (int8-quantize --mode scale-propagation).
+  virtual void check_scale_propagation() const;
   virtual std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const = 0;
 };
 
@@ -38,6 +40,9 @@ struct ModelSource {
   io::ModelFiles files;
   ModelConfig config;
 };
+
+/// The options of its architecture, as its config.yaml has them.
+std::unique_ptr<EngineConfig> configure_engine(const ModelSource& source);
 
 /// `average` > 0: the mean of that many newest checkpoints of a run.
 /// `to_bfloat16`: products in bfloat16, where the CPU has them (else Error); those of 8-bit integers stay what they are.

@@ -61,9 +61,4 @@ IntegerSettings read_integer_settings(const Weights& weights) {
   return settings;
 }
 
-void check_for_scale_propagation(const TransformerOptions& options) {
-  if (options.polynomial.degree == 0) fail_usage("scale-propagation needs attention without exponentials: a model trained with --model.attention polynomial");
-  if (!options.l1_norm) fail_usage("scale-propagation needs normalisation without roots: a model trained with --model.norm-kind l1");
-}
-
 }  // namespace seqmill::infer

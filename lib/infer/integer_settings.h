@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "infer/integer_rows.h"
-#include "infer/transformer_options.h"
 #include "infer/weights.h"
 
 namespace seqmill::infer {
@@ -38,8 +37,5 @@ Requantising requantising_of(const std::string& granularity, const std::string& 
 
 /// Throws Error for metadata that say something unknown.
 IntegerSettings read_integer_settings(const Weights& weights);
-
-/// Throws a usage error for a model that integers cannot compute.
-void check_for_scale_propagation(const TransformerOptions& options);
 
 }  // namespace seqmill::infer

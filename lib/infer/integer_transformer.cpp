@@ -2,13 +2,16 @@
 // in integers from the embeddings to the logits, which alone are made real; others like any Transformer.
 
 #include <cmath>
+#include <deque>
 #include <limits>
+#include <mutex>
 #include <optional>
 
 #include "base/error.h"
 #include "base/strings.h"
 #include "infer/engine.h"
-#include "infer/integer_rows.h"
+#include "infer/integer_attention.h"
+#include "infer/integer_layers.h"
 #include "infer/integer_settings.h"
 #include "infer/pool.h"
 #include "infer/step_cache.h"
@@ -74,6 +77,7 @@ class Reader {
     const std::vector<float> bias = weights_.take_vector(name + ".polynomial.bias", o.heads), delta = weights_.take_vector(name + ".polynomial.delta", o.heads);
     std::vector<typename IntegerAttention<Number>::Head> heads;
     for (size_t h = 0; h < std::min(bias.size(), delta.size()); ++h) {
+      if (!std::isfinite(bias[h]) || !std::isfinite(delta[h])) fail("{}.polynomial: bias {} and delta {} of head {}, which must be finite", name, bias[h], delta[h], h);
       heads.push_back({IntegerConstant<Number>(bias[h], limit), IntegerConstant<Number>(std::fabs(delta[h]), limit), static_cast<int>(o.polynomial.degree)});
     }
     return heads;
@@ -99,52 +103,71 @@ class Reader {
   const IntegerSettings& settings_;
 };
 
-/// Tables of positions as integers: learned ones, or sines, which are rounded once.
+/// Tables of positions as integers: learned ones, or sines, which are rounded when they are needed for the first time.
 template <typename Number>
 class IntegerPositions {
  public:
-  IntegerPositions(Reader<Number>& reader, const std::string& name, const TransformerOptions& o, int64_t limit)
-      : dim_(o.dim), limit_(limit), end_(o.positions == "learned" ? o.max_positions : std::numeric_limits<int64_t>::max()) {
-    if (o.positions == "learned") {
-      std::vector<float> scales;
-      numbers_ = reader.numbers(name + ".weight", {o.max_positions, dim_}, scales, o.max_positions);
-      for (const float scale : scales) scales_.emplace_back(scale);
-      return;
-    }
-    numbers_.resize(static_cast<size_t>(kKept * dim_));
-    for (int64_t p = 0; p < kKept; ++p) scales_.push_back(sines(p, numbers_.data() + p * dim_));
+  IntegerPositions(Reader<Number>& reader, const std::string& name, const TransformerOptions& o, int64_t limit) : dim_(o.dim), limit_(limit) {
+    if (o.positions != "learned") return;
+    learned_ = true;
+    std::vector<float> scales;
+    Part& all = parts_.emplace_back();
+    all.numbers = reader.numbers(name + ".weight", {o.max_positions, dim_}, scales, o.max_positions);
+    for (const float scale : scales) all.scales.emplace_back(scale);
   }
 
-  /// The numbers of a position; `room` is for those that are not kept.
-  const Number* row(int64_t position, std::vector<Number>& room, Scale& scale) const {
-    if (position >= end_) fail("a sequence is longer than the {} learned positions of the model (model.max-positions)", end_);
-    if (position < static_cast<int64_t>(scales_.size())) {
-      scale = scales_[static_cast<size_t>(position)];
-      return numbers_.data() + position * dim_;
-    }
-    room.resize(static_cast<size_t>(dim_));
-    scale = sines(position, room.data());
-    return room.data();
+  /// The numbers of a position, which stay where they are.
+  const Number* row(int64_t position, Scale& scale) {
+    const Part& part = learned_ ? whole_table(position) : part_of(position);
+    const int64_t at = learned_ ? position : position % kPart;
+    scale = part.scales[static_cast<size_t>(at)];
+    return part.numbers.data() + at * dim_;
   }
 
  private:
-  static constexpr int64_t kKept = 256;
+  static constexpr int64_t kPart = 256;
 
-  Scale sines(int64_t position, Number* out) const {
-    const int64_t half = dim_ / 2;
-    std::vector<float> row(static_cast<size_t>(dim_));
-    const auto exponent = static_cast<float>(-std::log(10000.0) / static_cast<double>(half));
-    for (int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(position) * std::exp(static_cast<float>(i) * exponent);
-      row[static_cast<size_t>(i)] = std::sin(angle);
-      row[static_cast<size_t>(half + i)] = std::cos(angle);
-    }
-    return quantise_row(row.data(), dim_, limit_, out);
+  struct Part {
+    std::vector<Number> numbers;
+    std::vector<Scale> scales;
+  };
+
+  const Part& whole_table(int64_t position) const {
+    const auto end = static_cast<int64_t>(parts_.front().scales.size());
+    if (position >= end) fail("a sequence is longer than the {} learned positions of the model (model.max-positions)", end);
+    return parts_.front();
   }
 
-  int64_t dim_, limit_, end_;
-  std::vector<Number> numbers_;
-  std::vector<Scale> scales_;
+  const Part& part_of(int64_t position) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    while (static_cast<int64_t>(parts_.size()) * kPart <= position) add_part();
+    return parts_[static_cast<size_t>(position / kPart)];
+  }
+
+  void add_part() {
+    const int64_t half = dim_ / 2, first = static_cast<int64_t>(parts_.size()) * kPart;
+    if (frequencies_.empty()) {
+      const auto exponent = static_cast<float>(-std::log(10000.0) / static_cast<double>(half));
+      for (int64_t i = 0; i < half; ++i) frequencies_.push_back(std::exp(static_cast<float>(i) * exponent));
+    }
+    Part& part = parts_.emplace_back();
+    part.numbers.resize(static_cast<size_t>(kPart * dim_));
+    std::vector<float> row(static_cast<size_t>(dim_));
+    for (int64_t p = 0; p < kPart; ++p) {
+      for (int64_t i = 0; i < half; ++i) {
+        const float angle = static_cast<float>(first + p) * frequencies_[static_cast<size_t>(i)];
+        row[static_cast<size_t>(i)] = std::sin(angle);
+        row[static_cast<size_t>(half + i)] = std::cos(angle);
+      }
+      part.scales.push_back(quantise_row(row.data(), dim_, limit_, part.numbers.data() + p * dim_));
+    }
+  }
+
+  int64_t dim_, limit_;
+  bool learned_ = false;
+  std::mutex mutex_;
+  std::deque<Part> parts_;  ///< of kPart positions each, or the learned table
+  std::vector<float> frequencies_;
 };
 
 /// A norm with the limits of what goes in and out of a sub-layer.
@@ -216,9 +239,9 @@ struct Workspace {
   Buffer<Scale> own_key_scales;
   std::vector<Buffer<Number>> steps;             ///< of StepStore
   std::vector<Buffer<Scale>> step_scales;
-  std::vector<Number> position, embedded;
+  std::vector<Number> embedded;
   IntegerAttention<Number> attention;
-  KeyScales<Number> matched;
+  KeyScales matched;
   Buffer<float> row_scales, logprobs;
 };
 
@@ -237,7 +260,8 @@ class IntegerTransformer final : public TranslationModel {
     if (options.tie == "none") output_weight_.emplace(reader.matrix("output.weight", vocabulary.target, dim));
     output_bias_ = reader.real_vector("output.bias", vocabulary.target);
     for (const std::string side : {"encoder", "decoder"}) {
-      positions_.emplace_back(reader, side + ".positions", options, settings_.limit_of(side + ".embedding"));
+      embedding_limits_.push_back(settings_.limit_of(side + ".embedding"));
+      positions_.push_back(std::make_unique<IntegerPositions<Number>>(reader, side + ".positions", options, embedding_limits_.back()));
     }
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(reader, fmt::format("encoder.{}", i), options);
     for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(reader, fmt::format("decoder.{}", i), options);
@@ -253,7 +277,8 @@ class IntegerTransformer final : public TranslationModel {
   }
 
   int64_t max_positions() const override {
-    return options_.positions == "learned" ? options_.max_positions : std::numeric_limits<int64_t>::max();
+    const int64_t positions = options_.positions == "learned" ? options_.max_positions : std::numeric_limits<int64_t>::max();
+    return sizeof(Number) == 1 ? std::min(positions, kernel::kMostInt8Keys) : positions;
   }
 
   std::unique_ptr<search::StepDecoder> start(const std::vector<Tokens>& sources) const override;
@@ -264,11 +289,11 @@ class IntegerTransformer final : public TranslationModel {
   const VocabularySizes& sizes() const { return sizes_; }
   const std::vector<EncoderLayer<Number>>& encoder() const { return encoder_; }
   const std::vector<DecoderLayer<Number>>& decoder() const { return decoder_; }
-  bool pre_norm() const { return options_.norm == "pre"; }
+  bool pre_norm() const { return !final_norms_.empty(); }
   const IntegerNorm<Number>& final_norm(size_t side) const { return final_norms_[side]; }
   int64_t final_limit(size_t side) const { return final_limits_[side]; }
-  int64_t embedding_limit(size_t side) const { return settings_.limit_of(side == 0 ? "encoder.embedding" : "decoder.embedding"); }
-  const IntegerMatrix<Number>& output() const { return options_.tie == "none" ? *output_weight_ : target_embedding_; }
+  int64_t embedding_limit(size_t side) const { return embedding_limits_[side]; }
+  const IntegerMatrix<Number>& output() const { return output_weight_ ? *output_weight_ : target_embedding_; }
   const float* output_bias() const { return output_bias_.data(); }
 
   /// Side 0: encoder, 1: decoder. A token at its position -> row `to` of z.
@@ -279,7 +304,7 @@ class IntegerTransformer final : public TranslationModel {
     room.embedded.resize(static_cast<size_t>(options_.dim));
     table.row(token, room.embedded.data());
     Scale of_position;
-    const Number* position_row = positions_[side].row(position, room.position, of_position);
+    const Number* position_row = positions_[side]->row(position, of_position);
     // Times the root of the width, which goes into the scale.
     const Scale of_token = Scale(table.scales()[static_cast<size_t>(token)]) / Scale(std::sqrt(static_cast<float>(options_.dim)));
     const Scale common = smaller(of_token, of_position);
@@ -296,7 +321,8 @@ class IntegerTransformer final : public TranslationModel {
   IntegerMatrix<Number> target_embedding_;
   std::optional<IntegerMatrix<Number>> source_embedding_, output_weight_;  ///< when they are not the first
   std::vector<float> output_bias_;
-  std::vector<IntegerPositions<Number>> positions_;
+  std::vector<int64_t> embedding_limits_;
+  std::vector<std::unique_ptr<IntegerPositions<Number>>> positions_;
   std::vector<EncoderLayer<Number>> encoder_;
   std::vector<DecoderLayer<Number>> decoder_;
   std::vector<IntegerNorm<Number>> final_norms_;
@@ -420,7 +446,7 @@ class Decoder final : public search::StepDecoder {
   void split(SumRows<Number>& z, int64_t limit, Destination destination, Scales scales) {
     const auto& kernels = kernel::integer_kernels<Number>();
     const int64_t parts = z.width() / dim_, width = dim_ / groups_;
-    const auto largest_of = [&](int64_t r, int64_t column) { return kernels.finish(z.row(r) + column, width, nullptr, {}, nullptr, {}, false); };
+    const auto largest_of = [&](int64_t r, int64_t column) { return kernels.largest(z.row(r) + column, width); };
     if (one_scale_) {
       Scale common = z.scale(0);
       for (int64_t r = 1; r < z.rows(); ++r) common = smaller(common, z.scale(r));
@@ -515,7 +541,7 @@ class Decoder final : public search::StepDecoder {
   }
 
   /// One query to its keys -> row r of room_->attended.
-  void attend(const Attention<Number>& layer, const Number* q, const Scale* q_scales, const Number* const* keys, const KeyScales<Number>& scales, int64_t count,
+  void attend(const Attention<Number>& layer, const Number* q, const Scale* q_scales, const Number* const* keys, const KeyScales& scales, int64_t count,
               SumRows<Number>& z, int64_t to) {
     z.scale(to) = room_->attention(layer.heads, q, q_scales, keys, scales, count, head_dim_, layer.around.limit, how(), z.row(to), &z.largest(to));
   }
@@ -612,7 +638,7 @@ class Decoder final : public search::StepDecoder {
   /// Of one layer of the decoder, by sentence.
   struct Sources {
     std::vector<std::vector<const Number*>> keys;
-    std::vector<KeyScales<Number>> scales;
+    std::vector<KeyScales> scales;
   };
 
   const IntegerTransformer<Number>& model_;
@@ -637,10 +663,15 @@ class IntegerTransformerConfig final : public EngineConfig {
  public:
   void declare(Options& options) override { options_.declare(options); }
 
+  void check_scale_propagation() const override {
+    if (options_.attention != "polynomial") fail_usage("scale-propagation needs attention without exponentials: a model trained with --model.attention polynomial");
+    if (options_.norm_kind != "l1") fail_usage("scale-propagation needs normalisation without roots: a model trained with --model.norm-kind l1");
+  }
+
   std::unique_ptr<TranslationModel> build(const VocabularySizes& vocabulary, Weights& weights) const override {
     const TransformerOptions resolved = options_.resolve(vocabulary);
     if (weights.integer_mode() != "scale-propagation") return make_transformer(resolved, vocabulary, weights);
-    check_for_scale_propagation(resolved);
+    check_scale_propagation();
     const IntegerSettings settings = read_integer_settings(weights);
     if (settings.needs_16_bits()) return std::make_unique<IntegerTransformer<int16_t>>(resolved, settings, vocabulary, weights);
     return std::make_unique<IntegerTransformer<int8_t>>(resolved, settings, vocabulary, weights);

@@ -18,10 +18,9 @@
 namespace seqmill::infer {
 namespace {
 
-/// "" for what is no weight matrix: biases, norms, tables of positions.
-std::string module_of(const io::TensorRecord& record) {
-  const std::vector<std::string> parts = split(record.name, '.');
-  if (record.shape.size() != 2 || parts.back() != "weight") return "";
+/// By the name of a sub-layer or of a tensor of it; "" for what is in none.
+std::string module_of_name(const std::string& name) {
+  const std::vector<std::string> parts = split(name, '.');
   const bool encoder = parts.front() == "encoder";
   for (const std::string& part : parts) {
     if (part == "positions") return "";
@@ -31,6 +30,11 @@ std::string module_of(const io::TensorRecord& record) {
     if (part == "ffn") return encoder ? "encoder-ffn" : "decoder-ffn";
   }
   return "";
+}
+
+/// "" for what is no weight matrix: biases, norms, tables of positions.
+std::string module_of(const io::TensorRecord& record) {
+  return record.shape.size() == 2 && ends_with(record.name, ".weight") ? module_of_name(record.name) : "";
 }
 
 /// What makes an integer of a number of so many steps.
@@ -114,7 +118,7 @@ std::string scope_of(const std::string& name) {
 std::string module_of_scope(const std::string& scope) {
   if (ends_with(scope, ".positions")) return "embedding";
   if (scope == "encoder.norm" || scope == "decoder.norm") return split(scope, '.').front() + "-ffn";
-  return module_of({scope + ".weight", io::DType::kF32, {1, 1}, nullptr});
+  return module_of_name(scope);
 }
 
 const std::vector<std::string> kLast{"last-residual", "last-norm"};
@@ -122,7 +126,11 @@ const std::vector<std::string> kLast{"last-residual", "last-norm"};
 void check_names(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors) {
   const bool integers_throughout = options.mode == "scale-propagation";
   for (const std::string& kept : options.keep) {
-    const auto matches = [&](const io::TensorRecord& record) { return begins_with_name(integers_throughout ? scope_of(record.name) : record.name, kept); };
+    const auto matches = [&](const io::TensorRecord& record) {
+      if (!integers_throughout) return begins_with_name(record.name, kept);
+      // What has a precision of its own: positions have that of the embedding, the bias of the logits stays as it is.
+      return record.name != "output.bias" && !ends_with(scope_of(record.name), ".positions") && begins_with_name(scope_of(record.name), kept);
+    };
     const bool last = integers_throughout && std::find(kLast.begin(), kLast.end(), kept) != kLast.end();
     if (last || std::any_of(tensors.begin(), tensors.end(), matches)) continue;
     if (integers_throughout) fail_usage("--keep-fp {}: the model has no sub-layer of that name or beginning, such as decoder.0.ffn; or {}", kept, join(kLast, ", "));
@@ -193,6 +201,9 @@ IntegerSettings settings_of(const QuantiseOptions& options, const std::vector<io
   settings.bits = options.bits;
   settings.how = requantising_of(options.granularity, options.rescale, options.rounding == "trunc" ? "trunc" : "nearest");
   settings.wide = options.keep;
+  // The norm at the end, with its weight, where there is one.
+  const auto is_final_norm = [](const io::TensorRecord& record) { return record.name == "decoder.norm.weight"; };
+  if (std::any_of(tensors.begin(), tensors.end(), is_final_norm)) std::replace(settings.wide.begin(), settings.wide.end(), std::string("last-norm"), std::string("decoder.norm"));
   if (options.modules.empty() || options.bits == IntegerSettings::kWideBits) return settings;
   std::set<std::string> scopes{"encoder.embedding"};  // which may be the decoder's
   for (const io::TensorRecord& record : tensors) scopes.insert(scope_of(record.name));
@@ -261,13 +272,10 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   if (!engine_knows(source.config.type)) {
     fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", source.files.config, source.config.type);
   }
-  if (options.mode == "scale-propagation" && source.config.type != "integer-transformer") {
-    fail("{}: scale-propagation is for models of type integer-transformer, and this is a {}; --mode dynamic takes it", source.files.config, source.config.type);
-  }
   Weights weights({file});
-  for (const io::TensorRecord& record : weights.tensors()) {
-    if (record.dtype == io::DType::kI8) fail("{}: {} holds 8-bit integers: the model is quantised already", file, record.name);
-  }
+  if (!weights.integer_mode().empty()) fail("{} holds integers: the model is quantised already", file);
+  if (options.mode == "scale-propagation") configure_engine(source)->check_scale_propagation();
+  load_in_engine(source);  // what does not fit together is found here
   check_names(options, weights.tensors());
   std::vector<TensorReport> reports;
   io::write_directory(output, [&](const std::string& directory) {

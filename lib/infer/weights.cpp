@@ -63,12 +63,12 @@ Weights::Weights(const std::vector<std::string>& files, bool to_bfloat16) : to_b
 }
 
 void Weights::check_format() const {
-  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
+  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8 || record.dtype == io::DType::kI16; };
   const std::vector<io::TensorRecord>& tensors = files_.front().tensors();
   if (std::none_of(tensors.begin(), tensors.end(), is_integer)) return;
   const std::string format = metadata("format"), mode = metadata("mode");
   if (format != "seqmill-int8" || (mode != "dynamic" && mode != "scale-propagation")) {
-    fail("{} holds 8-bit integers of format '{}' and mode '{}', where 'seqmill-int8' and 'dynamic' or 'scale-propagation' are known: make it anew with "
+    fail("{} holds integers of format '{}' and mode '{}', where 'seqmill-int8' and 'dynamic' or 'scale-propagation' are known: make it anew with "
          "int8-quantize", paths_.front(), format, mode);
   }
 }

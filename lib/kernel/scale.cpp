@@ -4,7 +4,7 @@ namespace seqmill::kernel {
 
 namespace detail {
 bool counts_scale_operations = false;
-thread_local int64_t scale_operations = 0;
+std::atomic<int64_t> scale_operations{0};
 }  // namespace detail
 
 namespace {

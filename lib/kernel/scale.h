@@ -3,6 +3,7 @@
 // Model", section 3). An integer x of scale s stands for the real number x / s. Scales are the only floating-point numbers of integer inference: one for a
 // row of integers or a part of it.
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -11,14 +12,14 @@ namespace seqmill::kernel {
 
 namespace detail {
 extern bool counts_scale_operations;
-extern thread_local int64_t scale_operations;
+extern std::atomic<int64_t> scale_operations;
 inline void count_scale_operation() {
-  if (counts_scale_operations) ++scale_operations;
+  if (counts_scale_operations) scale_operations.fetch_add(1, std::memory_order_relaxed);
 }
 }  // namespace detail
 
-/// A debug switch: while it is on, scale_operations() counts the arithmetic done on scales in the calling thread. Of a path that has no other
-/// floating-point numbers this is all its floating-point arithmetic, and it must not depend on the width of rows.
+/// A debug switch: while it is on, scale_operations() counts the arithmetic done on scales. Of a path that has no other floating-point numbers this is all
+/// its floating-point arithmetic, and it must not depend on the width of rows.
 void count_scale_operations(bool on);
 int64_t scale_operations();
 
@@ -44,10 +45,7 @@ class Scale {
     detail::count_scale_operation();
     return Scale(a.value_ + b.value_);
   }
-  friend Scale smaller(Scale a, Scale b) {
-    detail::count_scale_operation();
-    return b.value_ < a.value_ ? b : a;
-  }
+  friend Scale smaller(Scale a, Scale b) { return b.value_ < a.value_ ? b : a; }
   friend bool operator==(Scale a, Scale b) { return a.value_ == b.value_; }
 
  private:

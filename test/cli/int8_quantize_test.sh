@@ -90,9 +90,10 @@ for options in '--granularity head' '--granularity sentence' '--rescale pow2' '-
   "$translate" --model knob --quiet --beam 1 < test.a > out 2> err || report "propagation $options: $(cat err)"
   [[ $(wc -l < out) == 30 ]] || report "propagation $options: not 30 lines"
 done
-fails 'propagation of a transformer' 1 'this is a transformer; --mode dynamic takes it' --model run --output new --mode scale-propagation
+fails 'propagation of a transformer' 2 'scale-propagation is for models of type integer-transformer; --mode dynamic takes others' --model run --output new --mode scale-propagation
 fails 'knobs of the other mode' 2 '--granularity and --rescale say how scale-propagation computes' --model run --output new --granularity head
 fails '9 bits' 2 '--bits 9: 4 to 8' --model run --output new --bits 9
+fails '16 bits twice' 1 'the model is quantised already' --model sixteen --output new --mode scale-propagation
 fails 'no sub-layer' 2 '--keep-fp decoder.0.ffn.up: the model has no sub-layer' --model integer-run --output new --mode scale-propagation --keep-fp decoder.0.ffn.up
 
 # What is refused.
@@ -155,6 +156,7 @@ broken_integers '-128 in a norm' 'encoder.0.ffn.norm.weight holds a number beyon
 broken_integers 'bits' "the weights say bits = '9', which is not known" 'header["__metadata__"]["bits"] = "9"'
 broken_integers 'granularity' "granularity = 'leg', which is not known" 'header["__metadata__"]["granularity"] = "leg"'
 broken_integers 'a real norm' 'encoder.0.ffn.norm.weight: type F32 where I8 is needed' 'header["encoder.0.ffn.norm.weight"].update(dtype="F32", shape=[len(range(*header["encoder.0.ffn.norm.weight"]["data_offsets"])) // 4])'
+broken_integers 'a bias of a polynomial' 'encoder.0.attention.polynomial: bias nan and delta' 'o = at("encoder.0.attention.polynomial.bias"); body[o:o + 4] = struct.pack("<f", float("nan"))'
 broken_integers 'no bias' 'missing: encoder.0.ffn.up.bias' 'header["other"] = header.pop("encoder.0.ffn.up.bias")'
 
 # change PROGRAM: the float model, changed
@@ -167,6 +169,8 @@ change() {
 command=("$bin/int8-quantize" --threads 1)
 change 'o = at("decoder.0.ffn.up.bias"); body[o:o + 4] = struct.pack("<f", float("nan"))'
 fails 'NaN' 1 'decoder.0.ffn.up.bias holds nan at 0: a model that has diverged' --model changed --output new
+change 'n = header["decoder.0.ffn.up.bias"]["shape"][0]; header["decoder.0.ffn.up.bias"]["shape"] = [1, 1, n]'
+fails 'a bias of three dimensions' 1 'decoder.0.ffn.up.bias: shape [1, 1, ' --model changed --output new
 change 'header["decoder.0.ffn.up.weight"]["dtype"] = "I32"'
 fails 'integers of 32 bits' 1 'decoder.0.ffn.up.weight: type I32 where a floating-point type is needed' --model changed --output new
 command=("$translate" --threads 1)

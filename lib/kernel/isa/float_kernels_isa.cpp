@@ -248,7 +248,7 @@ void polynomial_backward(const float* kept, const float* weights, float sum, flo
     }
   });
   grad_polynomial[0] += sum_of(count, [grad](int64_t j) { return grad[j]; });
-  grad_polynomial[1] += polynomial.delta < 0 ? -of_delta : of_delta;
+  grad_polynomial[1] += polynomial.delta < 0 ? -of_delta : polynomial.delta > 0 ? of_delta : 0.0f;
   for (int64_t j = 0; j < count; ++j) grad[j] *= scale;
 }
 

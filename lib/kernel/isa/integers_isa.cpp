@@ -1,6 +1,7 @@
 // Compiled once per instruction set, with SEQMILL_ISA naming it. No floating-point arithmetic here: a test looks for its instructions. Most loops are left to the
 // compilers, which may reorder sums of integers.
 
+#include <cassert>
 #include <cstring>
 
 #include "kernel/integers.h"
@@ -128,6 +129,7 @@ SumOf<Number> narrow(const SumOf<Number>* z, Multiplier factor, Number* out, int
   }
   for (int64_t i = 0; i < count; ++i) {
     const SumOf<Number> number = times(z[i], factor);
+    assert(number == static_cast<Number>(number));
     out[i] = static_cast<Number>(number);
     sum += number;
   }
@@ -201,6 +203,7 @@ void weighted_columns(const int8_t* weights, const int8_t* const* values, int64_
 
 template <typename Number>
 void weighted_sum(const Number* weights, const Number* const* values, int64_t count, int64_t offset, int64_t dim, SumOf<Number>* out) {
+  assert(sizeof(Number) > 1 || count <= kMostInt8Keys);
   int64_t d = 0;
   if constexpr (sizeof(Number) == 1) {
     for (; d + 4 * kLanes <= dim; d += 4 * kLanes) weighted_columns<4>(weights, values, count, offset + d, out + d);
@@ -214,7 +217,7 @@ void weighted_sum(const Number* weights, const Number* const* values, int64_t co
 }
 
 template <typename Number>
-const IntegerKernels<Number> kTable{SEQMILL_TEXT(SEQMILL_ISA), multiply<Number>, finish<SumOf<Number>>, add<Number>, add_constant<SumOf<Number>>,
+const IntegerKernels<Number> kTable{SEQMILL_TEXT(SEQMILL_ISA), multiply<Number>, finish<SumOf<Number>>, largest_of<SumOf<Number>>, add<Number>, add_constant<SumOf<Number>>,
                                     narrow<Number>, product<Number>, centre<Number>, dots<Number>, weighted_sum<Number>};
 
 }  // namespace

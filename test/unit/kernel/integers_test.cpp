@@ -85,7 +85,9 @@ void check_kernels(int64_t largest_sum) {
         REQUIRE(got == wanted);
         REQUIRE(most == largest(wanted));
         std::vector<Sum> shifted = z;
-        REQUIRE(kernels->add_constant(shifted.data(), 5, true, count) == largest(shifted));
+        const Sum shifted_most = kernels->add_constant(shifted.data(), 5, true, count);
+        REQUIRE(shifted_most == largest(shifted));
+        REQUIRE(kernels->largest(shifted.data(), count) == shifted_most);
         for (size_t i = 0; i < z.size(); ++i) REQUIRE(shifted[i] == std::max<Sum>(0, z[i] + 5));
       }
       {

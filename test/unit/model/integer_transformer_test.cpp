@@ -1,6 +1,7 @@
 // Scale Propagation against the same models in floating point.
 #include "engines.h"
-#include "infer/integer_rows.h"
+#include "io/safetensors.h"
+#include "kernel/scale.h"
 
 using namespace seqmill;
 using namespace seqmill::model;
@@ -49,7 +50,7 @@ const std::vector<Settings> kModels{
 
 }  // namespace
 
-TEST_CASE("10: 16 bits decode as real numbers do, and each bit less doubles the error", "[scale-propagation]") {
+TEST_CASE("10: 16 bits decode as real numbers do, and fewer bits lose more", "[scale-propagation]") {
   for (const Settings& settings : kModels) {
     CAPTURE(name_of(settings));
     const auto model = calm_model(settings);
@@ -58,7 +59,6 @@ TEST_CASE("10: 16 bits decode as real numbers do, and each bit less doubles the 
       CAPTURE(granularity);
       CHECK(largest_difference(*made.quantised(propagation(16, granularity)), *model, 3, 20) < 2e-3);
     }
-    // Errors in the mean over many steps.
     std::vector<double> errors;
     for (const int64_t bits : {8, 6, 4}) errors.push_back(largest_difference(*made.quantised(propagation(bits)), *model, 3, 20));
     CHECK(errors[0] < 1.5);
@@ -100,6 +100,53 @@ TEST_CASE("integers are the same in every batch", "[scale-propagation]") {
       CHECK(rows_changed_by_company(ended(random_sequences({5, 1, 8, 3, 60, 12, 7}, kVocabulary, 8)), kVocabulary, start) == 0);
     }
   }
+}
+
+TEST_CASE("integers of 8 bits are the same whether 8 or 16 hold them", "[scale-propagation]") {
+  for (const Settings& settings : kModels) {
+    for (const char* granularity : {"row", "head", "sentence"}) {
+      CAPTURE(name_of(settings), granularity);
+      const auto model = calm_model(settings);
+      Made made(*model, settings);
+      const auto narrow = made.quantised(propagation(8, granularity));
+      // The same file, which says that a sub-layer has 16 bits that the model has not.
+      const io::SafetensorsFile file(made.dir / "integers/model.safetensors");
+      auto metadata = file.metadata();
+      metadata["wide"] = "decoder.77";
+      io::write_safetensors(made.dir / "wide.safetensors", file.tensors(), metadata);
+      const auto wide = engine_from({made.dir / "wide.safetensors"}, settings);
+      const std::vector<Tokens> sources = ended(random_sequences({5, 1, 8, 0, 17}, kVocabulary, 8));
+      const auto a = narrow->start(sources), b = wide->start(sources);
+      std::vector<int32_t> parents(5), tokens(5, kBos);
+      std::iota(parents.begin(), parents.end(), 0);
+      double worst = 0;
+      for (int step = 0; step < 6; ++step) {
+        const float *x = a->advance(parents, tokens), *y = b->advance(parents, tokens);
+        for (int64_t i = 0; i < static_cast<int64_t>(parents.size()) * kVocabulary; ++i) worst = std::max(worst, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
+        // More rows than are worked on at a time, in another order.
+        parents.clear();
+        tokens.clear();
+        const int32_t rows = step == 0 ? 5 : 70;
+        for (int32_t r = 0; r < 70; ++r) parents.push_back(r * 7 % rows), tokens.push_back(kFirstToken + r % 19);
+      }
+      CHECK(worst < 1e-4);
+    }
+  }
+}
+
+TEST_CASE("positions beyond the first table are found, and rows far down are the same alone", "[scale-propagation]") {
+  const auto model = calm_model(kModels[0]);
+  Made made(*model, kModels[0]);
+  const auto engine = made.quantised(propagation(16));
+  const std::vector<Tokens> sources = ended(random_sequences({600, 3}, kVocabulary, 8));
+  const auto ours = engine->start(sources), theirs = TorchTranslation(*model).start(sources);
+  double worst = 0;
+  for (int step = 0; step < 300; ++step) {
+    const int32_t token = step == 0 ? kBos : kFirstToken + step % 19;
+    const float *a = ours->advance({0, 1}, {token, token}), *b = theirs->advance({0, 1}, {token, token});
+    for (int64_t i = 0; i < 2 * kVocabulary; ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  }
+  CHECK(worst < 3e-3);
 }
 
 TEST_CASE("every way of re-scaling and rounding stays near the real numbers", "[scale-propagation]") {
@@ -186,7 +233,7 @@ TEST_CASE("what integers cannot compute is refused before anything is written", 
     CHECK_FALSE(fs::exists(made.dir / "integers"));
     return failure;
   };
-  CHECK(failure(small(), propagation()).says("scale-propagation is for models of type integer-transformer, and this is a transformer"));
+  CHECK(failure(small(), propagation()).says("scale-propagation is for models of type integer-transformer; --mode dynamic takes others"));
   CHECK(failure(integer({{"attention", "softmax"}}), propagation()).says("--model.attention polynomial"));
   CHECK(failure(integer({{"norm-kind", "l2"}}), propagation()).says("--model.norm-kind l1"));
   infer::QuantiseOptions options = propagation(12);
@@ -202,6 +249,10 @@ TEST_CASE("what integers cannot compute is refused before anything is written", 
   CHECK(failure(integer(), options).says("--keep-fp decoder.9: the model has no sub-layer"));
   options.keep = {"decoder.0.ffn.up"};
   CHECK(failure(integer(), options).says("the model has no sub-layer"));
+  for (const char* without : {"output", "decoder.positions"}) {  // of tied and learned tables
+    options.keep = {without};
+    CHECK(failure(integer({{"positions", "learned"}}), options).says("the model has no sub-layer"));
+  }
   CHECK(failure(integer({{"dim", "4098"}, {"ffn", "4"}}), propagation()).says("rows of 4098 integers are too long"));
 }
 
