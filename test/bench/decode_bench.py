@@ -123,7 +123,7 @@ for name in options.sizes.split(","):
                         for way in ways:
                             report.add(f"{name}, {way}", "start and load", [1000 * result["start"] for result in results[way]], "ms")
     # The encoder alone against oneDNN's products, of 8-bit integers or float32: dense products per second of everything that it does.
-    if options.cases in f"{name}, encoder":
+    if options.cases in f"{name}, encoder, batch 32, 1 core":
         dim, ffn, layers = size["dim"], size["ffn"], size["layers"]
         operations = 2e-9 * layers * (4 * dim * dim + 2 * dim * ffn + 2 * dim * dim)
         text = write_sources(32, 1)

@@ -4,6 +4,15 @@
 #include <cassert>
 #include <cstring>
 
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#if !defined(__clang__)
+// g++ 12 takes what its own intrinsics leave undefined on purpose for a mistake (its bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#endif
+
 #include "kernel/integers.h"
 
 #define SEQMILL_JOIN_(a, b) a##b
@@ -69,11 +78,75 @@ void multiply(const Number* x, int64_t rows, int64_t stride, const Number* weigh
   }
 }
 
+#if defined(__AVX512BW__)
+
+/// Sixteen sums at a time: compilers multiply 64 bits by 64, where 32 by 32 will do.
+constexpr int64_t kWide = 16;
+
+struct WideMultiplier {
+  explicit WideMultiplier(Multiplier factor)
+      : mantissa(_mm512_set1_epi64(factor.mantissa)), half(_mm512_set1_epi64(static_cast<int64_t>(factor.half))), shift(_mm_cvtsi32_si128(factor.shift)) {}
+  __m512i mantissa, half;
+  __m128i shift;
+};
+
+/// z * (even, odd mantissas) / 2^shift.
+inline __m512i times(__m512i z, __m512i even, __m512i odd, const WideMultiplier& as) {
+  const __m512i sign = _mm512_srai_epi32(z, 31), size = _mm512_abs_epi32(z);
+  const __m512i low = _mm512_srl_epi64(_mm512_add_epi64(_mm512_mul_epu32(size, even), as.half), as.shift);
+  const __m512i high = _mm512_srl_epi64(_mm512_add_epi64(_mm512_mul_epu32(_mm512_srli_epi64(size, 32), odd), as.half), as.shift);
+  const __m512i result = _mm512_mask_blend_epi32(0xaaaa, low, _mm512_slli_epi64(high, 32));
+  return _mm512_sub_epi32(_mm512_xor_si512(result, sign), sign);
+}
+
+inline __m512i times(__m512i z, const WideMultiplier& factor) { return times(z, factor.mantissa, factor.mantissa, factor); }
+
+/// As many as fill vectors, from the beginning; returns how many, and the largest magnitude in *largest.
+template <bool kRatios, bool kScaled, bool kBias, bool kRelu>
+int64_t finish_wide(int32_t* z, int64_t count, const uint32_t* ratios, Multiplier of_z, const int32_t* bias, Multiplier of_bias, int32_t* largest) {
+  const WideMultiplier by_ratio({0, 31, of_z.half ? uint64_t{1} << 30 : 0}), scaled(of_z), bias_scaled(of_bias);
+  __m512i most = _mm512_setzero_si512();
+  int64_t i = 0;
+  for (; i + kWide <= count; i += kWide) {
+    __m512i sum = _mm512_loadu_si512(z + i);
+    if constexpr (kRatios) {
+      const __m512i ratio = _mm512_loadu_si512(ratios + i);
+      sum = times(sum, ratio, _mm512_srli_epi64(ratio, 32), by_ratio);
+    }
+    if constexpr (kScaled) sum = times(sum, scaled);
+    if constexpr (kBias) sum = _mm512_add_epi32(sum, times(_mm512_loadu_si512(bias + i), bias_scaled));
+    if constexpr (kRelu) sum = _mm512_max_epi32(sum, _mm512_setzero_si512());
+    _mm512_storeu_si512(z + i, sum);
+    most = _mm512_max_epi32(most, _mm512_abs_epi32(sum));
+  }
+  *largest = _mm512_reduce_max_epi32(most);
+  return i;
+}
+
+int64_t narrow_wide(const int32_t* z, Multiplier factor, int8_t* out, int64_t count, int32_t* sum) {
+  const WideMultiplier scaled(factor);
+  __m512i sums = _mm512_setzero_si512();
+  int64_t i = 0;
+  for (; i + kWide <= count; i += kWide) {
+    const __m512i numbers = times(_mm512_loadu_si512(z + i), scaled);
+    sums = _mm512_add_epi32(sums, numbers);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(numbers));
+  }
+  *sum = _mm512_reduce_add_epi32(sums);
+  return i;
+}
+
+#endif
+
 template <bool kRatios, bool kScaled, bool kBias, bool kRelu, typename Sum>
 Sum finish_as(Sum* z, int64_t count, const uint32_t* ratios, Multiplier of_z, const int32_t* bias, Multiplier of_bias) {
   const uint64_t half = of_z.half ? uint64_t{1} << 30 : 0;
   Sum largest = 0;
-  for (int64_t i = 0; i < count; ++i) {
+  int64_t i = 0;
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(Sum) == 4) i = finish_wide<kRatios, kScaled, kBias, kRelu>(z, count, ratios, of_z, bias, of_bias, &largest);
+#endif
+  for (; i < count; ++i) {
     Sum sum = z[i];
     if constexpr (kRatios) sum = times(sum, ratios[i], 31, half);
     if constexpr (kScaled) sum = times(sum, of_z);
@@ -127,7 +200,11 @@ SumOf<Number> narrow(const SumOf<Number>* z, Multiplier factor, Number* out, int
     }
     return sum;
   }
-  for (int64_t i = 0; i < count; ++i) {
+  int64_t i = 0;
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(Number) == 1) i = narrow_wide(z, factor, out, count, &sum);
+#endif
+  for (; i < count; ++i) {
     const SumOf<Number> number = times(z[i], factor);
     assert(number == static_cast<Number>(number));
     out[i] = static_cast<Number>(number);
