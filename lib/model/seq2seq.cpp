@@ -31,7 +31,9 @@ std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& ty
 std::string list_seq2seq_models() {
   std::string lines;
   const auto& registry = Registry<Seq2SeqType>::instance();
-  for (const std::string& name : registry.names()) lines += fmt::format("{:<16}{}\n", name, registry.get(name).paper);
+  size_t width = 0;
+  for (const std::string& name : registry.names()) width = std::max(width, name.size());
+  for (const std::string& name : registry.names()) lines += fmt::format("{:<{}}  {}\n", name, width, registry.get(name).paper);
   return lines;
 }
 

@@ -127,13 +127,15 @@ text += b" " * (-len(text) % 8)
 open(target, "wb").write(struct.pack("<Q", len(text)) + text + body)
 END
 }
-# broken NAME TEXT PROGRAM: the changed model of integers is refused
-broken() {
+# broken_model MODEL NAME TEXT PROGRAM: the changed model of integers is refused
+broken_model() {
   rm -rf broken
-  cp -r int8 broken
-  rewrite int8/model.safetensors broken/model.safetensors "$3"
-  fails "$1" 1 "$2" --model broken < test.a
+  cp -r "$1" broken
+  rewrite "$1/model.safetensors" broken/model.safetensors "$4"
+  fails "$2" 1 "$3" --model broken < test.a
 }
+broken() { broken_model int8 "$@"; }
+broken_integers() { broken_model propagated "$@"; }
 broken 'scale of 0' 'encoder.0.ffn.up.weight.scale[0] is 0, which is no scale' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
 broken 'scale of NaN' 'encoder.0.ffn.up.weight.scale[1] is nan' 'o = at("encoder.0.ffn.up.weight.scale") + 4; body[o:o + 4] = struct.pack("<f", float("nan"))'
 broken 'negative scale' 'encoder.0.ffn.up.weight.scale[0] is -2' 'o = at("encoder.0.ffn.up.weight.scale"); body[o:o + 4] = struct.pack("<f", -2)'
@@ -143,13 +145,6 @@ broken 'another mode' "mode 'sideways', where" 'header["__metadata__"]["mode"] =
 broken 'another program' "format ''" 'del header["__metadata__"]'
 broken 'no scales' 'missing: encoder.0.ffn.up.weight.scale' 'header["other"] = header.pop("encoder.0.ffn.up.weight.scale")'
 
-# broken_integers NAME TEXT PROGRAM: the same of the integer-transformer
-broken_integers() {
-  rm -rf broken
-  cp -r propagated broken
-  rewrite propagated/model.safetensors broken/model.safetensors "$3"
-  fails "$1" 1 "$2" --model broken < test.a
-}
 broken_integers 'scale of a norm' 'encoder.0.ffn.norm.weight.scale[0] is 0, which is no scale' 'o = at("encoder.0.ffn.norm.weight.scale"); body[o:o + 4] = struct.pack("<f", 0)'
 broken_integers 'a large bias' 'encoder.0.ffn.up.bias holds a number beyond 4194304 at 2' 'o = at("encoder.0.ffn.up.bias") + 8; body[o:o + 4] = struct.pack("<i", -2**31)'
 broken_integers '-128 in a norm' 'encoder.0.ffn.norm.weight holds a number beyond 127 at 0' 'body[at("encoder.0.ffn.norm.weight")] = 0x80'

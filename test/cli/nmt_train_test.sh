@@ -239,7 +239,7 @@ printf 'model:\n  type: transformr\n' > model.yaml
 fails 'duplicate key' 2 'duplicate.yaml:2' -c duplicate.yaml
 fails 'unknown key' 2 "unknown.yaml:3: unknown key 'model.dimm'; did you mean 'model.dim'?" -c unknown.yaml
 fails 'wrong model type in a file' 2 "did you mean 'transformer'" -c model.yaml
-fails 'wrong model type' 2 "'transformr' is not one of transformer; did you mean 'transformer'?" -c conf.yaml --model.type transformr
+fails 'wrong model type' 2 "'transformr' is not one of integer-transformer, transformer; did you mean 'transformer'?" -c conf.yaml --model.type transformr
 fails 'unknown flag' 2 "did you mean '--max-updates'?" --max-update 3
 fails 'nothing given' 2 'missing --run, --train-src, --valid-src'
 refuses 'no vocabulary asked for' 2 '--vocab-size' --vocab-size 0

@@ -9,6 +9,7 @@
 #include "base/exponential.h"
 #include "kernel/float_kernels.h"
 #include "kernel/isa/lanes.h"
+#include "kernel/isa/names.h"
 #include "kernel/isa/polynomial.h"
 
 namespace seqmill::kernel {

@@ -8,6 +8,7 @@
 #endif
 
 #include "kernel/isa/lanes.h"
+#include "kernel/isa/names.h"
 #include "kernel/isa/tiles.h"
 #include "kernel/packed_int8.h"
 

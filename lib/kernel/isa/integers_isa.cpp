@@ -14,11 +14,7 @@
 #endif
 
 #include "kernel/integers.h"
-
-#define SEQMILL_JOIN_(a, b) a##b
-#define SEQMILL_JOIN(a, b) SEQMILL_JOIN_(a, b)
-#define SEQMILL_TEXT_(a) #a
-#define SEQMILL_TEXT(a) SEQMILL_TEXT_(a)
+#include "kernel/isa/names.h"
 
 namespace seqmill::kernel {
 namespace {

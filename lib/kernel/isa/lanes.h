@@ -1,5 +1,5 @@
 #pragma once
-// What the sources of this folder share. Each is compiled once per instruction set, with SEQMILL_ISA naming it: everything here has internal linkage,
+// What the sources of this folder share. Each is compiled once per instruction set (names.h): everything here has internal linkage,
 // or the linker would take one instruction set's for all.
 
 #include <cmath>
@@ -8,11 +8,6 @@
 #include <utility>
 
 #include "base/exponential.h"
-
-#define SEQMILL_JOIN_(a, b) a##b
-#define SEQMILL_JOIN(a, b) SEQMILL_JOIN_(a, b)
-#define SEQMILL_TEXT_(a) #a
-#define SEQMILL_TEXT(a) SEQMILL_TEXT_(a)
 
 namespace seqmill::kernel {
 namespace {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernel/isa/lanes.h"
+#include "kernel/isa/names.h"
 #include "kernel/isa/polynomial.h"
 #include "kernel/isa/tiles.h"
 #include "kernel/packed.h"
