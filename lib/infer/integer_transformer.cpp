@@ -14,6 +14,7 @@
 #include "infer/integer_layers.h"
 #include "infer/integer_settings.h"
 #include "infer/pool.h"
+#include "infer/sinusoids.h"
 #include "infer/step_cache.h"
 #include "infer/transformer.h"
 #include "kernel/float_kernels.h"
@@ -103,6 +104,12 @@ class Reader {
   const IntegerSettings& settings_;
 };
 
+template <typename Number>
+struct PositionRow {
+  const Number* numbers;
+  Scale scale;
+};
+
 /// Tables of positions as integers: learned ones, or sines, which are rounded when they are needed for the first time.
 template <typename Number>
 class IntegerPositions {
@@ -116,12 +123,11 @@ class IntegerPositions {
     for (const float scale : scales) all.scales.emplace_back(scale);
   }
 
-  /// The numbers of a position, which stay where they are.
-  const Number* row(int64_t position, Scale& scale) {
+  /// The numbers of a position, which stay where they are. For several threads.
+  PositionRow<Number> row(int64_t position) {
     const Part& part = learned_ ? whole_table(position) : part_of(position);
     const int64_t at = learned_ ? position : position % kPart;
-    scale = part.scales[static_cast<size_t>(at)];
-    return part.numbers.data() + at * dim_;
+    return {part.numbers.data() + at * dim_, part.scales[static_cast<size_t>(at)]};
   }
 
  private:
@@ -146,10 +152,7 @@ class IntegerPositions {
 
   void add_part() {
     const int64_t half = dim_ / 2, first = static_cast<int64_t>(parts_.size()) * kPart;
-    if (frequencies_.empty()) {
-      const auto exponent = static_cast<float>(-std::log(10000.0) / static_cast<double>(half));
-      for (int64_t i = 0; i < half; ++i) frequencies_.push_back(std::exp(static_cast<float>(i) * exponent));
-    }
+    if (frequencies_.empty()) frequencies_ = frequencies(half);
     Part& part = parts_.emplace_back();
     part.numbers.resize(static_cast<size_t>(kPart * dim_));
     std::vector<float> row(static_cast<size_t>(dim_));
@@ -296,21 +299,21 @@ class IntegerTransformer final : public TranslationModel {
   const IntegerMatrix<Number>& output() const { return output_weight_ ? *output_weight_ : target_embedding_; }
   const float* output_bias() const { return output_bias_.data(); }
 
+  IntegerPositions<Number>& positions(size_t side) const { return *positions_[side]; }
+
   /// Side 0: encoder, 1: decoder. A token at its position -> row `to` of z.
-  void embed(size_t side, int32_t token, int64_t position, Workspace<Number>& room, int64_t to) const {
+  void embed(size_t side, int32_t token, const PositionRow<Number>& position, Workspace<Number>& room, int64_t to) const {
     const int64_t size = side == 0 ? sizes_.source : sizes_.target;
     if (token < 0 || token >= size) fail("token {} is outside the vocabulary of {}", token, size);
     const IntegerMatrix<Number>& table = side == 0 && source_embedding_ ? *source_embedding_ : target_embedding_;
     room.embedded.resize(static_cast<size_t>(options_.dim));
     table.row(token, room.embedded.data());
-    Scale of_position;
-    const Number* position_row = positions_[side]->row(position, of_position);
     // Times the root of the width, which goes into the scale.
     const Scale of_token = Scale(table.scales()[static_cast<size_t>(token)]) / Scale(std::sqrt(static_cast<float>(options_.dim)));
-    const Scale common = smaller(of_token, of_position);
+    const Scale common = smaller(of_token, position.scale);
     SumOf<Number>* z = room.z.row(to);
     std::copy(room.embedded.begin(), room.embedded.end(), z);
-    room.z.largest(to) = kernel::integer_kernels<Number>().add(z, how().matching(common, of_token), position_row, how().matching(common, of_position), options_.dim);
+    room.z.largest(to) = kernel::integer_kernels<Number>().add(z, how().matching(common, of_token), position.numbers, how().matching(common, position.scale), options_.dim);
     room.z.scale(to) = common;
   }
 
@@ -343,29 +346,27 @@ class Decoder final : public search::StepDecoder {
         dim_(model.options().dim),
         head_dim_(dim_ / model.options().heads),
         groups_(model.how().granularity == Granularity::kHead ? model.options().heads : 1),
+        sentences_(sources),
         room_(model.workspaces().take()),
         keys_(model.options().decoder_layers, 2 * dim_, room_->steps),
         key_scales_(model.options().decoder_layers, 2 * groups_, room_->step_scales) {
     encode(sources);
-    for (size_t s = 0; s < sources.size(); ++s) sentence_of_row_.push_back(static_cast<int32_t>(s));
   }
 
   ~Decoder() override { model_.workspaces().give_back(std::move(room_)); }
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  int64_t sentences() const override { return static_cast<int64_t>(lengths_.size()); }
+  int64_t sentences() const override { return sentences_.count(); }
   int64_t vocabulary_size() const override { return model_.sizes().target; }
 
   float* advance(const std::vector<int32_t>& parents, const std::vector<int32_t>& tokens) override {
     const auto rows = static_cast<int64_t>(parents.size());
-    sentences_.clear();
-    for (const int32_t parent : parents) sentences_.push_back(sentence_of_row_.at(static_cast<size_t>(parent)));
-    std::swap(sentence_of_row_, sentences_);
+    sentences_.begin_step(parents);
     origins_.begin_step(parents);
     keys_.begin_step(rows);
     key_scales_.begin_step(rows);
-    const int64_t position = origins_.length() - 1;
+    const PositionRow<Number> position = model_.positions(1).row(origins_.length() - 1);  // that of all rows
     into_blocks(rows);
     one_scale_ = false;
     IntegerRows<Number>& x = room_->x;
@@ -475,17 +476,12 @@ class Decoder final : public search::StepDecoder {
   }
 
   void encode(const std::vector<Tokens>& sources) {
-    int64_t rows = 0;
-    for (const Tokens& source : sources) {
-      begins_.push_back(rows);
-      lengths_.push_back(static_cast<int64_t>(source.size()));
-      rows += lengths_.back();
-    }
+    const int64_t rows = sentences_.tokens();
     one_scale_ = how().granularity == Granularity::kSentence;
     into_blocks(rows);
     if (one_scale_) {
       blocks_.clear();
-      for (size_t s = 0; s < sources.size(); ++s) blocks_.push_back({begins_[s], lengths_[s]});
+      for (size_t s = 0; s < sources.size(); ++s) blocks_.push_back({sentences_.begin(s), sentences_.length(s)});
     }
     std::vector<std::pair<int32_t, int64_t>> tokens;  // with their positions
     for (const Tokens& source : sources) {
@@ -497,7 +493,7 @@ class Decoder final : public search::StepDecoder {
       room_->z.resize(block.count, dim_);
       for (int64_t r = 0; r < block.count; ++r) {
         const auto& [token, position] = tokens[static_cast<size_t>(block.first + r)];
-        model_.embed(0, token, position, *room_, r);
+        model_.embed(0, token, model_.positions(0).row(position), *room_, r);
       }
       requantise(room_->z, model_.embedding_limit(0), how(), one_scale_, x, block.first);
     }
@@ -526,10 +522,10 @@ class Decoder final : public search::StepDecoder {
   /// Matched scales of the keys of each sentence, which are the same in every step.
   void match_sources(const Number* keys, const Scale* scales) {
     Sources& layer = sources_.emplace_back();
-    for (size_t s = 0; s < lengths_.size(); ++s) {
-      layer.keys.push_back(point_to(keys + begins_[s] * 2 * dim_, 2 * dim_, lengths_[s]));
-      const std::vector<const Scale*> scale_rows = point_to(scales + begins_[s] * 2 * groups_, 2 * groups_, lengths_[s]);
-      layer.scales.emplace_back().match(scale_rows.data(), lengths_[s], groups_);
+    for (size_t s = 0; s < static_cast<size_t>(sentences_.count()); ++s) {
+      layer.keys.push_back(point_to(keys + sentences_.begin(s) * 2 * dim_, 2 * dim_, sentences_.length(s)));
+      const std::vector<const Scale*> scale_rows = point_to(scales + sentences_.begin(s) * 2 * groups_, 2 * groups_, sentences_.length(s));
+      layer.scales.emplace_back().match(scale_rows.data(), sentences_.length(s), groups_);
     }
   }
 
@@ -560,15 +556,15 @@ class Decoder final : public search::StepDecoder {
           });
     }
     room_->attended.resize(rows, dim_);
-    for (size_t s = 0; s < lengths_.size(); ++s) {
-      const std::vector<const Number*> key_rows = point_to<Number>(keys + begins_[s] * 2 * dim_, 2 * dim_, lengths_[s]);
-      const std::vector<const Scale*> scale_rows = point_to<Scale>(scales + begins_[s] * 2 * groups_, 2 * groups_, lengths_[s]);
-      room_->matched.match(scale_rows.data(), lengths_[s], groups_);
-      room_->z.resize(lengths_[s], dim_);
-      for (int64_t r = 0; r < lengths_[s]; ++r) {
-        attend(layer, q + (begins_[s] + r) * dim_, q_scales + (begins_[s] + r) * groups_, key_rows.data(), room_->matched, lengths_[s], room_->z, r);
+    for (size_t s = 0; s < static_cast<size_t>(sentences_.count()); ++s) {
+      const std::vector<const Number*> key_rows = point_to<Number>(keys + sentences_.begin(s) * 2 * dim_, 2 * dim_, sentences_.length(s));
+      const std::vector<const Scale*> scale_rows = point_to<Scale>(scales + sentences_.begin(s) * 2 * groups_, 2 * groups_, sentences_.length(s));
+      room_->matched.match(scale_rows.data(), sentences_.length(s), groups_);
+      room_->z.resize(sentences_.length(s), dim_);
+      for (int64_t r = 0; r < sentences_.length(s); ++r) {
+        attend(layer, q + (sentences_.begin(s) + r) * dim_, q_scales + (sentences_.begin(s) + r) * groups_, key_rows.data(), room_->matched, sentences_.length(s), room_->z, r);
       }
-      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, begins_[s]);
+      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, sentences_.begin(s));
     }
     return room_->attended;
   }
@@ -612,8 +608,8 @@ class Decoder final : public search::StepDecoder {
       room_->z.resize(block.count, dim_);
       for (int64_t r = 0; r < block.count; ++r) {
         const int64_t row = block.first + r;
-        const auto s = static_cast<size_t>(sentence_of_row_[static_cast<size_t>(row)]);
-        attend(layer, q + row * dim_, q_scales + row * groups_, sources_[number].keys[s].data(), sources_[number].scales[s], lengths_[s], room_->z, r);
+        const size_t s = sentences_.of_row(row);
+        attend(layer, q + row * dim_, q_scales + row * groups_, sources_[number].keys[s].data(), sources_[number].scales[s], sentences_.length(s), room_->z, r);
       }
       requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, block.first);
     }
@@ -643,9 +639,8 @@ class Decoder final : public search::StepDecoder {
 
   const IntegerTransformer<Number>& model_;
   int64_t dim_, head_dim_, groups_;
-  std::vector<int64_t> begins_, lengths_;  ///< of the sources, in rows
+  Sentences sentences_;
   std::vector<Sources> sources_;
-  std::vector<int32_t> sentence_of_row_, sentences_;
   std::vector<Block> blocks_;
   bool one_scale_ = false;  ///< for all rows of a block
   std::unique_ptr<Workspace<Number>> room_;

@@ -121,19 +121,29 @@ std::string module_of_scope(const std::string& scope) {
   return module_of_name(scope);
 }
 
+/// The sub-layers, and what is beside them, that have a precision of their own in scale-propagation. Positions have that of the embedding; the bias of
+/// the logits stays as it is.
+std::set<std::string> scopes_of(const std::vector<io::TensorRecord>& tensors) {
+  std::set<std::string> scopes;
+  for (const io::TensorRecord& record : tensors) {
+    const std::string scope = scope_of(record.name);
+    if (record.name != "output.bias" && !ends_with(scope, ".positions")) scopes.insert(scope);
+  }
+  return scopes;
+}
+
 const std::vector<std::string> kLast{"last-residual", "last-norm"};
 
 void check_names(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors) {
-  const bool integers_throughout = options.mode == "scale-propagation";
+  std::set<std::string> names;
+  if (options.throughout()) names = scopes_of(tensors);
+  for (const io::TensorRecord& record : tensors) {
+    if (!options.throughout()) names.insert(record.name);
+  }
   for (const std::string& kept : options.keep) {
-    const auto matches = [&](const io::TensorRecord& record) {
-      if (!integers_throughout) return begins_with_name(record.name, kept);
-      // What has a precision of its own: positions have that of the embedding, the bias of the logits stays as it is.
-      return record.name != "output.bias" && !ends_with(scope_of(record.name), ".positions") && begins_with_name(scope_of(record.name), kept);
-    };
-    const bool last = integers_throughout && std::find(kLast.begin(), kLast.end(), kept) != kLast.end();
-    if (last || std::any_of(tensors.begin(), tensors.end(), matches)) continue;
-    if (integers_throughout) fail_usage("--keep-fp {}: the model has no sub-layer of that name or beginning, such as decoder.0.ffn; or {}", kept, join(kLast, ", "));
+    const bool last = options.throughout() && std::find(kLast.begin(), kLast.end(), kept) != kLast.end();
+    if (last || std::any_of(names.begin(), names.end(), [&](const std::string& name) { return begins_with_name(name, kept); })) continue;
+    if (options.throughout()) fail_usage("--keep-fp {}: the model has no sub-layer of that name or beginning, such as decoder.0.ffn; or {}", kept, join(kLast, ", "));
     fail_usage("--keep-fp {}: the model has no tensor of that name or beginning", kept);
   }
   for (const std::string& module : options.modules) {
@@ -144,11 +154,10 @@ void check_names(const QuantiseOptions& options, const std::vector<io::TensorRec
 }
 
 void check_options(const QuantiseOptions& options) {
-  const bool integers_throughout = options.mode == "scale-propagation";
-  if (options.bits > 8 && (options.bits != 16 || !integers_throughout)) {
-    fail_usage("--bits {}: 4 to 8{}", options.bits, integers_throughout ? ", or 16" : "; 16 with --mode scale-propagation");
+  if (options.bits > 8 && (options.bits != 16 || !options.throughout())) {
+    fail_usage("--bits {}: 4 to 8{}", options.bits, options.throughout() ? ", or 16" : "; 16 with --mode scale-propagation");
   }
-  if (!integers_throughout && (options.granularity != "row" || options.rescale != "max")) {
+  if (!options.throughout() && (options.granularity != "row" || options.rescale != "max")) {
     fail_usage("--granularity and --rescale say how scale-propagation computes; dynamic rounds each row by its largest number");
   }
 }
@@ -205,8 +214,8 @@ IntegerSettings settings_of(const QuantiseOptions& options, const std::vector<io
   const auto is_final_norm = [](const io::TensorRecord& record) { return record.name == "decoder.norm.weight"; };
   if (std::any_of(tensors.begin(), tensors.end(), is_final_norm)) std::replace(settings.wide.begin(), settings.wide.end(), std::string("last-norm"), std::string("decoder.norm"));
   if (options.modules.empty() || options.bits == IntegerSettings::kWideBits) return settings;
-  std::set<std::string> scopes{"encoder.embedding"};  // which may be the decoder's
-  for (const io::TensorRecord& record : tensors) scopes.insert(scope_of(record.name));
+  std::set<std::string> scopes = scopes_of(tensors);
+  scopes.insert("encoder.embedding");  // which may be the decoder's
   for (const std::string& scope : scopes) {
     const std::string module = module_of_scope(scope);
     if (std::find(options.modules.begin(), options.modules.end(), module) == options.modules.end()) settings.wide.push_back(scope);
@@ -221,10 +230,10 @@ Quantised quantise_all(Weights& weights, const std::string& file, const Quantise
     const Numbers numbers = weights.take(record.name, record.shape);
     weights.check_fit();  // of another type than floating-point
     check_finite(file, record.name, numbers.data(), record.bytes() / io::size_of(record.dtype));
-    const Target target = options.mode == "dynamic" ? dynamic_target(record, options) : integer_target(record, options, settings);
+    const Target target = options.throughout() ? integer_target(record, options, settings) : dynamic_target(record, options);
     TensorReport report;
     report.name = record.name;
-    report.module = options.mode == "dynamic" ? module_of(record) : module_of_scope(scope_of(record.name));
+    report.module = options.throughout() ? module_of_scope(scope_of(record.name)) : module_of(record);
     report.bytes_before = report.bytes_after = record.bytes();
     report.quantised = target.limit > 0;
     if (report.quantised) {
@@ -274,7 +283,7 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   }
   Weights weights({file});
   if (!weights.integer_mode().empty()) fail("{} holds integers: the model is quantised already", file);
-  if (options.mode == "scale-propagation") configure_engine(source)->check_scale_propagation();
+  if (options.throughout()) configure_engine(source)->check_scale_propagation();
   load_in_engine(source);  // what does not fit together is found here
   check_names(options, weights.tensors());
   std::vector<TensorReport> reports;
@@ -282,7 +291,7 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
     const IntegerSettings settings = settings_of(options, weights.tensors());
     const Quantised all = quantise_all(weights, file, options, settings, seed);
     std::map<std::string, std::string> metadata{{"bits", std::to_string(options.bits)}};
-    if (options.mode == "scale-propagation") metadata = settings.metadata();
+    if (options.throughout()) metadata = settings.metadata();
     metadata.insert({{"format", "seqmill-int8"}, {"mode", options.mode}});
     io::write_safetensors(directory + "/model.safetensors", all.records, metadata);
     io::copy_companions(source.files.directory, directory);

@@ -24,6 +24,7 @@ struct QuantiseOptions {
   std::vector<std::string> keep;
 
   void declare(Options& options);
+  bool throughout() const { return mode == "scale-propagation"; }
 };
 
 /// What became of one tensor.

@@ -11,6 +11,38 @@
 
 namespace seqmill::infer {
 
+/// Sentences under way: the rows that their tokens have in the encoder, and which of them a row of the present step belongs to.
+class Sentences {
+ public:
+  template <typename Tokens>
+  explicit Sentences(const std::vector<Tokens>& sources) {
+    for (const Tokens& source : sources) {
+      of_row_.push_back(static_cast<int32_t>(begins_.size()));
+      begins_.push_back(tokens_);
+      lengths_.push_back(static_cast<int64_t>(source.size()));
+      tokens_ += lengths_.back();
+    }
+  }
+
+  int64_t count() const { return static_cast<int64_t>(lengths_.size()); }
+  int64_t tokens() const { return tokens_; }  ///< of all of them
+  int64_t begin(size_t sentence) const { return begins_[sentence]; }
+  int64_t length(size_t sentence) const { return lengths_[sentence]; }
+
+  /// Row i continues row parents[i]; before the first step row i is sentence i.
+  void begin_step(const std::vector<int32_t>& parents) {
+    next_.clear();
+    for (const int32_t parent : parents) next_.push_back(of_row_.at(static_cast<size_t>(parent)));
+    std::swap(of_row_, next_);
+  }
+  size_t of_row(int64_t row) const { return static_cast<size_t>(of_row_[static_cast<size_t>(row)]); }
+
+ private:
+  int64_t tokens_ = 0;
+  std::vector<int64_t> begins_, lengths_;
+  std::vector<int32_t> of_row_, next_;
+};
+
 /// By row of the present step: the row of each step, the oldest first, that it continues.
 class StepOrigins {
  public:

@@ -12,6 +12,7 @@
 #include "infer/engine.h"
 #include "infer/matrix.h"
 #include "infer/pool.h"
+#include "infer/sinusoids.h"
 #include "infer/step_cache.h"
 #include "infer/transformer.h"
 #include "kernel/float_kernels.h"
@@ -149,14 +150,6 @@ struct DecoderLayer {
   FeedForward feed_forward;
 };
 
-/// The angles of a position by pair of dimensions: position / 10000^(i / pairs).
-std::vector<float> frequencies(int64_t pairs) {
-  std::vector<float> all;
-  const auto exponent = static_cast<float>(-std::log(10000.0) / static_cast<double>(pairs));
-  for (int64_t i = 0; i < pairs; ++i) all.push_back(std::exp(static_cast<float>(i) * exponent));
-  return all;
-}
-
 class Positions {
  public:
   Positions(Weights& weights, const std::string& name, const TransformerOptions& o)
@@ -275,23 +268,20 @@ class Transformer final : public TranslationModel {
 class Decoder final : public search::StepDecoder {
  public:
   Decoder(const Transformer& model, const std::vector<Tokens>& sources)
-      : model_(model), dim_(model.options().dim), room_(model.workspaces().take()), cache_(model.options().decoder_layers, 2 * dim_, room_->steps) {
+      : model_(model), dim_(model.options().dim), sentences_(sources), room_(model.workspaces().take()), cache_(model.options().decoder_layers, 2 * dim_, room_->steps) {
     encode(sources);
-    for (size_t s = 0; s < sources.size(); ++s) sentence_of_row_.push_back(static_cast<int32_t>(s));
   }
 
   ~Decoder() override { model_.workspaces().give_back(std::move(room_)); }
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  int64_t sentences() const override { return static_cast<int64_t>(lengths_.size()); }
+  int64_t sentences() const override { return sentences_.count(); }
   int64_t vocabulary_size() const override { return model_.sizes().target; }
 
   float* advance(const std::vector<int32_t>& parents, const std::vector<int32_t>& tokens) override {
     const auto rows = static_cast<int64_t>(parents.size());
-    sentences_.clear();
-    for (const int32_t parent : parents) sentences_.push_back(sentence_of_row_.at(static_cast<size_t>(parent)));
-    std::swap(sentence_of_row_, sentences_);
+    sentences_.begin_step(parents);
     origins_.begin_step(parents);
     cache_.begin_step(rows);
     const int64_t position = origins_.length() - 1;
@@ -323,16 +313,11 @@ class Decoder final : public search::StepDecoder {
  private:
   /// Leaves the keys and values of the sources, for each layer of the decoder, in source_keys_.
   void encode(const std::vector<Tokens>& sources) {
-    int64_t rows = 0;
-    for (const Tokens& source : sources) {
-      begins_.push_back(rows);
-      lengths_.push_back(static_cast<int64_t>(source.size()));
-      rows += lengths_.back();
-    }
+    const int64_t rows = sentences_.tokens();
     float* x = room_->x.room_for(rows * dim_);
     for (size_t s = 0; s < sources.size(); ++s) {
-      for (int64_t p = 0; p < lengths_[s]; ++p) {
-        float* row = x + (begins_[s] + p) * dim_;
+      for (int64_t p = 0; p < sentences_.length(s); ++p) {
+        float* row = x + (sentences_.begin(s) + p) * dim_;
         model_.embed(0, sources[s][static_cast<size_t>(p)], row);
         model_.positions(0).add(p, row);
       }
@@ -343,9 +328,9 @@ class Decoder final : public search::StepDecoder {
         layer.qkv(y, rows, qkv, room_->rounded);
         float* attended = room_->attended.room_for(rows * dim_);
         for (size_t s = 0; s < sources.size(); ++s) {
-          float* first = qkv + begins_[s] * 3 * dim_;
-          for (int64_t p = 0; p < lengths_[s]; ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
-          attend(layer.polynomials, first, lengths_[s], 3 * dim_, first + dim_, first + 2 * dim_, lengths_[s], 3 * dim_, attended + begins_[s] * dim_);
+          float* first = qkv + sentences_.begin(s) * 3 * dim_;
+          for (int64_t p = 0; p < sentences_.length(s); ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
+          attend(layer.polynomials, first, sentences_.length(s), 3 * dim_, first + dim_, first + 2 * dim_, sentences_.length(s), 3 * dim_, attended + sentences_.begin(s) * dim_);
         }
         layer.out(attended, rows, out, room_->rounded, residual);
       });
@@ -383,11 +368,10 @@ class Decoder final : public search::StepDecoder {
     float* attended = room_->attended.room_for(rows * dim_);
     // Rows of one sentence, which are neighbours, look at the same keys.
     for (int64_t first = 0, end; first < rows; first = end) {
-      const int32_t sentence = sentence_of_row_[static_cast<size_t>(first)];
-      for (end = first + 1; end < rows && sentence_of_row_[static_cast<size_t>(end)] == sentence;) ++end;
-      const auto s = static_cast<size_t>(sentence);
-      const float* keys = source_keys_[number] + begins_[s] * 2 * dim_;
-      attend(layer.cross_polynomials, q + first * dim_, end - first, dim_, keys, keys + dim_, lengths_[s], 2 * dim_, attended + first * dim_);
+      const size_t s = sentences_.of_row(first);
+      for (end = first + 1; end < rows && sentences_.of_row(end) == s;) ++end;
+      const float* keys = source_keys_[number] + sentences_.begin(s) * 2 * dim_;
+      attend(layer.cross_polynomials, q + first * dim_, end - first, dim_, keys, keys + dim_, sentences_.length(s), 2 * dim_, attended + first * dim_);
     }
     return attended;
   }
@@ -415,9 +399,8 @@ class Decoder final : public search::StepDecoder {
 
   const Transformer& model_;
   int64_t dim_;
-  std::vector<int64_t> begins_, lengths_;           ///< of the sources, in rows
+  Sentences sentences_;
   std::vector<const float*> source_keys_;           ///< per layer of the decoder: keys and values [rows, 2 * dim]
-  std::vector<int32_t> sentence_of_row_, sentences_;
   std::vector<float> position_;  ///< what stands for that of the present step
   std::unique_ptr<Workspace> room_;
   StepOrigins origins_;

@@ -11,6 +11,18 @@ command=("$bin/int8-quantize" --threads 1)
 learnable_toy conf.yaml
 "$bin/nmt-train" -c conf.yaml --run run 2> err || { echo "FAILED: training: $(cat err)"; exit 1; }
 
+# translates_alike MODEL NAME: in whatever batches, and nearly as the translations in `real`
+translates_alike() {
+  local mode
+  "$translate" --model "$1" --quiet --threads 1 < test.a > whole 2> err || report "$2: $(cat err)"
+  [[ $(diff real whole | grep -c '^<') -le 6 ]] || report "$2: other translations: $(diff real whole | head -n 6)"
+  for mode in '--threads 3 --batch-tokens 1' '--threads 2 --batch-tokens 70'; do
+    # shellcheck disable=SC2086
+    "$translate" --model "$1" --quiet $mode < test.a > out 2> err || report "$2, $mode: $(cat err)"
+    cmp -s out whole || report "$2: other output with $mode"
+  done
+}
+
 # A model of integers is a model directory a quarter as large, which translates nearly as well.
 gives 'quantise' 'ratio 3.' --model run --output int8
 for file in model.safetensors config.yaml vocab.spm; do [[ -s int8/$file ]] || report "quantise: no $file"; done
@@ -18,13 +30,7 @@ for file in model.safetensors config.yaml vocab.spm; do [[ -s int8/$file ]] || r
 float=$(stat -c %s run/ckpt/best/model.safetensors) integers=$(stat -c %s int8/model.safetensors)
 ((integers * 3 < float)) || report "quantise: $integers bytes of $float"
 "$translate" --model run --quiet < test.a > real 2> err || report "float: $(cat err)"
-"$translate" --model int8 --quiet --threads 1 < test.a > whole 2> err || report "integers: $(cat err)"
-[[ $(diff real whole | grep -c '^<') -le 6 ]] || report "integers: other translations: $(diff real whole | head -n 6)"
-for mode in '--threads 3 --batch-tokens 1' '--threads 2 --batch-tokens 70'; do
-  # shellcheck disable=SC2086
-  "$translate" --model int8 --quiet $mode < test.a > out 2> err || report "integers, $mode: $(cat err)"
-  cmp -s out whole || report "integers: other output with $mode"
-done
+translates_alike int8 integers
 "$translate" --model int8 --quiet --score test.b < test.a > logprobs 2> err || report "integers, scores: $(cat err)"
 [[ $(wc -l < logprobs) == 30 ]] || report 'integers: scores are missing'
 
@@ -72,13 +78,7 @@ sed -En 's/^BLEU with all in integers: .*\(([+-][0-9.]+)\)$/\1/p' out | awk '{ e
 "$translate" --model integer-run --quiet < test.a > real 2> err || report "an integer-transformer in floating point: $(cat err)"
 "$translate" --model integer-run --quiet --backend torch < test.a > torch 2> err || report "an integer-transformer in LibTorch: $(cat err)"
 cmp -s real torch || report 'an integer-transformer: engine and LibTorch differ'
-"$translate" --model propagated --quiet --threads 1 < test.a > whole 2> err || report "propagation: $(cat err)"
-[[ $(diff real whole | grep -c '^<') -le 6 ]] || report "propagation: other translations: $(diff real whole | head -n 6)"
-for mode in '--threads 3 --batch-tokens 1' '--threads 2 --batch-tokens 70'; do
-  # shellcheck disable=SC2086
-  "$translate" --model propagated --quiet $mode < test.a > out 2> err || report "propagation, $mode: $(cat err)"
-  cmp -s out whole || report "propagation: other output with $mode"
-done
+translates_alike propagated propagation
 gives '16 bits' 'ratio 1.' --model integer-run --output sixteen --mode scale-propagation --bits 16
 "$translate" --model sixteen --quiet < test.a > out 2> err || report "16 bits: $(cat err)"
 cmp -s out real || report "16 bits: other translations than in floating point: $(diff out real | head -n 6)"

@@ -463,34 +463,38 @@ void relu_backward_bfloat16(const float* gradient, const BFloat16* activated, fl
   });
 }
 
-void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
-                int64_t columns) {
+/// `inverse_of(row, mean)` is what a row is multiplied by once its mean is 0.
+template <typename Inverse>
+inline void norm_rows(const float* x, const float* weight, const float* bias, float* out, float* mean, float* inverse, int64_t rows, int64_t columns,
+                      Inverse inverse_of) {
   const float share = 1.0f / static_cast<float>(columns);
   for (int64_t r = 0; r < rows; ++r) {
     const float* row = x + r * columns;
     float* to = out + r * columns;
     const float middle = sum_of(columns, [row](int64_t j) { return row[j]; }) * share;
-    const float variance = sum_of(columns, [row, middle](int64_t j) { return (row[j] - middle) * (row[j] - middle); }) * share;
-    const float factor = 1.0f / std::sqrt(variance + epsilon);
+    const float factor = inverse_of(row, middle);
     for (int64_t j = 0; j < columns; ++j) to[j] = (row[j] - middle) * factor * weight[j] + bias[j];
     mean[r] = middle;
     inverse[r] = factor;
   }
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
+                int64_t columns) {
+  const float share = 1.0f / static_cast<float>(columns);
+  norm_rows(x, weight, bias, out, mean, inverse, rows, columns, [=](const float* row, float middle) {
+    const float variance = sum_of(columns, [row, middle](int64_t j) { return (row[j] - middle) * (row[j] - middle); }) * share;
+    return 1.0f / std::sqrt(variance + epsilon);
+  });
+}
+
 void l1_norm(const float* x, const float* weight, const float* bias, float epsilon, float* out, float* mean, float* inverse, int64_t rows,
              int64_t columns) {
   const float share = 1.0f / static_cast<float>(columns);
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* row = x + r * columns;
-    float* to = out + r * columns;
-    const float middle = sum_of(columns, [row](int64_t j) { return row[j]; }) * share;
+  norm_rows(x, weight, bias, out, mean, inverse, rows, columns, [=](const float* row, float middle) {
     const float deviation = sum_of(columns, [row, middle](int64_t j) { return std::fabs(row[j] - middle); }) * share;
-    const float factor = 1.0f / (static_cast<float>(kDeviationOfMeanDeviation) * deviation + epsilon);
-    for (int64_t j = 0; j < columns; ++j) to[j] = (row[j] - middle) * factor * weight[j] + bias[j];
-    mean[r] = middle;
-    inverse[r] = factor;
-  }
+    return 1.0f / (static_cast<float>(kDeviationOfMeanDeviation) * deviation + epsilon);
+  });
 }
 
 void l1_norm_backward(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient, const float* residual_gradient,
