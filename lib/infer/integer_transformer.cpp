@@ -353,10 +353,6 @@ class Decoder final : public search::StepDecoder {
     encode(sources);
   }
 
-  ~Decoder() override { model_.workspaces().give_back(std::move(room_)); }
-  Decoder(const Decoder&) = delete;
-  Decoder& operator=(const Decoder&) = delete;
-
   int64_t sentences() const override { return sentences_.count(); }
   int64_t vocabulary_size() const override { return model_.sizes().target; }
 
@@ -643,7 +639,7 @@ class Decoder final : public search::StepDecoder {
   std::vector<Sources> sources_;
   std::vector<Block> blocks_;
   bool one_scale_ = false;  ///< for all rows of a block
-  std::unique_ptr<Workspace<Number>> room_;
+  typename Pool<Workspace<Number>>::Lease room_;
   StepOrigins origins_;
   StepStore<Number> keys_;       ///< keys and values
   StepStore<Scale> key_scales_;  ///< theirs

@@ -10,19 +10,27 @@ namespace seqmill::infer {
 template <typename Workspace>
 class Pool {
  public:
-  std::unique_ptr<Workspace> take() {
+  struct GiveBack {
+    Pool* pool = nullptr;
+    void operator()(Workspace* workspace) const { pool->give_back(std::unique_ptr<Workspace>(workspace)); }
+  };
+  /// Goes back to the pool, which must outlive it.
+  using Lease = std::unique_ptr<Workspace, GiveBack>;
+
+  Lease take() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Workspace>();
-    std::unique_ptr<Workspace> workspace = std::move(idle_.back());
+    if (idle_.empty()) return Lease(new Workspace, GiveBack{this});
+    Lease lease(idle_.back().release(), GiveBack{this});
     idle_.pop_back();
-    return workspace;
+    return lease;
   }
+
+ private:
   void give_back(std::unique_ptr<Workspace> workspace) {
     const std::lock_guard<std::mutex> lock(mutex_);
     idle_.push_back(std::move(workspace));
   }
 
- private:
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
 };

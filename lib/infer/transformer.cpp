@@ -272,10 +272,6 @@ class Decoder final : public search::StepDecoder {
     encode(sources);
   }
 
-  ~Decoder() override { model_.workspaces().give_back(std::move(room_)); }
-  Decoder(const Decoder&) = delete;
-  Decoder& operator=(const Decoder&) = delete;
-
   int64_t sentences() const override { return sentences_.count(); }
   int64_t vocabulary_size() const override { return model_.sizes().target; }
 
@@ -402,7 +398,7 @@ class Decoder final : public search::StepDecoder {
   Sentences sentences_;
   std::vector<const float*> source_keys_;           ///< per layer of the decoder: keys and values [rows, 2 * dim]
   std::vector<float> position_;  ///< what stands for that of the present step
-  std::unique_ptr<Workspace> room_;
+  Pool<Workspace>::Lease room_;
   StepOrigins origins_;
   StepStore<float> cache_;  ///< keys and values
 };
