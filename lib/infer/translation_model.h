@@ -5,12 +5,11 @@
 #include <memory>
 #include <vector>
 
+#include "infer/tokens.h"
 #include "infer/vocabularies.h"
 #include "search/step_decoder.h"
 
 namespace seqmill::infer {
-
-using Tokens = std::vector<int32_t>;
 
 class TranslationModel {
  public:

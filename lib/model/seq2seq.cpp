@@ -1,6 +1,6 @@
 #include "model/seq2seq.h"
 
-#include <algorithm>
+#include "model/types.h"
 
 namespace seqmill::model {
 
@@ -16,25 +16,8 @@ at::Tensor Seq2Seq::target_logprobs(const data::Batch& batch) const {
   return -loss::token_nll(features(batch, nullptr), output.weight, output.bias, batch.target_output);
 }
 
-std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type) {
-  options.group("Model");
-  const auto& registry = Registry<Seq2SeqType>::instance();
-  const std::vector<std::string> known = registry.names();
-  options.add("model.type", type, "Architecture; the options below are those of the type chosen").one_of(known);
-  // An unknown type is reported when the option is set, which knows file and line.
-  const std::string chosen = options.preview("model.type", type);
-  auto config = registry.get(std::find(known.begin(), known.end(), chosen) != known.end() ? chosen : type).config();
-  config->declare(options);
-  return config;
-}
+std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type) { return declare_type<Seq2SeqType>(options, type); }
 
-std::string list_seq2seq_models() {
-  std::string lines;
-  const auto& registry = Registry<Seq2SeqType>::instance();
-  size_t width = 0;
-  for (const std::string& name : registry.names()) width = std::max(width, name.size());
-  for (const std::string& name : registry.names()) lines += fmt::format("{:<{}}  {}\n", name, width, registry.get(name).paper);
-  return lines;
-}
+std::string list_seq2seq_models() { return list_types<Seq2SeqType>(); }
 
 }  // namespace seqmill::model

@@ -15,16 +15,11 @@
 #include "data/batch.h"
 #include "infer/vocabularies.h"
 #include "loss/cross_entropy.h"
+#include "model/output_layer.h"
 #include "nn/parameters.h"
 #include "search/step_decoder.h"
 
 namespace seqmill::model {
-
-/// The output layer: logits = hidden weight^T + bias.
-struct OutputLayer {
-  at::Tensor weight;  ///< [V, D]
-  at::Tensor bias;    ///< [V] or undefined
-};
 
 class Seq2Seq {
  public:

@@ -1,0 +1,53 @@
+#pragma once
+// A language model as its users see it, whatever computes it: the engine of this folder or LibTorch.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "infer/tokens.h"
+#include "text/tokenizer.h"
+
+namespace seqmill::infer {
+
+/// Sequences under way, each at a position of its own: they begin, branch and end at any time. What a sequence gives depends neither on the others nor on when
+/// they came. For one thread at a time.
+class SequenceDecoder {
+ public:
+  using Handle = int32_t;
+  virtual ~SequenceDecoder() = default;
+
+  /// A new sequence of these tokens, at least one. Unless `logprobs` [vocabulary_size] is null, it receives the log-probabilities of the next token.
+  virtual Handle begin(const Tokens& tokens, float* logprobs) = 0;
+  /// Another sequence of the same tokens so far. Nothing is computed again, and memory is shared.
+  virtual Handle branch(Handle sequence) = 0;
+  /// Forgets a sequence; its handle may come again.
+  virtual void end(Handle sequence) = 0;
+  /// One step: sequences[i], all different, goes on with tokens[i]. Returns the log-probabilities of their next tokens [rows, vocabulary_size], valid, and free
+  /// to be overwritten by the caller, until the next call of begin() or advance(). A sequence past the model's positions throws Error.
+  virtual float* advance(const std::vector<Handle>& sequences, const std::vector<int32_t>& tokens) = 0;
+};
+
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+  virtual int64_t vocabulary_size() const = 0;
+  /// The most tokens of a sequence.
+  virtual int64_t max_positions() const = 0;
+
+  /// For several threads at a time, each with a decoder of its own that computes with `threads` threads. The model must outlive it.
+  virtual std::unique_ptr<SequenceDecoder> start(int threads) const = 0;
+
+  /// log p of every token but the first of each sequence, one sequence after another. For several threads at a time.
+  virtual std::vector<double> score(const std::vector<Tokens>& sequences, int threads) const = 0;
+};
+
+/// A model and what belongs to it.
+struct LoadedLanguageModel {
+  std::unique_ptr<LanguageModel> model;
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  std::string chat_template;  ///< that it was tuned with; "plain" for a model that was not
+};
+
+}  // namespace seqmill::infer

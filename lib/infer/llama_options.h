@@ -1,0 +1,61 @@
+#pragma once
+// Decoder-only Transformers of the Llama family (Touvron et al., 2023, "LLaMA: Open and Efficient Foundation Language Models"; Jiang et al., 2023, "Mistral 7B";
+// Qwen2, 2024), and those of other norms, activations and positions made of the same parts: what their config.yaml says, for training and for the engine.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "infer/transformer_options.h"
+
+namespace seqmill::infer {
+
+/// Rotary positions beyond those of training: angles divided by a factor ("linear"), or by wavelength as Llama 3.1 does ("llama3").
+struct RopeOptions {
+  double theta = 10000;
+  std::string scaling = "none";
+  double factor = 1, low_factor = 1, high_factor = 4;
+  int64_t original_positions = 8192;
+};
+
+/// Low-rank adapters (Hu et al., 2022, "LoRA"): W x + alpha / rank B A x, W being fixed.
+struct LoraOptions {
+  int64_t rank = 0;  ///< 0: none
+  double alpha = 16;
+  std::vector<std::string> targets{"q_proj", "v_proj"};
+};
+
+struct LlamaOptions {
+  int64_t dim = 512, ffn = 1376, heads = 8, layers = 6, max_positions = 1024;
+  int64_t kv_heads = 0;   ///< 0: as many as heads
+  int64_t head_dim = 0;   ///< 0: dim / heads
+  int64_t window = 0;     ///< a token sees so many, itself included; 0: all before it
+  std::string norm = "rms", positions = "rotary", activation = "swiglu";
+  double norm_epsilon = 1e-5;
+  RopeOptions rope;
+  bool tie = false;       ///< output layer = embedding
+  bool qkv_bias = false;
+  double dropout = 0, attention_dropout = 0, activation_dropout = 0;
+  std::string attention = "softmax";
+  PolynomialOptions polynomial{3};  ///< of attention "polynomial"
+  LoraOptions lora;
+
+  void declare(Options& options);
+  /// With 0 replaced by what it stands for. Throws a usage error for options that do not go together.
+  LlamaOptions resolve() const;
+  int64_t query_width() const { return heads * head_dim; }   ///< of resolved options
+  int64_t key_width() const { return kv_heads * head_dim; }  ///< likewise
+};
+
+/// Angles per position of the pairs of dimensions of a head [head_dim / 2] (Su et al., 2021, eq. 15), scaled.
+std::vector<float> rope_frequencies(const RopeOptions& rope, int64_t head_dim);
+
+/// What a model of these options is, without loading it.
+struct LlamaSize {
+  int64_t parameters = 0;
+  int64_t cache_numbers = 0;  ///< keys and values of one token
+};
+LlamaSize size_of(const LlamaOptions& resolved, int64_t vocabulary);
+
+}  // namespace seqmill::infer

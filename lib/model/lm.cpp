@@ -1,0 +1,28 @@
+#include "model/lm.h"
+
+#include "model/types.h"
+
+namespace seqmill::model {
+namespace {
+
+at::Tensor chosen(const at::Tensor& hidden, const at::Tensor& rows) { return rows.defined() ? hidden.index_select(0, rows) : hidden; }
+
+}  // namespace
+
+loss::TokenLoss Lm::loss(const data::PackedTokens& input, const at::Tensor& rows, const at::Tensor& targets, double label_smoothing,
+                         tensor::DropoutStream* stream) const {
+  const OutputLayer output = output_layer();
+  return loss::label_smoothed_cross_entropy(chosen(features(input, stream), rows), output.weight, output.bias, targets, label_smoothing);
+}
+
+at::Tensor Lm::target_logprobs(const data::PackedTokens& input, const at::Tensor& rows, const at::Tensor& targets) const {
+  at::NoGradGuard no_grad;
+  const OutputLayer output = output_layer();
+  return -loss::token_nll(chosen(features(input, nullptr), rows), output.weight, output.bias, targets);
+}
+
+std::unique_ptr<LmConfig> declare_lm(Options& options, std::string& type) { return declare_type<LmType>(options, type); }
+
+std::string list_lms() { return list_types<LmType>(); }
+
+}  // namespace seqmill::model
