@@ -20,6 +20,7 @@ class BigramLm final : public model::Lm {
   model::OutputLayer output_layer() const override { return {output_, {}}; }
   int64_t max_positions() const override { return positions_; }
   at::Tensor features(const data::PackedTokens& input, tensor::DropoutStream*) const override { return tensor::embed(embedding_, input.tokens, 1); }
+  void set_checkpointing(bool) override {}
   std::unique_ptr<infer::SequenceDecoder> start() const override { return nullptr; }
 
  private:
