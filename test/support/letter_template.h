@@ -32,6 +32,7 @@ class LetterTemplate : public text::ChatTemplate {
     return chat;
   }
 
+  std::string answer_text(const std::vector<int32_t>&, const std::vector<int32_t>& answer) const override { return ByteTokenizer().decode(answer); }
   const std::vector<int32_t>& ends() const override { return ends_; }
 
   std::string begin = "^";
