@@ -1,7 +1,7 @@
 """Model directories of the Llama family as Hugging Face lays them out: made of random weights, and read with every check that a stranger's directory deserves.
 
-Written from the published formats (config.json of LlamaConfig, MistralConfig and Qwen2Config; safetensors; tokenizer.json of the `tokenizers` library), not from this
-project's code, which is tested with it.
+Written from the published formats (config.json of LlamaConfig, MistralConfig and Qwen2Config; safetensors; tokenizer.json of the `tokenizers` library), not
+from this project's code, which is tested with it.
 """
 import collections
 import itertools
@@ -132,7 +132,8 @@ def random_weights(config, name, shape, seed):
         return 1 + numpy.float32(0.2) * values
     if name.endswith(".bias"):
         return numpy.float32(0.5) * values
-    gain = 1.5 if "q_proj" in name or "k_proj" in name else 3.0 if "lm_head" in name or config["tie_word_embeddings"] and "embed" in name else 1.0
+    output = "model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"
+    gain = 3.0 if name == output else 1.5 if "q_proj" in name or "k_proj" in name else 1.0
     values *= numpy.float32(gain / shape[1] ** 0.5)
     return values
 
