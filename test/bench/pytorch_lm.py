@@ -1,8 +1,8 @@
 """Trains a decoder-only language model of Llama's shape with PyTorch, or decodes with one, as the outside baseline of `scripts/bench.sh lm`.
 
-Written the way such programs usually are: one module a block, queries, keys and values in one product, gate and up in another, F.cross_entropy on flattened logits,
-torch.optim.AdamW, autocast for bfloat16, windows cut from memory-mapped token ids; for decoding keys and values in tensors that are allocated once. Where PyTorch has
-scaled_dot_product_attention (2.0 on), it is used. Prints one JSON object.
+Written the way such programs usually are: one module a block, queries, keys and values in one product, gate and up in another, F.cross_entropy on flattened
+logits, torch.optim.AdamW, autocast for bfloat16, windows cut from memory-mapped token ids; for decoding keys and values in tensors that are allocated once.
+Where PyTorch has scaled_dot_product_attention (2.0 on), it is used. Prints one JSON object.
 
   train FILE      updates for a while: tokens per second. With --max-time, one training of that long, validation included, and its losses
   generate        a batch of prompts of equal length: tokens per second, time to first token
@@ -187,13 +187,18 @@ def loss_of(model, inputs, targets, options, reduction="mean"):
 def mean_nll(model, tokens, options):
     """Nats per token of all tokens but the first. Windows begin `valid-stride` tokens apart; of each only what no window before has judged counts."""
     model.eval()
-    total, judged, begin = 0.0, 0, 0
-    while judged < len(tokens) - 1:
-        end = min(begin + options.window, len(tokens) - 1)
-        window = torch.from_numpy(tokens[begin:end + 1].astype(numpy.int64)).unsqueeze(0)
-        nll = loss_of(model, window[:, :-1], window[:, 1:], options, "none")
-        total += nll[judged - begin:].double().sum().item()
-        judged, begin = end, begin + (options.valid_stride or options.window)
+    last, stride = len(tokens) - 1, options.valid_stride or options.window
+    begins = [0, *range(stride, last - options.window + stride, stride)]
+    # Windows of equal length go together: all but the last one.
+    rows = max(1, options.batch_tokens // options.window)
+    groups = [begins[i:min(i + rows, len(begins) - 1)] for i in range(0, len(begins) - 1, rows)] + [begins[-1:]]
+    total, judged = 0.0, 0
+    for group in groups:
+        windows = torch.from_numpy(numpy.stack([tokens[begin:min(begin + options.window, last) + 1] for begin in group]).astype(numpy.int64))
+        nlls = loss_of(model, windows[:, :-1], windows[:, 1:], options, "none").view(len(group), -1).double()
+        for begin, nll in zip(group, nlls):
+            total += nll[judged - begin:].sum().item()
+            judged = begin + len(nll)
     model.train()
     return total / judged
 
