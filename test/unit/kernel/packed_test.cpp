@@ -19,7 +19,11 @@ struct Shape {
 
 std::vector<float> packed(const PackedKernels& kernels, const std::vector<float>& weight, int64_t outputs, int64_t inputs) {
   std::vector<float> panels(static_cast<size_t>((outputs + kernels.columns - 1) / kernels.columns * kernels.columns * inputs), NAN);
-  kernels.pack(weight.data(), outputs, inputs, panels.data());
+  for (int64_t first = 0; first < outputs; first += kernels.columns) {
+    std::vector<const void*> rows;
+    for (int64_t o = first; o < std::min(outputs, first + kernels.columns); ++o) rows.push_back(weight.data() + o * inputs);
+    kernels.interleave(rows.data(), static_cast<int64_t>(rows.size()), inputs, kernels.columns, panels.data() + first * inputs);
+  }
   return panels;
 }
 
@@ -58,7 +62,7 @@ TEST_CASE("packed products are products, finished as asked for", "[packed]") {
         std::vector<float> out(static_cast<size_t>(rows * outputs) + 1, NAN);
         out.back() = 7;
         kernels->multiply(x.data(), rows, panels.data(), outputs, inputs,
-                          Finish{with_bias ? bias.data() : nullptr, relu, with_residual ? residual.data() : nullptr}, out.data());
+                          Finish{with_bias ? bias.data() : nullptr, relu, with_residual ? residual.data() : nullptr}, out.data(), outputs);
         CHECK(out.back() == 7);
         out.pop_back();
         CHECK(worst_of(out, expected) < 1e-4);
@@ -74,10 +78,10 @@ TEST_CASE("a row of a packed product does not depend on the others", "[packed]")
     CAPTURE(kernels->instruction_set);
     const std::vector<float> panels = packed(*kernels, weight, kOutputs, kInputs);
     std::vector<float> all(kRows * kOutputs), part(kRows * kOutputs);
-    kernels->multiply(x.data(), kRows, panels.data(), kOutputs, kInputs, {}, all.data());
+    kernels->multiply(x.data(), kRows, panels.data(), kOutputs, kInputs, {}, all.data(), kOutputs);
     for (int64_t first = 0; first < kRows; ++first) {
       for (const int64_t count : {int64_t{1}, (kRows - first + 1) / 2, kRows - first}) {
-        kernels->multiply(x.data() + first * kInputs, count, panels.data(), kOutputs, kInputs, {}, part.data());
+        kernels->multiply(x.data() + first * kInputs, count, panels.data(), kOutputs, kInputs, {}, part.data(), kOutputs);
         CHECK(std::equal(part.begin(), part.begin() + count * kOutputs, all.begin() + first * kOutputs));
       }
     }
@@ -128,7 +132,7 @@ TEST_CASE("attention to scattered keys is attention", "[packed]") {
             }
           }
           std::vector<float> room(static_cast<size_t>(kHeads * count)), out(static_cast<size_t>(width), NAN);
-          kernels->attend(q.data(), keys.data(), count, kHeads, dim, static_cast<float>(scale), with_polynomials ? polynomials : nullptr, room.data(), out.data());
+          kernels->attend(q.data(), {keys.data(), count, 0, width}, kHeads, 1, dim, static_cast<float>(scale), with_polynomials ? polynomials : nullptr, room.data(), out.data());
           CHECK(worst_of(out, expected) < 1e-5);
         }
       }
