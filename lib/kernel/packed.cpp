@@ -38,9 +38,9 @@ PackedMatrix::PackedMatrix(const std::vector<WeightRows>& parts, int64_t inputs)
 
 int64_t PackedMatrix::panels() const { return (outputs_ + packed_kernels().columns - 1) / packed_kernels().columns; }
 
-void PackedMatrix::multiply(const float* x, int64_t rows, float* out, const Finish& finish, PanelRange range) const {
+void PackedMatrix::multiply(const float* x, int64_t rows, float* out, const Finish& finish, PanelRange range, int64_t stride) const {
   const int64_t columns = packed_kernels().columns, first = range.begin * columns, end = std::min(outputs_, range.end * columns);
-  packed_kernels().multiply(x, rows, panels_.data() + first * inputs_, end - first, inputs_, finish.from(first), out + first, outputs_);
+  packed_kernels().multiply(x, rows, panels_.data() + first * inputs_, end - first, inputs_, finish.from(first), out + first, stride);
 }
 
 void PackedMatrix::row(int64_t index, float* out) const {

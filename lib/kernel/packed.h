@@ -30,7 +30,7 @@ struct WeightRows {
   int64_t rows;
 };
 
-/// Panels begin .. end - 1 of a matrix: the part of a product that is one thread's. Other outputs are left alone.
+/// Panels begin .. end - 1 of a matrix: the part of a product that one of several threads computes.
 struct PanelRange {
   int64_t begin, end;
 };
@@ -50,8 +50,9 @@ class PackedMatrix {
   int64_t bytes() const { return panels_.size() * static_cast<int64_t>(sizeof(float)); }
 
   /// out [rows, outputs] = finish(x weight^T), x being [rows, inputs]. In the calling thread.
-  void multiply(const float* x, int64_t rows, float* out, const Finish& finish = {}) const { multiply(x, rows, out, finish, {0, panels()}); }
-  void multiply(const float* x, int64_t rows, float* out, const Finish& finish, PanelRange range) const;
+  void multiply(const float* x, int64_t rows, float* out, const Finish& finish = {}) const { multiply(x, rows, out, finish, {0, panels()}, outputs_); }
+  /// The outputs of some panels alone. Rows of out and of the residual are `stride` apart.
+  void multiply(const float* x, int64_t rows, float* out, const Finish& finish, PanelRange range, int64_t stride) const;
   /// out [inputs] = weight[index]: for a weight that is a table of embeddings too.
   void row(int64_t index, float* out) const;
 

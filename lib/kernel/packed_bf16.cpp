@@ -82,14 +82,14 @@ int64_t PackedBFloat16Matrix::panels() const { return (outputs_ + kColumns - 1) 
 void PackedBFloat16Matrix::multiply(const float* x, int64_t rows, float* out, const Finish& finish, Buffer<uint16_t>& room) const {
   uint16_t* rounded = room.room_for(rows * padded_pairs(inputs_));
   round_rows(x, rows, inputs_, rounded);
-  multiply(rounded, rows, out, finish, {0, panels()});
+  multiply(rounded, rows, out, finish, {0, panels()}, outputs_);
 }
 
 void PackedBFloat16Matrix::multiply([[maybe_unused]] const uint16_t* rounded, [[maybe_unused]] int64_t rows, [[maybe_unused]] float* out,
-                                    [[maybe_unused]] const Finish& finish, [[maybe_unused]] PanelRange range) const {
+                                    [[maybe_unused]] const Finish& finish, [[maybe_unused]] PanelRange range, [[maybe_unused]] int64_t stride) const {
 #if defined(__x86_64__)
   const int64_t first = range.begin * kColumns, end = std::min(outputs_, range.end * kColumns), width = padded_pairs(inputs_);
-  multiply_bf16(rounded, rows, panels_.data() + first * width, end - first, width, finish.from(first), out + first, outputs_);
+  multiply_bf16(rounded, rows, panels_.data() + first * width, end - first, width, finish.from(first), out + first, stride);
 #endif
 }
 

@@ -28,8 +28,8 @@ class PackedBFloat16Matrix {
 
   /// out [rows, outputs] = finish(x weight^T); x is rounded into `room`. In the calling thread.
   void multiply(const float* x, int64_t rows, float* out, const Finish& finish, Buffer<uint16_t>& room) const;
-  /// The same of rows [rows, padded_pairs(inputs)] that are rounded already.
-  void multiply(const uint16_t* rounded, int64_t rows, float* out, const Finish& finish, PanelRange range) const;
+  /// The outputs of some panels alone, from rows [rows, padded_pairs(inputs)] that are rounded already. Rows of out and of the residual are `stride` apart.
+  void multiply(const uint16_t* rounded, int64_t rows, float* out, const Finish& finish, PanelRange range, int64_t stride) const;
   /// out [inputs] = weight[index], as it was rounded.
   void row(int64_t index, float* out) const;
 

@@ -56,10 +56,10 @@ PackedInt8Matrix::PackedInt8Matrix(const std::vector<Int8WeightRows>& parts, int
 
 int64_t PackedInt8Matrix::panels() const { return (outputs_ + kColumns - 1) / kColumns; }
 
-void PackedInt8Matrix::multiply(const Int8Rows& x, float* out, const Finish& finish, PanelRange range) const {
+void PackedInt8Matrix::multiply(const Int8Rows& x, float* out, const Finish& finish, PanelRange range, int64_t stride) const {
   const int64_t first = range.begin * kColumns, end = std::min(outputs_, range.end * kColumns);
   int8_kernels().multiply_real(x, panels_.data() + first * padded_inputs(inputs_), end - first, inputs_, inverses_.data() + first, finish.from(first),
-                               out + first, outputs_);
+                               out + first, stride);
 }
 
 void PackedInt8Matrix::multiply(const Int8Rows& x, int32_t* out) const {
@@ -75,14 +75,21 @@ void PackedInt8Matrix::row(int64_t index, int8_t* out) const {
   for (int64_t k = 0; k < inputs_; ++k) out[k] = static_cast<int8_t>(panels_.data()[place_of(index, k, inputs_)] - 128);
 }
 
-Int8Rows Int8Room::quantise(const float* x, int64_t rows, int64_t inputs, int32_t limit) {
+Int8Rows Int8Room::quantise_shared(const float* x, int64_t rows, int64_t inputs, int64_t grain, int32_t limit) {
   const int64_t width = padded_inputs(inputs);
   int8_t* numbers = numbers_.room_for(rows * width);
   float* scales = scales_.room_for(rows);
   int32_t* sums = sums_.room_for(rows);
-  for (int64_t r = 0; r < rows; ++r) {
-    std::fill(numbers + r * width + inputs, numbers + (r + 1) * width, int8_t{0});
-    scales[r] = int8_kernels().quantise(x + r * inputs, inputs, limit, numbers + r * width, sums + r);
+  const auto quantise_rows = [=](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      std::fill(numbers + r * width + inputs, numbers + (r + 1) * width, int8_t{0});
+      scales[r] = int8_kernels().quantise(x + r * inputs, inputs, limit, numbers + r * width, sums + r);
+    }
+  };
+  if (grain < rows) {
+    parallel_for(rows, grain, quantise_rows);
+  } else {
+    quantise_rows(0, rows);
   }
   return {numbers, scales, sums, rows};
 }

@@ -46,8 +46,9 @@ class PackedInt8Matrix {
   int64_t bytes() const { return panels_.size() + static_cast<int64_t>(scales_.size() * sizeof(float)); }
 
   /// out [rows, outputs] = finish(the real numbers of x weight^T). In the calling thread.
-  void multiply(const Int8Rows& x, float* out, const Finish& finish = {}) const { multiply(x, out, finish, {0, panels()}); }
-  void multiply(const Int8Rows& x, float* out, const Finish& finish, PanelRange range) const;
+  void multiply(const Int8Rows& x, float* out, const Finish& finish = {}) const { multiply(x, out, finish, {0, panels()}, outputs_); }
+  /// The outputs of some panels alone. Rows of out and of the residual are `stride` apart.
+  void multiply(const Int8Rows& x, float* out, const Finish& finish, PanelRange range, int64_t stride) const;
   /// The same before it is made real: integers [rows, outputs].
   void multiply(const Int8Rows& x, int32_t* out) const;
   /// out [inputs] = the real numbers of weight[index].
@@ -66,7 +67,9 @@ class Int8Room {
  public:
   /// x [rows, inputs] rounded to integers, the largest of each row to `limit` (127: 8 bits). A row of zeros has scale 1, one that is not finite has scale
   /// NaN, and so have its products.
-  Int8Rows quantise(const float* x, int64_t rows, int64_t inputs, int32_t limit = 127);
+  Int8Rows quantise(const float* x, int64_t rows, int64_t inputs, int32_t limit = 127) { return quantise_shared(x, rows, inputs, rows, limit); }
+  /// The same with threads(), each for `grain` rows or more.
+  Int8Rows quantise_shared(const float* x, int64_t rows, int64_t inputs, int64_t grain, int32_t limit = 127);
 
  private:
   Buffer<int8_t> numbers_;
