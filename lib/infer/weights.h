@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "io/safetensors.h"
+#include "kernel/packed.h"
 
 namespace seqmill::infer {
 
@@ -17,10 +18,18 @@ class Numbers {
   explicit Numbers(const float* in_file) : numbers_(in_file) {}
   explicit Numbers(Buffer<float> own) : own_(std::move(own)), numbers_(own_.data()) {}
   const float* data() const { return numbers_; }
+  /// What was converted, which lives as long as that.
+  Buffer<float> own() && { return std::move(own_); }
 
  private:
   Buffer<float> own_;
   const float* numbers_;
+};
+
+/// The rows of a matrix as they lie in the file, or converted.
+struct MatrixRows {
+  kernel::WeightRows rows;  ///< data is null if they are not there or do not fit
+  Buffer<float> own;
 };
 
 /// A matrix of integers in [-127, 127] whose row o stands for the real numbers data / scales[o].
@@ -49,6 +58,10 @@ class Weights {
 
   /// A matrix; valid as long as this object. What is missing or of another shape is nothing here (data() is null) and an error in check().
   Numbers take(const std::string& name, const std::vector<int64_t>& shape);
+  /// The same as it lies in the file, where matrices can be laid out from that.
+  MatrixRows take_rows(const std::string& name, int64_t outputs, int64_t inputs);
+  /// The memory that a tensor's file takes is the system's again: what was copied is not read twice. It can be, still.
+  void release(const std::string& name) const;
   /// A copy, for what is small; empty if it does not fit.
   std::vector<float> take_vector(const std::string& name, int64_t size);
   /// Whether a tensor holds 8-bit integers.

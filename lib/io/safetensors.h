@@ -62,6 +62,9 @@ class WeightFiles {
   std::map<std::string, size_t> places_;  ///< in tensors_
 };
 
+/// The pages of a mapped file that hold a tensor need not be in memory until they are read again.
+void release_pages(const TensorRecord& tensor);
+
 /// Writes the file at `path` (checked, fsynced, not atomic: callers write into a temporary directory or name). Names must be unique.
 /// The header is padded with spaces so that the data starts at a multiple of 64 bytes; tensors of wider elements come first,
 /// otherwise in the order given, so that each is aligned to its element size.

@@ -42,7 +42,7 @@ struct FloatKernels {
   /// out[i] = (residual ? residual[i] : 0) + x[i] * mask(first + i) / (1 - p). In place is allowed.
   void (*dropout)(const float* x, const float* residual, float* out, int64_t first, int64_t count, DropoutMask mask);
 
-  /// `kept` [q_length, k_length] receives what the backward pass needs: the softmax before dropout, or max(0, x + bias) of a polynomial. `out`
+  /// Unless it is null, `kept` [q_length, k_length] receives what the backward pass needs: the softmax before dropout, or max(0, x + bias) of a polynomial. `out`
   /// [q_length, dim] is overwritten. A query that sees no key gives zeros.
   void (*attention_forward)(const AttentionHead& head, float* kept, float* out, int64_t out_stride);
   /// Writes the gradients of q, k and v (rows with the strides of q, k, v in their gradient arrays, which are overwritten but for `adds`), and of a polynomial those of

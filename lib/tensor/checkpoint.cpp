@@ -21,7 +21,9 @@ struct CheckpointFunction : torch::autograd::Function<CheckpointFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const c10::intrusive_ptr<Call>& call, DropoutStream* stream) {
     context->save_for_backward({x});
     context->saved_data["call"] = c10::IValue::make_capsule(call);
-    return call->function(x, stream);
+    // As in training, whose products may be rounded in another way than those without gradients; the graph is dropped at once.
+    at::AutoGradMode enabled(true);
+    return call->function(x.detach().requires_grad_(true), stream).detach();
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {

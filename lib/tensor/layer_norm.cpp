@@ -58,7 +58,7 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     const at::Tensor residual = grads.size() > 1 && grads[1].defined() ? grads[1].contiguous() : at::Tensor();
     const GradientOf grad_x({}, context->needs_input_grad(0), {rows, columns}, upper.options());
     GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1), {columns}, upper.options());
-    GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->needs_input_grad(2), {columns}, upper.options());
+    GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), kind != NormKind::kRms && context->needs_input_grad(2), {columns}, upper.options());
     const float *from = x.data_ptr<float>(), *scale = weight.data_ptr<float>(), *above = upper.data_ptr<float>(),
                 *passed = residual.defined() ? residual.data_ptr<float>() : nullptr, *mean = moments.data_ptr<float>(), *inverse = mean + rows;
     if (grad_x.wanted()) {

@@ -194,17 +194,18 @@ void attention_forward(const AttentionHead& head, float* kept, float* out, int64
     }
     for (int64_t r = 0; r < rows; ++r) {
       float* score = scores + r * width;
-      float* row = kept + (first + r) * length;
+      float* row = kept ? kept + (first + r) * length : nullptr;
       const int64_t visible = visible_keys(head, first + r);
       if (head.polynomial.degree > 0) {
-        shift(score, visible, head.scale, head.polynomial.bias, row);
-        polynomial_weights(row, visible, head.polynomial, score);
+        float* shifted = row ? row : score;
+        shift(score, visible, head.scale, head.polynomial.bias, shifted);
+        polynomial_weights(shifted, visible, head.polynomial, score);
         for (int64_t j = visible; j < padded(visible); ++j) score[j] = 0;
       } else if (visible > 0) {
         softmax(score, visible, head.scale);
-        for (int64_t j = 0; j < visible; ++j) row[j] = score[j];
+        for (int64_t j = 0; row && j < visible; ++j) row[j] = score[j];
       }
-      for (int64_t j = visible; j < length; ++j) row[j] = 0;
+      for (int64_t j = visible; row && j < length; ++j) row[j] = 0;
       if (!drops) continue;
       const auto index = static_cast<uint32_t>(head.mask_offset + (first + r) * length);
       for (int64_t j = 0; j < padded(visible); ++j) score[j] *= keys.factor(index + static_cast<uint32_t>(j));

@@ -1,0 +1,17 @@
+#include "infer/lm_engine.h"
+
+namespace seqmill::infer {
+bool lm_engine_knows(const std::string& type) { return registry_has<LmEngineType>(type); }
+
+LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average, bool to_bfloat16) {
+  LoadedLanguageModel loaded;
+  loaded.tokenizer = text::load_tokenizer(source.files.directory);
+  loaded.chat_template = source.config.chat_template;
+  const std::unique_ptr<LmEngineConfig> engine = configure<LmEngineType>(source);
+  loaded.model = build_from(source, average, to_bfloat16, [&](Weights& weights) {
+    return engine->build(std::max<int64_t>(loaded.tokenizer->size(), engine->vocabulary_of(weights)), weights);
+  });
+  return loaded;
+}
+
+}  // namespace seqmill::infer
