@@ -137,7 +137,8 @@ class TranslationTask final : public Task {
  private:
   void load_all(const std::string& train, const std::string& valid, const std::string& cache) {
     std::filesystem::create_directories(cache);
-    remove_leftovers(cache);
+    // What a killed session was writing; the run is ours, so nobody else is at it.
+    data::remove_unfinished_token_files(cache);
     train_ = load(options_.train_source, options_.train_target, options_.max_length, options_.max_ratio, train);
     report("training data", train_->counts());
     // Validation sees every pair it can: left out are empty ones, what the model has no positions for, and what no memory would hold.
@@ -153,17 +154,6 @@ class TranslationTask final : public Task {
     if (options_.max_length + 1 > model_.max_positions()) {
       fail_usage("--max-length {} and an end symbol are more than the {} positions of the model (model.max-positions)",
                  options_.max_length, model_.max_positions());
-    }
-  }
-
-  /// What a killed session was writing; the run is ours, so nobody else is at it.
-  static void remove_leftovers(const std::string& cache) {
-    std::error_code code;
-    for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(cache, code)) {
-      const std::string name = entry.path().filename().string();
-      const bool ours = ends_with(name, ".tokens.tokens") || (starts_with(name, ".") && name.find(".tokens") != std::string::npos &&
-                                                              name.find(".tmp-") != std::string::npos);
-      if (ours && entry.is_regular_file(code)) std::filesystem::remove(entry.path(), code);
     }
   }
 
