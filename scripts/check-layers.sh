@@ -88,6 +88,7 @@ only '#[[:space:]]*include[[:space:]]*[<"]nlohmann/' lib/io/json.cpp 'only lib/i
 only '#[[:space:]]*include[[:space:]]*[<"]yaml-cpp/' lib/io/yaml.cpp 'only lib/io/yaml.cpp sees yaml-cpp'
 only '#[[:space:]]*include[[:space:]]*[<"]zlib\.h' lib/io/line_reader.cpp 'only lib/io/line_reader.cpp sees zlib'
 only '#[[:space:]]*include[[:space:]]*[<"]sentencepiece' 'lib/text/vocabulary\.cpp|lib/text/sentencepiece/' 'only lib/text/sentencepiece/ sees SentencePiece'
+only '#[[:space:]]*include[[:space:]]*[<"]pcre2' lib/text/split_pattern.cpp 'only lib/text/split_pattern.cpp sees PCRE2'
 search '#[[:space:]]*include[[:space:]]*<torch/torch\.h>' --include='*.h' | report 'too slow a header to be included by one of ours'
 only '(^|[^_/[:alnum:]])(std::(cout|cin)|stdout|stdin)([^_[:alnum:]]|$)' lib/cli/ 'only lib/cli sees standard input and output'
 only '(^|[^_[:alnum:]])(printf|puts|putchar|exit|_exit|quick_exit|abort)[[:space:]]*\(' lib/cli/ 'only lib/cli prints to standard output or exits'

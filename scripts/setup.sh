@@ -20,7 +20,7 @@ END
 packages=(
   g++ clang cmake ninja-build ccache mold pkg-config git python3
   libtorch-dev libgloo-dev libopenblas0-openmp libdnnl-dev
-  libsentencepiece-dev libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev libicu-dev
+  libsentencepiece-dev libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev libicu-dev libpcre2-dev
   catch2 gettext
 )
 check=false

@@ -1,28 +1,15 @@
 #include "infer/lm_engine.h"
 
 namespace seqmill::infer {
-namespace {
-
-/// config.yaml's entry of the template that a model was tuned with.
-std::string chat_template_of(const ModelSource& source) {
-  for (const io::ConfigEntry& entry : io::read_yaml(source.files.config)) {
-    if (entry.key == "chat.template" && entry.values.size() == 1) return entry.values[0];
-  }
-  return "plain";
-}
-
-}  // namespace
 
 bool lm_engine_knows(const std::string& type) { return registry_has<LmEngineType>(type); }
 
 LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average, bool to_bfloat16) {
   LoadedLanguageModel loaded;
   loaded.tokenizer = text::load_tokenizer(source.files.directory);
-  loaded.chat_template = chat_template_of(source);
-  const std::unique_ptr<LmEngineConfig> engine = configure<LmEngineType>(source);
-  loaded.model = build_from(source, average, to_bfloat16, [&](Weights& weights) {
-    return engine->build(std::max<int64_t>(loaded.tokenizer->size(), engine->vocabulary_of(weights)), weights);
-  });
+  loaded.chat_template = source.config.chat_template;
+  const auto engine = configure<LmEngineType>(source);
+  loaded.model = build_from(source, average, to_bfloat16, [&](Weights& weights) { return engine->build(loaded.tokenizer->size(), weights); });
   return loaded;
 }
 

@@ -116,7 +116,7 @@ MatrixRows Weights::take_rows(const std::string& name, int64_t outputs, int64_t 
 }
 
 void Weights::release(const std::string& name) const {
-  for (const io::SafetensorsFile& file : files_) {
+  for (const io::WeightFiles& file : files_) {
     if (const io::TensorRecord* record = file.find(name)) io::release_pages(*record);
   }
 }

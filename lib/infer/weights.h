@@ -94,7 +94,7 @@ class Weights {
 
   bool to_bfloat16_;
   std::vector<std::string> paths_;
-  std::vector<io::SafetensorsFile> files_;
+  std::vector<io::WeightFiles> files_;
   std::set<std::string> taken_;
   std::vector<std::string> missing_, misfits_;
 };

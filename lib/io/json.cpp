@@ -24,7 +24,7 @@ constexpr size_t kFewKeys = 16;  // up to here a linear search for a duplicate b
 // Building our own values keeps the order of keys, tells integers from other numbers, and sees duplicate keys.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Builder(const std::string& where) : where_(where) {}
+  Builder(const std::string& where, LargeIntegers large) : where_(where), large_(large) {}
 
   Json take() { return std::move(root_); }
 
@@ -32,12 +32,12 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool value) override { return add(Json(value)); }
   bool number_integer(number_integer_t value) override { return add(Json(static_cast<int64_t>(value))); }
   bool number_unsigned(number_unsigned_t value) override {
-    if (value > static_cast<number_unsigned_t>(INT64_MAX)) fail_large_integer(fmt::format("{}", value));
+    if (value > static_cast<number_unsigned_t>(INT64_MAX)) return add_large_integer(static_cast<double>(value), fmt::format("{}", value));
     return add(Json(static_cast<int64_t>(value)));
   }
   bool number_float(number_float_t value, const string_t& text) override {
     // An integer past 64 bits arrives here too; as a double it would lose digits without a word.
-    if (text.find_first_of(".eE") == std::string::npos) fail_large_integer(excerpt(text, 40));
+    if (text.find_first_of(".eE") == std::string::npos) return add_large_integer(value, text);
     return add(Json(value));
   }
   bool string(string_t& value) override { return add(Json(std::move(value))); }
@@ -71,8 +71,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     std::unordered_set<std::string> names;  // filled once there are more than a few
   };
 
-  [[noreturn]] void fail_large_integer(const std::string& digits) const {
-    fail("{}: the integer {} does not fit in 64 bits; write it as a string", where_, digits);
+  bool add_large_integer(double value, const std::string& digits) {
+    if (large_ == LargeIntegers::kRound) return add(Json(value));
+    fail("{}: the integer {} does not fit in 64 bits; write it as a string", where_, excerpt(digits, 40));
   }
 
   static bool add_name(Level& level, const std::string& name) {
@@ -120,6 +121,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   const std::string& where_;
+  LargeIntegers large_;
   Json root_;
   std::vector<Level> levels_;
 };
@@ -316,7 +318,7 @@ std::string Json::dump_pretty() const {
   return out;
 }
 
-Json parse_json(std::string_view text, const std::string& where) {
+Json parse_json(std::string_view text, const std::string& where, LargeIntegers large) {
   // The lexer takes a NUL for the end of its input, and quotes what it could not read in its messages.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
     fail("{}: not valid JSON at byte {}: found NUL", where, nul + 1);
@@ -325,11 +327,11 @@ Json parse_json(std::string_view text, const std::string& where) {
     fail("{}: byte {} (0x{:02X}) is not valid UTF-8, expected JSON in UTF-8", where, bad + 1,
          static_cast<unsigned char>(text[bad]));
   }
-  Builder builder(where);
+  Builder builder(where, large);
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }
 
-Json read_json(const std::string& path) { return parse_json(read_file(path), path); }
+Json read_json(const std::string& path, LargeIntegers large) { return parse_json(read_file(path), path, large); }
 
 }  // namespace seqmill::io

@@ -77,11 +77,14 @@ class Json {
   std::variant<std::monostate, bool, int64_t, double, std::string, JsonArray, JsonObject> value_;
 };
 
+/// Integers that do not fit in 64 bits: an error, or the nearest double, for files of others in which they say "no limit".
+enum class LargeIntegers { kRefuse, kRound };
+
 /// Parses one JSON text. Duplicate keys, trailing text, invalid UTF-8 and nesting past 256 levels are errors. `where` ("file.jsonl:12")
 /// opens the message.
-Json parse_json(std::string_view text, const std::string& where);
+Json parse_json(std::string_view text, const std::string& where, LargeIntegers large = LargeIntegers::kRefuse);
 
 /// A whole file that holds one JSON text.
-Json read_json(const std::string& path);
+Json read_json(const std::string& path, LargeIntegers large = LargeIntegers::kRefuse);
 
 }  // namespace seqmill::io

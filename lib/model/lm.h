@@ -29,6 +29,9 @@ class Lm {
   /// Hidden states [N, D] behind the last layer at every row of packed sequences. `stream` null: evaluation.
   virtual at::Tensor features(const data::PackedTokens& input, tensor::DropoutStream* stream) const = 0;
 
+  /// Whether the backward pass computes each layer again instead of keeping what it needs (tensor/checkpoint.h): slower by a third, with much less memory.
+  virtual void set_checkpointing(bool checkpointing) = 0;
+
   /// Incremental decoding in evaluation mode, on the CPU side of the interface. The model must outlive it.
   virtual std::unique_ptr<infer::SequenceDecoder> start() const = 0;
 

@@ -31,7 +31,7 @@ class OwnedTranslation final : public infer::TranslationModel {
 infer::LoadedModel load_on_device(const std::string& path, int64_t average, const std::string& device) {
   const at::Device place = tensor::parse_device(device);
   const std::string weights = io::find_model(path).weights;
-  const io::SafetensorsFile file(weights);
+  const io::WeightFiles file(weights);
   const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
   if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) {
     fail("{} holds 8-bit integers, which LibTorch does not decode; use --backend engine", weights);

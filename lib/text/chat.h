@@ -33,15 +33,17 @@ class ChatTemplate {
   virtual std::vector<int32_t> prompt(const std::vector<Message>& messages) const = 0;
   /// A whole conversation, answers and what ends them marked.
   virtual ChatTokens conversation(const std::vector<Message>& messages) const = 0;
+  /// The text of an answer that a model wrote behind prompt(), given both; what the template itself puts around answers is dropped.
+  virtual std::string answer_text(const std::vector<int32_t>& prompt, const std::vector<int32_t>& answer) const = 0;
   /// Tokens any of which ends an answer, at least one.
   virtual const std::vector<int32_t>& ends() const = 0;
 };
 
-/// `name`: plain (text as it is, an answer straight behind the prompt), chatml, llama-2, llama-3, or the path of a file (docs/formats.md#templates). Throws a
+/// `name`: plain (text as it is, an answer straight behind the prompt), alpaca (headings in plain text), chatml, llama-2, llama-3, or the path of a file (docs/formats.md#templates). Throws a
 /// usage error for an unknown name, for a special token that the tokeniser has not, and for a template without a place for the answer. The tokeniser must outlive it.
 std::unique_ptr<ChatTemplate> make_chat_template(const std::string& name, const Tokenizer& tokenizer);
 
-/// plain, chatml, llama-2, llama-3
+/// plain, alpaca, chatml, llama-2, llama-3
 std::vector<std::string> chat_template_names();
 
 }  // namespace seqmill::text

@@ -14,9 +14,10 @@ namespace {
 constexpr uint64_t kMaxPieces = uint64_t{1} << 24;
 
 // Field numbers of sentencepiece_model.proto.
-enum ModelField { kPieces = 1, kNormalizer = 3, kDenormalizer = 5 };
+enum ModelField { kPieces = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5 };
 enum PieceField { kText = 1, kScore = 2 };
-enum NormalizerField { kCharsMap = 2 };
+enum TrainerField { kWhiteSpaceAsSuffix = 24 };
+enum NormalizerField { kCharsMap = 2, kAddDummyPrefix = 3, kRemoveExtraWhiteSpaces = 4 };
 
 enum WireType { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
@@ -27,6 +28,7 @@ class Fields {
 
   uint64_t number = 0;
   uint64_t type = 0;
+  uint64_t value = 0;      // of a varint
   std::string_view bytes;  // of a length-delimited or fixed field
 
   bool ok() const { return ok_; }
@@ -37,7 +39,7 @@ class Fields {
     number = tag >> 3;
     type = tag & 7;
     switch (type) {
-      case kVarint: varint(); break;
+      case kVarint: value = varint(); break;
       case kFixed64: take(8); break;
       case kFixed32: take(4); break;
       case kBytes: take(varint()); break;
@@ -163,6 +165,29 @@ std::string find_model_damage(std::string_view model) {
   }
   if (!fields.ok()) return "it is truncated or no SentencePiece model";
   return pieces > 0 ? "" : "it has no pieces; expected a SentencePiece model";
+}
+
+SentencePieceTraits sentencepiece_traits(std::string_view model) {
+  SentencePieceTraits traits;
+  for (Fields fields(model); fields.next();) {
+    if (fields.type != kBytes) continue;
+    Fields inner(fields.bytes);
+    while (fields.number == kTrainer && inner.next()) {
+      if (inner.number == kWhiteSpaceAsSuffix) traits.dummy_suffix = inner.value != 0;
+    }
+    while (fields.number == kNormalizer && inner.next()) {
+      if (inner.number == kAddDummyPrefix) traits.dummy_prefix = inner.value != 0;
+      if (inner.number == kRemoveExtraWhiteSpaces) traits.removes_extra_spaces = inner.value != 0;
+      if (inner.number == kCharsMap) traits.has_rules = !inner.bytes.empty();
+    }
+  }
+  return traits;
+}
+
+// Of a message that stands twice, Protocol Buffers take what the second says and keep what only the first says.
+std::string without_dummy_prefix(std::string_view model) {
+  const char no_prefix[] = {kNormalizer << 3 | kBytes, 2, kAddDummyPrefix << 3 | kVarint, 0};
+  return std::string(model).append(no_prefix, sizeof no_prefix);
 }
 
 }  // namespace seqmill::text

@@ -11,4 +11,16 @@ namespace seqmill::text {
 /// the array and the table of texts.
 std::string find_model_damage(std::string_view model);
 
+/// What a model without damage does with white space.
+struct SentencePieceTraits {
+  bool dummy_prefix = true;         ///< a space is put before a text
+  bool dummy_suffix = false;        ///< or behind it instead
+  bool removes_extra_spaces = true;
+  bool has_rules = false;           ///< characters are normalised
+};
+SentencePieceTraits sentencepiece_traits(std::string_view model);
+
+/// The same model without a space put before a text.
+std::string without_dummy_prefix(std::string_view model);
+
 }  // namespace seqmill::text

@@ -20,6 +20,8 @@ class Tokenizer {
 
   /// Ids of a text, without begin and end symbols. What looks like a special token in it is text as any other. Any valid UTF-8 gives ids. Thread-safe.
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  /// Likewise of a text that goes on another: without the space by which some tokenisers mark the beginning of a text.
+  virtual std::vector<int32_t> encode_continued(std::string_view text) const { return encode(text); }
   /// The bytes that ids stand for, special tokens dropped: of a sequence cut within a character these are no valid UTF-8. With `continues` the ids go on a
   /// text, and a tokeniser that marks the beginning of a text by a space keeps that space. An id outside 0 .. size() - 1 throws Error. Thread-safe.
   virtual std::string decode(const std::vector<int32_t>& ids, bool continues = false) const = 0;
@@ -36,6 +38,10 @@ class Tokenizer {
 
 /// Of a directory: vocab.spm, tokenizer.model or tokenizer.json, the first that is there; or of such a file. Throws Error naming the file.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& path);
+
+/// Writes what load_tokenizer needs into a directory: the file itself under the name that is looked for, and what lies beside it. Begin and end symbols that
+/// were known from elsewhere (config.json of a model) are written to the copy's tokenizer_config.json.
+void copy_tokenizer(const Tokenizer& tokenizer, const std::string& directory);
 
 /// Whether every id stands for the same piece in both.
 bool same_pieces(const Tokenizer& a, const Tokenizer& b);

@@ -1,5 +1,7 @@
 #include "text/unicode.h"
 
+#include <unicode/bytestream.h>
+#include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
 #include <unicode/ustring.h>
 
@@ -106,6 +108,19 @@ std::string to_lower(std::string_view utf8) {
     U16_NEXT(lower.data(), i, length, c);
     append_utf8(out, static_cast<char32_t>(c));
   }
+  return out;
+}
+
+std::string to_nfc(std::string_view utf8) {
+  std::string out;
+  if (is_ascii(utf8)) return std::string(utf8);
+  UErrorCode status = U_ZERO_ERROR;
+  const icu::Normalizer2* normalizer = icu::Normalizer2::getNFCInstance(status);
+  if (U_SUCCESS(status)) {
+    icu::StringByteSink<std::string> sink(&out);
+    normalizer->normalizeUTF8(0, icu::StringPiece(utf8.data(), static_cast<int32_t>(utf8.size())), sink, nullptr, status);
+  }
+  if (U_FAILURE(status)) fail("normalising a text failed: {}", u_errorName(status));
   return out;
 }
 

@@ -27,6 +27,9 @@ bool is_number(char32_t code_point);
 /// Full, language-independent lower-casing: one code point may become two, and a capital sigma is mapped by its context.
 std::string to_lower(std::string_view utf8);
 
+/// Normalisation form C (Unicode standard annex 15).
+std::string to_nfc(std::string_view utf8);
+
 /// Without white space (`is_space`) at the end, or at both ends.
 std::string_view trim_right(std::string_view utf8);
 std::string_view trim_both(std::string_view utf8);

@@ -28,18 +28,18 @@ const VocabularyLibrary& load_library() {
   return *entry();
 }
 
-const VocabularyLibrary& library() {
+}  // namespace
+
+const VocabularyLibrary& vocabulary_library() {
   static const VocabularyLibrary& loaded = load_library();
   return loaded;
 }
-
-}  // namespace
 
 struct Vocabulary::State {
   std::unique_ptr<VocabularyBackend> backend;
 };
 
-Vocabulary::Vocabulary(const std::string& path) : state_(std::make_unique<State>(State{library().open(path)})) {}
+Vocabulary::Vocabulary(const std::string& path) : state_(std::make_unique<State>(State{vocabulary_library().open(path)})) {}
 Vocabulary::~Vocabulary() = default;
 Vocabulary::Vocabulary(Vocabulary&&) noexcept = default;
 Vocabulary& Vocabulary::operator=(Vocabulary&&) noexcept = default;
@@ -55,7 +55,7 @@ std::string Vocabulary::piece(int32_t id) const { return state_->backend->piece(
 
 void train_vocabulary(const std::vector<std::string>& inputs, const VocabularyTraining& options,
                       const std::string& path) {
-  io::write_file(path, library().train(inputs, options));
+  io::write_file(path, vocabulary_library().train(inputs, options));
 }
 
 bool same_pieces(const Vocabulary& a, const Vocabulary& b) {

@@ -45,10 +45,13 @@ struct VocabularyTraining {
   bool byte_fallback = true;  ///< characters outside the vocabulary become bytes instead of the unknown piece
   int64_t max_sentences = 2000000;  ///< a larger corpus is sampled evenly
   int64_t threads = 1;
+  /// For language models: text is kept as it is, every byte of it, so that decoding what load_tokenizer() encodes gives it back. Line ends are bytes. Needs
+  /// byte_fallback.
+  bool verbatim = false;
 };
 
 /// Trains on every line of `inputs` (plain or .gz; read several times) and writes `<path>` atomically; ids: unk 0, bos 1,
-/// eos 2, pad 3. Text is normalised as SentencePiece's nmt_nfkc does. Deterministic at equal `threads`. Throws Error when
+/// eos 2, pad 3. Text is normalised as SentencePiece's nmt_nfkc does, unless it is to be kept verbatim. Deterministic at equal `threads`. Throws Error when
 /// the corpus holds no text, or when the size asked for is too large or too small for it, saying which size would do.
 void train_vocabulary(const std::vector<std::string>& inputs, const VocabularyTraining& options, const std::string& path);
 

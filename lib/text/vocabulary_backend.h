@@ -9,11 +9,14 @@
 #include <string_view>
 #include <vector>
 
+#include "text/sentencepiece_file.h"
 #include "text/vocabulary.h"
 
 namespace seqmill::text {
 
-/// One loaded model; the contract is that of Vocabulary.
+enum class PieceKind { kText, kByte, kControl, kUnknown, kUnused };
+
+/// One loaded model; the contract is that of Vocabulary, and for tokenisers of language models what stands below.
 class VocabularyBackend {
  public:
   virtual ~VocabularyBackend() = default;
@@ -25,6 +28,12 @@ class VocabularyBackend {
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
   virtual std::string decode(const std::vector<int32_t>& ids) const = 0;
   virtual std::string piece(int32_t id) const = 0;
+
+  virtual SentencePieceTraits traits() const = 0;
+  virtual bool has_bos() const = 0;
+  virtual PieceKind kind(int32_t id) const = 0;
+  /// As encode(), without the space that the model puts before a text.
+  virtual std::vector<int32_t> encode_continued(std::string_view text) const = 0;
 };
 
 struct VocabularyLibrary {
@@ -32,6 +41,9 @@ struct VocabularyLibrary {
   /// Returns the bytes of the trained model.
   std::string (*train)(const std::vector<std::string>& inputs, const VocabularyTraining& options);
 };
+
+/// The plug-in, opened by the first call.
+const VocabularyLibrary& vocabulary_library();
 
 }  // namespace seqmill::text
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -152,17 +153,25 @@ bool leaves_text(Corpus& corpus) {
 }
 
 std::unordered_map<std::string, std::string> trainer_arguments(const VocabularyTraining& options) {
-  return {{"model_type", options.type},
-          {"vocab_size", fmt::format("{}", options.size)},
-          {"character_coverage", format_double(options.character_coverage)},
-          {"byte_fallback", options.byte_fallback ? "true" : "false"},
-          {"unk_id", "0"},
-          {"bos_id", "1"},
-          {"eos_id", "2"},
-          {"pad_id", "3"},
-          {"num_threads", fmt::format("{}", options.threads)},
-          {"max_sentence_length", fmt::format("{}", 2 * kMaxPartBytes)},
-          {"minloglevel", "3"}};
+  std::unordered_map<std::string, std::string> arguments = {
+      {"model_type", options.type},
+      {"vocab_size", fmt::format("{}", options.size)},
+      {"character_coverage", format_double(options.character_coverage)},
+      {"byte_fallback", options.byte_fallback ? "true" : "false"},
+      {"unk_id", "0"},
+      {"bos_id", "1"},
+      {"eos_id", "2"},
+      {"pad_id", "3"},
+      {"num_threads", fmt::format("{}", options.threads)},
+      {"max_sentence_length", fmt::format("{}", 2 * kMaxPartBytes)},
+      {"minloglevel", "3"}};
+  if (options.verbatim) {
+    arguments["normalization_rule_name"] = "identity";
+    arguments["add_dummy_prefix"] = "false";
+    arguments["remove_extra_whitespaces"] = "false";
+    arguments["allow_whitespace_only_pieces"] = "true";
+  }
+  return arguments;
 }
 
 void check_options(const VocabularyTraining& options) {
@@ -175,6 +184,8 @@ void check_options(const VocabularyTraining& options) {
   if (!(options.character_coverage >= 0.98 && options.character_coverage <= 1.0)) {
     fail_usage("the character coverage is {}, expected 0.98 to 1", options.character_coverage);
   }
+  if (options.verbatim && !options.byte_fallback)
+    fail_usage("a vocabulary that keeps text as it is needs byte fallback, for line ends and for characters that it does not hold");
   if (options.max_sentences < 1)
     fail_usage("the largest number of sentences is {}, expected at least 1", options.max_sentences);
   if (options.threads < 1 || options.threads > 1024)
@@ -210,7 +221,8 @@ std::string number_after(const std::string& message, std::string_view mark) {
 std::string train(const std::vector<std::string>& inputs, const VocabularyTraining& options) {
   const int64_t total = count_lines(inputs);
   const int64_t wanted = std::min(total, options.max_sentences);
-  if (Corpus first(inputs, wanted, total); total == 0 || !leaves_text(first)) {
+  // Verbatim text is never normalised to nothing.
+  if (Corpus first(inputs, wanted, total); total == 0 || !(options.verbatim || leaves_text(first))) {
     fail("cannot train a vocabulary: {} holds no text", join(inputs, ", "));
   }
   Corpus corpus(inputs, wanted, total);
@@ -238,10 +250,7 @@ class SentencePieceModel final : public VocabularyBackend {
   int32_t pad() const override { return pad_; }
 
   std::vector<int32_t> encode(std::string_view text) const override {
-    std::vector<int> ids;
-    const auto status = processor_.Encode(text, &ids);
-    if (!status.ok()) fail("{}: cannot encode a text: {}", path_, reason_of(status));
-    return ids;
+    return encode_with(processor_, text);
   }
 
   std::string decode(const std::vector<int32_t>& ids) const override {
@@ -260,7 +269,39 @@ class SentencePieceModel final : public VocabularyBackend {
     return processor_.IdToPiece(id);
   }
 
+  SentencePieceTraits traits() const override { return traits_; }
+  bool has_bos() const override { return processor_.bos_id() >= 0; }
+
+  PieceKind kind(int32_t id) const override {
+    check_id(id);
+    if (processor_.IsControl(id)) return PieceKind::kControl;
+    if (processor_.IsByte(id)) return PieceKind::kByte;
+    if (processor_.IsUnknown(id)) return PieceKind::kUnknown;
+    return processor_.IsUnused(id) ? PieceKind::kUnused : PieceKind::kText;
+  }
+
+  std::vector<int32_t> encode_continued(std::string_view text) const override {
+    return encode_with(traits_.dummy_prefix ? continuing() : processor_, text);
+  }
+
  private:
+  std::vector<int32_t> encode_with(const sentencepiece::SentencePieceProcessor& processor, std::string_view text) const {
+    std::vector<int> ids;
+    const auto status = processor.Encode(text, &ids);
+    if (!status.ok()) fail("{}: cannot encode a text: {}", path_, reason_of(status));
+    return ids;
+  }
+
+  // SentencePiece decides on the space when it loads a model, so that a second one serves texts that go on others.
+  const sentencepiece::SentencePieceProcessor& continuing() const {
+    std::call_once(continuing_loaded_, [&] {
+      continuing_ = std::make_unique<sentencepiece::SentencePieceProcessor>();
+      const auto status = continuing_->LoadFromSerializedProto(without_dummy_prefix(bytes_));
+      if (!status.ok()) fail("{}: damaged vocabulary: {}", path_, reason_of(status));
+    });
+    return *continuing_;
+  }
+
   void load() {
     const std::string bytes = io::read_file(path_, kMaxModelBytes);
     const std::string damage = find_model_damage(bytes);
@@ -272,6 +313,8 @@ class SentencePieceModel final : public VocabularyBackend {
       fail("{}: damaged vocabulary: {}", path_, error.what());
     }
     if (!status.ok()) fail("{}: damaged vocabulary: {}", path_, reason_of(status));
+    traits_ = sentencepiece_traits(bytes);
+    if (traits_.dummy_prefix) bytes_ = bytes;
   }
 
   void check_id(int32_t id) const {
@@ -280,7 +323,11 @@ class SentencePieceModel final : public VocabularyBackend {
 
   std::string path_;
   sentencepiece::SentencePieceProcessor processor_;
+  SentencePieceTraits traits_;
+  std::string bytes_;  // for continuing()
   int32_t bos_ = -1, eos_ = -1, pad_ = -1;
+  mutable std::once_flag continuing_loaded_;
+  mutable std::unique_ptr<sentencepiece::SentencePieceProcessor> continuing_;
 };
 
 std::unique_ptr<VocabularyBackend> open_model(const std::string& path) { return std::make_unique<SentencePieceModel>(path); }

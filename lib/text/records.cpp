@@ -1,0 +1,165 @@
+#include "text/records.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/strings.h"
+
+namespace seqmill::text {
+namespace {
+
+constexpr int64_t kMaxLineBytes = 16 << 20;
+
+// Runs `work`, whose errors get the record's place put before them.
+template <typename Work>
+auto within(const std::string& place, Work work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(place + ": " + error.what(), error.exit_code());
+  }
+}
+
+std::string read_id(const io::Json& id) {
+  if (id.is_string()) return id.as_string();
+  if (id.is_int()) return fmt::format("{}", id.as_int());
+  fail("\"id\" is {}, expected a string or an integer", id.type_name());
+}
+
+const std::string& string_field(const io::Json& json, const char* key) {
+  const io::Json& value = json.at(key);
+  if (!value.is_string()) fail("\"{}\" is {}, expected a string", key, value.type_name());
+  return value.as_string();
+}
+
+std::vector<Message> messages_field(const io::Json& json, const char* key) {
+  const io::Json& value = json.at(key);
+  if (!value.is_array() && !value.is_string()) fail("\"{}\" is {}, expected a string or a list of messages", key, value.type_name());
+  return within(fmt::format("\"{}\"", key), [&] { return read_messages(value); });
+}
+
+void check_empty(const std::vector<Message>& messages, EmptyPrompts empty) {
+  if (empty == EmptyPrompts::kRefuse && messages.back().content.empty()) fail("the prompt is empty");
+}
+
+// Which of these fields, each the mark of a form, the record has; exactly one.
+std::string form_of(const io::Json& json, const std::vector<std::string>& fields) {
+  std::string form;
+  for (const std::string& field : fields) {
+    if (!json.find(field)) continue;
+    if (!form.empty()) fail("it has both \"{}\" and \"{}\", expected one of them", form, field);
+    form = field;
+  }
+  if (form.empty()) {
+    if (fields.size() == 1) fail("the field \"{}\" is missing", fields[0]);
+    fail("it has no \"{}\", expected one of them", join(fields, "\" and no \""));
+  }
+  return form;
+}
+
+std::vector<Message> system_of(const io::Json& json) {
+  const io::Json* system = json.find("system");
+  if (!system || system->is_null() || (system->is_string() && system->as_string().empty())) return {};
+  return {{"system", string_field(json, "system")}};
+}
+
+std::vector<Message> prompt_of(const io::Json& json) { return messages_field(json, form_of(json, {"prompt", "messages"}).c_str()); }
+
+// {prompt, response}
+std::vector<Message> answered_prompt(const io::Json& json, EmptyPrompts empty) {
+  std::vector<Message> messages = messages_field(json, "prompt");
+  check_empty(messages, empty);
+  if (messages.back().role == "assistant") fail("the prompt ends with an answer; expected a message of the user, and the answer as \"response\"");
+  const std::vector<Message> system = system_of(json);
+  messages.insert(messages.begin(), system.begin(), system.end());
+  messages.push_back({"assistant", string_field(json, "response")});
+  return messages;
+}
+
+// {instruction, input?, output}
+std::vector<Message> answered_instruction(const io::Json& json, EmptyPrompts empty) {
+  std::vector<Message> messages = system_of(json);
+  std::string question = string_field(json, "instruction");
+  const io::Json* input = json.find("input");
+  if (input && !input->is_null() && !string_field(json, "input").empty()) question += "\n\n" + input->as_string();
+  messages.push_back({"user", question});
+  check_empty(messages, empty);
+  messages.push_back({"assistant", string_field(json, "output")});
+  return messages;
+}
+
+}  // namespace
+
+io::LineLimits record_limits() {
+  io::LineLimits limits;
+  limits.max_bytes = kMaxLineBytes;
+  return limits;
+}
+
+RecordReader::RecordReader(const std::string& path) : reader_(path, record_limits()) {}
+
+bool RecordReader::next(Record& record) {
+  if (!reader_.next(line_)) return false;
+  const std::string line = fmt::format("{}:{}", reader_.name(), reader_.line_number());
+  if (trim(line_).empty()) fail("{}: found an empty line, expected a JSON object", line);
+  record.json = io::parse_json(line_, line);
+  if (!record.json.is_object()) fail("{}: expected a JSON object, found {}", line, record.json.type_name());
+  if (const io::Json* id = record.json.find("id")) {
+    record.id = within(line, [&] { return read_id(*id); });
+  } else {
+    io::JsonObject& members = record.json.as_object();
+    members.emplace(members.begin(), "id", io::Json(reader_.line_number()));
+    record.id = fmt::format("{}", reader_.line_number());
+  }
+  record.place = fmt::format("{}: record {}", line, excerpt(record.id, 100));
+  return true;
+}
+
+PromptRecord read_prompt(Record record, EmptyPrompts empty) {
+  return within(record.place, [&] {
+    std::vector<Message> messages = prompt_of(record.json);
+    check_empty(messages, empty);
+    return PromptRecord{std::move(record.id), std::move(messages), std::move(record.json)};
+  });
+}
+
+PromptRecord plain_prompt(const std::string& text, int64_t line_number) {
+  return {fmt::format("{}", line_number), {{"user", text}}, io::JsonObject{{"id", line_number}, {"prompt", text}}};
+}
+
+PromptRecord read_conversation(Record record, EmptyPrompts empty) {
+  return within(record.place, [&] {
+    const std::string form = form_of(record.json, {"messages", "prompt", "instruction"});
+    std::vector<Message> messages = form == "prompt"        ? answered_prompt(record.json, empty)
+                                    : form == "instruction" ? answered_instruction(record.json, empty)
+                                                            : messages_field(record.json, "messages");
+    const auto is_answer = [](const Message& message) { return message.role == "assistant"; };
+    if (std::none_of(messages.begin(), messages.end(), is_answer)) fail("it has no answer, expected a message of the role assistant");
+    return PromptRecord{std::move(record.id), std::move(messages), std::move(record.json)};
+  });
+}
+
+ScoringRecord read_scoring(Record record, EmptyPrompts empty) {
+  return within(record.place, [&] {
+    ScoringRecord result;
+    result.messages = prompt_of(record.json);
+    check_empty(result.messages, empty);
+    result.is_list = form_of(record.json, {"response", "responses"}) == "responses";
+    if (result.is_list) {
+      const io::Json& list = record.json.at("responses");
+      if (!list.is_array()) fail("\"responses\" is {}, expected a list of strings", list.type_name());
+      if (list.as_array().empty()) fail("\"responses\" is empty, expected at least one");
+      for (const io::Json& item : list.as_array()) {
+        if (!item.is_string()) fail("\"responses\" holds {}, expected strings", item.type_name());
+        result.responses.push_back(item.as_string());
+      }
+    } else {
+      result.responses.push_back(string_field(record.json, "response"));
+    }
+    result.id = std::move(record.id);
+    result.json = std::move(record.json);
+    return result;
+  });
+}
+
+}  // namespace seqmill::text

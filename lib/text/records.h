@@ -1,0 +1,68 @@
+#pragma once
+// Records in JSON lines: prompts, conversations to learn from, and responses to be scored (docs/formats.md#records).
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+#include "io/line_reader.h"
+#include "text/chat.h"
+
+namespace seqmill::text {
+
+/// A line of a file of records, before anything but its id is looked at.
+struct Record {
+  std::string id;     ///< in decimal where it is an integer
+  std::string place;  ///< "<file>:<line>: record <id>", for messages
+  io::Json json;      ///< the whole of it; where it has no "id", the number of its line is put first
+};
+
+class RecordReader {
+ public:
+  explicit RecordReader(const std::string& path);
+  /// The next record; false at the end. Throws Error "<file>:<line>: ..." for a line that is no JSON object, or whose id is no string or integer; the next call
+  /// goes on behind it.
+  bool next(Record& record);
+  int64_t line_number() const { return reader_.line_number(); }
+  const std::string& name() const { return reader_.name(); }
+  /// True when `next` would have to wait for more input.
+  bool would_block() const { return reader_.would_block(); }
+
+ private:
+  io::LineReader reader_;
+  std::string line_;
+};
+
+/// Of lines of records, and of prompts in plain text: 16 MiB.
+io::LineLimits record_limits();
+
+enum class EmptyPrompts { kRefuse, kAllow };
+
+struct PromptRecord {
+  std::string id;
+  std::vector<Message> messages;
+  io::Json json;  ///< the whole record, unknown fields kept
+};
+
+/// {prompt} or {messages}: a string, or a list of {role, content}. A last message without content is an empty prompt. The three functions throw Error "<place>: ...".
+PromptRecord read_prompt(Record record, EmptyPrompts empty);
+
+/// A line of plain text as a prompt: {id, prompt}.
+PromptRecord plain_prompt(const std::string& text, int64_t line_number);
+
+/// {prompt, response}, {messages} or {instruction, input?, output}; the first and the last with an optional "system" text. At least one message is an answer.
+PromptRecord read_conversation(Record record, EmptyPrompts empty);
+
+struct ScoringRecord {
+  std::string id;
+  std::vector<Message> messages;
+  std::vector<std::string> responses;  ///< at least one
+  bool is_list = false;                ///< "responses" rather than "response"
+  io::Json json;
+};
+
+/// {prompt, response} or {prompt, responses}.
+ScoringRecord read_scoring(Record record, EmptyPrompts empty);
+
+}  // namespace seqmill::text
