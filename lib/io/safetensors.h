@@ -43,9 +43,6 @@ class SafetensorsFile {
   std::unique_ptr<State> state_;
 };
 
-/// The pages of a mapped file that hold a tensor need not be in memory until they are read again.
-void release_pages(const TensorRecord& tensor);
-
 /// The tensors of one model: of one file, or of several that an index names (Hugging Face's model.safetensors.index.json).
 class WeightFiles {
  public:
@@ -64,6 +61,9 @@ class WeightFiles {
   std::vector<TensorRecord> tensors_;
   std::map<std::string, size_t> places_;  ///< in tensors_
 };
+
+/// The pages of a mapped file that hold a tensor need not be in memory until they are read again.
+void release_pages(const TensorRecord& tensor);
 
 /// Writes the file at `path` (checked, fsynced, not atomic: callers write into a temporary directory or name). Names must be unique.
 /// The header is padded with spaces so that the data starts at a multiple of 64 bytes; tensors of wider elements come first,

@@ -69,7 +69,8 @@ TEST_CASE("a language model in 8-bit integers is near the one it was made of", "
       const infer::LoadedLanguageModel loaded = infer::load_lm_in_engine(infer::ModelSource(dir / "int8"));
       CHECK((loaded.model->vocabulary_size() == kRows && loaded.tokenizer->size() < kRows && loaded.chat_template == "plain"));
       const double lost = distance(tiny, *loaded.model);
-      CHECK((lost > 0 && lost < 0.15));
+      CHECK(lost > 0);
+      CHECK(lost < (tie ? 0.4 : 0.05));  // logits of embeddings are eight times as large
 
       // Parts of a joined matrix that stay real.
       infer::QuantiseOptions some;
@@ -77,7 +78,8 @@ TEST_CASE("a language model in 8-bit integers is near the one it was made of", "
       some.keep = {"model.layers.0.self_attn.k_proj.weight", "model.layers.1.mlp.gate_proj"};
       infer::quantise_model(dir / "float", dir / "some", some, 1);
       const double lost_by_some = distance(tiny, *infer::load_lm_in_engine(infer::ModelSource(dir / "some")).model);
-      CHECK((lost_by_some > 0 && lost_by_some < 0.15));
+      CHECK(lost_by_some > 0);
+      CHECK(lost_by_some < (tie ? 0.4 : 0.05));
     }
   }
 }
