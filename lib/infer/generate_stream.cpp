@@ -5,10 +5,13 @@
 #include <map>
 #include <optional>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "infer/prompts.h"
 #include "infer/resumed_output.h"
+#include "io/line_reader.h"
 #include "io/output.h"
+#include "text/records.h"
 
 namespace seqmill::infer {
 namespace {
@@ -26,6 +29,43 @@ io::Json hypothesis(const Generated& generated, const std::string& origin, bool 
   json.set("scores", std::move(scores));
   return json;
 }
+
+struct Prompt {
+  text::PromptRecord record;
+  std::string place;  ///< for messages
+};
+
+class PromptSource {
+ public:
+  PromptSource(const std::string& path, const std::string& format) {
+    if (format == "text") lines_.emplace(path, text::record_limits());
+    else records_.emplace(path);
+  }
+
+  /// Nothing at the end. Throws Error for a bad record; the next call goes on behind it.
+  std::optional<Prompt> next() {
+    Prompt prompt;
+    if (lines_) {
+      std::string line;
+      if (!lines_->next(line)) return std::nullopt;
+      prompt.place = fmt::format("{}:{}", lines_->name(), lines_->line_number());
+      if (line.empty()) fail("{}: the prompt is empty", prompt.place);
+      prompt.record = text::plain_prompt(line, lines_->line_number());
+    } else {
+      text::Record record;
+      if (!records_->next(record)) return std::nullopt;
+      prompt.place = record.place;
+      prompt.record = text::read_prompt(std::move(record), text::EmptyPrompts::kRefuse);
+    }
+    return prompt;
+  }
+  bool would_block() const { return lines_ ? lines_->would_block() : records_->would_block(); }
+  const std::string& name() const { return lines_ ? lines_->name() : records_->name(); }
+
+ private:
+  std::optional<io::LineReader> lines_;
+  std::optional<text::RecordReader> records_;
+};
 
 /// Records in the order of the input, each written when all before it are.
 class OrderedOutput {
@@ -66,9 +106,9 @@ class Stream {
  public:
   Stream(const LoadedLanguageModel& model, const text::ChatTemplate& chat, const GeneratorOptions& generation, const GenerateStreamOptions& options, int threads,
          uint64_t seed)
-      : model_(model), chat_(chat), generation_(generation), options_(options), threads_(threads), continues_(chat.name() == "plain"),
-        positions_(model.model->max_positions()), reader_(options.input, options.format), output_(options, generation),
-        generator_(*model.model, *model.tokenizer, chat.ends(), generation, seed) {}
+      : model_(model), chat_(chat), generation_(generation), options_(options), threads_(threads),
+        positions_(model.model->max_positions()), source_(options.input, options.format), output_(options, generation),
+        generator_(*model.model, *model.tokenizer, chat, generation, seed) {}
 
   void run() {
     started_ = std::chrono::steady_clock::now();
@@ -82,6 +122,13 @@ class Stream {
   }
 
  private:
+  struct Job {
+    GenerationRequest request;
+    io::Json record;
+    std::string place;
+    bool is_cut = false;
+  };
+
   struct Open {
     io::Json record;
     int64_t place;
@@ -92,26 +139,15 @@ class Stream {
   // Numbers go on through the records that were done, so that samples are those of a call that was not interrupted.
   void skip_done() {
     const int64_t done = output_.done();
-    while (number_ < done) {
-      if (!reader_.next()) {
+    for (; number_ < done; ++number_) {
+      const std::optional<Job> job = next_job();
+      if (!job) {
         fail("{} has {} records, and {} only {}: it is no beginning of what this call writes; name another --output, or leave --resume out to begin anew",
-             options_.output, done, reader_.name(), number_);
+             options_.output, done, source_.name(), number_);
       }
-      if (options_.skip_bad && !is_good()) continue;
-      const PromptRecord record = reader_.record();
-      output_.resumed().check(number_, record.json, record.id, record.where);
-      ++number_;
+      output_.resumed().check(number_, job->record, job->request.id, job->place);
     }
     if (done > 0) log::info("{} holds {} records already", options_.output, done);
-  }
-
-  bool is_good() {
-    try {
-      request_of(reader_.record());
-      return true;
-    } catch (const Error&) {
-      return false;
-    }
   }
 
   // A call that need not answer at once reads as many prompts as its batches hold, to see whether there are so many.
@@ -134,54 +170,65 @@ class Stream {
       ahead_.pop_front();
       return Next::kRequest;
     }
-    if (!may_wait && reader_.would_block()) return Next::kLater;
+    if (!may_wait && source_.would_block()) return Next::kLater;
     return read(request) ? Next::kRequest : Next::kEnd;
   }
 
   bool read(GenerationRequest& request) {
-    while (reader_.next()) {
-      PromptRecord record;
+    std::optional<Job> job = next_job();
+    if (!job) return false;
+    if (job->is_cut) ++truncations_;
+    request = std::move(job->request);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_[request.number] = {std::move(job->record), request.number - output_.done()};
+    ++number_;
+    return true;
+  }
+
+  // Nothing at the end of the input.
+  std::optional<Job> next_job() {
+    while (true) {
       try {
-        record = reader_.record();
-        request = request_of(record);
+        std::optional<Prompt> prompt = source_.next();
+        if (!prompt) return std::nullopt;
+        return job_of(std::move(*prompt));
       } catch (const Error& error) {
         if (!options_.skip_bad) throw;
         log::warn("left out: {}", error.what());
         ++skipped_;
-        continue;
       }
-      if (truncated_) ++truncations_;
-      const std::lock_guard<std::mutex> lock(mutex_);
-      open_[request.number] = {std::move(record.json), request.number - output_.done()};
-      ++number_;
-      return true;
     }
-    return false;
   }
 
-  GenerationRequest request_of(const PromptRecord& record) {
-    return about(record, [&] {
-      GenerationRequest request;
-      request.number = number_;
-      request.id = record.id;
-      request.prompt = chat_.prompt(prompt_messages(record.json));
-      request.continues = continues_;
-      request.samples = generation_.samples;
-      fit(request);
-      return request;
-    });
+  Job job_of(Prompt prompt) {
+    Job job;
+    job.request.number = number_;
+    job.request.id = prompt.record.id;
+    job.request.samples = generation_.samples;
+    try {
+      job.request.prompt = chat_.prompt(prompt.record.messages);
+      job.is_cut = fit(job.request);
+    } catch (const Error& error) {
+      fail("{}: {}", prompt.place, error.what());
+    }
+    job.record = std::move(prompt.record.json);
+    job.place = std::move(prompt.place);
+    return job;
   }
 
-  void fit(GenerationRequest& request) {
+  // Whether the prompt was cut.
+  bool fit(GenerationRequest& request) const {
     if (request.prompt.empty()) fail("the prompt has no tokens");
-    truncated_ = options_.truncate == "left" && cut_left(request.prompt, std::max<int64_t>(1, positions_ - generation_.max_new_tokens), model_.tokenizer->bos());
+    const int64_t room = std::max<int64_t>(1, positions_ - generation_.max_new_tokens);
+    const bool is_cut = options_.truncate == "left" && cut_left(request.prompt, room, model_.tokenizer->bos());
     const auto tokens = static_cast<int64_t>(request.prompt.size());
-    const int64_t least = truncated_ ? 1 : std::max<int64_t>(1, generation_.min_new_tokens);
+    const int64_t least = is_cut ? 1 : std::max<int64_t>(1, generation_.min_new_tokens);
     if (tokens > positions_ - least) {
       fail("the prompt has {} tokens, and the model positions for {}, of which {} for what is new; --truncate left keeps its last tokens", tokens, positions_, least);
     }
     request.max_new = std::min(generation_.max_new_tokens, positions_ - tokens);
     request.min_new = std::min(generation_.min_new_tokens, request.max_new);
+    return is_cut;
   }
 
   void deliver(const GenerationRequest& request, const std::vector<Generated>& results) {
@@ -222,9 +269,8 @@ class Stream {
   const GeneratorOptions& generation_;
   const GenerateStreamOptions& options_;
   const int threads_;
-  const bool continues_;
   const int64_t positions_;
-  PromptReader reader_;
+  PromptSource source_;
   OrderedOutput output_;
   Generator generator_;
   std::chrono::steady_clock::time_point started_;
@@ -232,7 +278,6 @@ class Stream {
   std::mutex mutex_;               // of open_: requests are taken by one worker at a time and delivered by one, which may be two
   std::map<int64_t, Open> open_;   // under way, by their numbers
   int64_t number_ = 0, written_ = 0, truncations_ = 0, skipped_ = 0;
-  bool truncated_ = false;         // the prompt of the last request
   double shown_ = 0;
 };
 

@@ -22,7 +22,7 @@ class StopStrings {
     for (const std::string& stop : strings_) longest_ = std::max(longest_, stop.size());
   }
   /// npos: none is in `text`, given that none was in its first `searched` bytes.
-  size_t find(const std::string& text, size_t searched) const {
+  size_t find(const std::string& text, size_t searched = 0) const {
     const size_t from = searched - std::min(searched, longest_ - std::min<size_t>(longest_, 1));
     size_t first = std::string::npos;
     for (const std::string& stop : strings_) first = std::min(first, text.find(stop, from));
@@ -174,6 +174,7 @@ class Generator::SamplingWorker final : public Worker {
     Rng rng;
     SequenceDecoder::Handle handle = 0;
     std::unique_ptr<search::SeenTokens> seen;  // null: without a penalty
+    std::string bytes;                         // of its tokens one by one, where stop strings are looked for
     Generated result;
   };
 
@@ -261,22 +262,25 @@ class Generator::SamplingWorker final : public Worker {
       result.finish = Finish::kEnd;
       return false;
     }
-    const size_t searched = result.text.size();
-    result.text += generator_.tokenizer_.decode({token}, request.continues || !result.tokens.empty());
     result.tokens.push_back(token);
     if (row.seen) row.seen->add(token);
-    const size_t stop = stops_.find(result.text, searched);
-    if (stop != std::string::npos) {
-      result.text.resize(stop);
-      result.finish = Finish::kStop;
-      return false;
+    if (!options_.stop.empty()) {
+      const size_t searched = row.bytes.size();
+      row.bytes += generator_.tokenizer_.decode({token}, true);
+      if (stops_.find(row.bytes, searched) != std::string::npos) {
+        result.finish = Finish::kStop;
+        return false;
+      }
     }
     return static_cast<int64_t>(result.tokens.size()) < request.max_new;
   }
 
   void finish(Row& row) {
     Prompt& prompt = *row.prompt;
-    row.result.text = replace_invalid_utf8(row.result.text);
+    std::string text = generator_.chat_.answer_text(prompt.request.prompt, row.result.tokens);
+    // A template may leave out white space around an answer, with all of a stop string in it.
+    if (row.result.finish == Finish::kStop) text.resize(std::min(text.size(), stops_.find(text)));
+    row.result.text = replace_invalid_utf8(text);
     prompt.results[static_cast<size_t>(row.sample)] = std::move(row.result);
     if (++prompt.ended == prompt.request.samples) deliver(prompt.request, std::move(prompt.results));
   }
@@ -343,7 +347,7 @@ class Generator::BeamWorker final : public Worker {
       for (const search::Hypothesis& hypothesis : found[i]) {
         Generated result;
         result.tokens = hypothesis.tokens;
-        result.text = replace_invalid_utf8(generator_.tokenizer_.decode(hypothesis.tokens, requests[i].continues));
+        result.text = replace_invalid_utf8(generator_.chat_.answer_text(requests[i].prompt, hypothesis.tokens));
         result.logprob = hypothesis.logprob;
         result.score = hypothesis.score;
         result.finish = hypothesis.finished ? Finish::kEnd : Finish::kLength;
@@ -358,8 +362,9 @@ class Generator::BeamWorker final : public Worker {
   search::SearchOptions search_;
 };
 
-Generator::Generator(const LanguageModel& model, const text::Tokenizer& tokenizer, std::vector<int32_t> ends, const GeneratorOptions& options, uint64_t seed)
-    : model_(model), tokenizer_(tokenizer), ends_(std::move(ends)), options_(options), seed_(seed),
+Generator::Generator(const LanguageModel& model, const text::Tokenizer& tokenizer, const text::ChatTemplate& chat, const GeneratorOptions& options,
+                     uint64_t seed)
+    : model_(model), tokenizer_(tokenizer), chat_(chat), ends_(chat.ends()), options_(options), seed_(seed),
       vocabulary_(std::min<int64_t>(model.vocabulary_size(), tokenizer.size())) {
   options_.check();
   if (ends_.empty()) fail("no token ends a text of this model");

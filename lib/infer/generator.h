@@ -12,6 +12,7 @@
 #include "infer/language_model.h"
 #include "search/sampler.h"
 #include "search/search.h"
+#include "text/chat.h"
 
 namespace seqmill::infer {
 
@@ -34,7 +35,6 @@ struct GenerationRequest {
   int64_t number = 0;      ///< its place in the input, from 0; selects its random numbers
   std::string id;          ///< names it in messages
   Tokens prompt;           ///< at least one token
-  bool continues = true;   ///< the text goes on that of the prompt: a space that it begins with is kept
   int64_t samples = 1;
   int64_t min_new = 0;     ///< tokens before which none ends it
   int64_t max_new = 1;     ///< >= 1; prompt and these together have positions in the model
@@ -74,8 +74,8 @@ enum class Next { kRequest, kLater, kEnd };
 
 class Generator {
  public:
-  /// `ends`: tokens that end a text, at least one. All must outlive the generator.
-  Generator(const LanguageModel& model, const text::Tokenizer& tokenizer, std::vector<int32_t> ends, const GeneratorOptions& options, uint64_t seed);
+  /// The model and the tokeniser must outlive the generator, as must the template, whose end tokens end a text.
+  Generator(const LanguageModel& model, const text::Tokenizer& tokenizer, const text::ChatTemplate& chat, const GeneratorOptions& options, uint64_t seed);
 
   /// The next request; kLater only when it was not allowed to wait. Called by one worker at a time.
   using Source = std::function<Next(GenerationRequest& request, bool may_wait)>;
@@ -99,7 +99,8 @@ class Generator {
 
   const LanguageModel& model_;
   const text::Tokenizer& tokenizer_;
-  const std::vector<int32_t> ends_;
+  const text::ChatTemplate& chat_;
+  const std::vector<int32_t>& ends_;
   const GeneratorOptions options_;
   const uint64_t seed_;
   int64_t vocabulary_;  // tokens that can be drawn: a model may have more rows than its tokeniser has tokens

@@ -10,6 +10,7 @@
 #include "infer/prompts.h"
 #include "io/output.h"
 #include "text/plain_text.h"
+#include "text/records.h"
 
 namespace seqmill::infer {
 namespace {
@@ -22,45 +23,53 @@ double seconds_since(std::chrono::steady_clock::time_point started) {
 enum class Answers { kOne, kList, kHypotheses };
 
 struct Pending {
-  PromptRecord record;
+  std::string place;  // for messages
+  text::ScoringRecord record;
   Answers answers = Answers::kOne;
   size_t first = 0, count = 0;  // its sequences
 };
 
-const std::string& text_of(const io::Json& value, const char* field) {
-  if (!value.is_string()) fail("field \"{}\": expected a string, found {}", field, value.type_name());
-  return value.as_string();
+/// {prompt, response}, {prompt, responses}, or what lm-generate writes.
+Pending read_pending(text::Record record) {
+  Pending pending;
+  pending.place = record.place;
+  const io::Json* hypotheses = record.json.find("hypotheses");
+  if (!hypotheses || record.json.find("response") || record.json.find("responses")) {
+    pending.record = text::read_scoring(std::move(record), text::EmptyPrompts::kRefuse);
+    pending.answers = pending.record.is_list ? Answers::kList : Answers::kOne;
+    return pending;
+  }
+  pending.answers = Answers::kHypotheses;
+  if (!hypotheses->is_array()) fail("{}: \"hypotheses\" is {}, expected a list", record.place, hypotheses->type_name());
+  for (const io::Json& hypothesis : hypotheses->as_array()) {
+    const io::Json* text = hypothesis.is_object() ? hypothesis.find("text") : nullptr;
+    if (!text || !text->is_string()) fail("{}: \"hypotheses\": expected objects with a string \"text\"", record.place);
+    pending.record.responses.push_back(text->as_string());
+  }
+  text::PromptRecord prompt = text::read_prompt(std::move(record), text::EmptyPrompts::kRefuse);
+  pending.record.id = std::move(prompt.id);
+  pending.record.messages = std::move(prompt.messages);
+  pending.record.json = std::move(prompt.json);
+  return pending;
 }
 
-std::vector<std::string> responses_of(const io::Json& record, Answers& answers) {
-  const io::Json *one = record.find("response"), *list = record.find("responses"), *hypotheses = record.find("hypotheses");
-  if (one && list) fail("it has both \"response\" and \"responses\"");
-  std::vector<std::string> texts;
-  if (one) {
-    answers = Answers::kOne;
-    texts.push_back(text_of(*one, "response"));
-  } else if (list) {
-    answers = Answers::kList;
-    if (!list->is_array()) fail("field \"responses\": expected a list of strings, found {}", list->type_name());
-    for (const io::Json& item : list->as_array()) texts.push_back(text_of(item, "responses"));
-  } else if (hypotheses) {
-    answers = Answers::kHypotheses;
-    if (!hypotheses->is_array()) fail("field \"hypotheses\": expected a list, found {}", hypotheses->type_name());
-    for (const io::Json& item : hypotheses->as_array()) texts.push_back(text_of(item.at("text"), "text"));
-  } else {
-    fail("it has none of the fields \"response\", \"responses\" and \"hypotheses\"");
+/// Calls `work`; its Error gets the record's place in front.
+template <typename Work>
+auto about(const Pending& pending, Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    fail("{}: {}", pending.place, error.what());
   }
-  return texts;
 }
 
 class ScoreStream {
  public:
   ScoreStream(const LoadedLanguageModel& model, const text::ChatTemplate& chat, const ScoreStreamOptions& options, int threads)
-      : model_(model), chat_(chat), options_(options), threads_(threads), reader_(options.input, "jsonl"), output_(options.output) {}
+      : model_(model), chat_(chat), options_(options), threads_(threads), reader_(options.input), output_(options.output) {}
 
   void run() {
-    while (reader_.next()) {
-      add();
+    while (add()) {
       if (tokens_ >= options_.batch_tokens * threads_ || (options_.stream && reader_.would_block())) answer();
     }
     answer();
@@ -73,11 +82,12 @@ class ScoreStream {
   }
 
  private:
-  void add() {
+  bool add() {
     try {
-      Pending pending;
-      pending.record = reader_.record();
-      std::vector<ScoredSequence> sequences = about(pending.record, [&] { return sequences_of(pending); });
+      text::Record record;
+      if (!reader_.next(record)) return false;
+      Pending pending = read_pending(std::move(record));
+      std::vector<ScoredSequence> sequences = about(pending, [&] { return sequences_of(pending.record); });
       pending.first = sequences_.size();
       pending.count = sequences.size();
       for (ScoredSequence& sequence : sequences) {
@@ -90,13 +100,13 @@ class ScoreStream {
       log::warn("left out: {}", error.what());
       ++skipped_;
     }
+    return true;
   }
 
-  std::vector<ScoredSequence> sequences_of(Pending& pending) {
-    const std::vector<text::Message> messages = prompt_messages(pending.record.json);
+  std::vector<ScoredSequence> sequences_of(const text::ScoringRecord& record) {
     std::vector<ScoredSequence> sequences;
-    for (const std::string& response : responses_of(pending.record.json, pending.answers)) {
-      sequences.push_back(sequence_of(chat_, messages, response, options_.end));
+    for (const std::string& response : record.responses) {
+      sequences.push_back(sequence_of(chat_, record.messages, response, options_.end));
       fit(sequences.back());
     }
     return sequences;
@@ -121,7 +131,7 @@ class ScoreStream {
   void answer() {
     const auto scores = score_answers(*model_.model, sequences_, options_.batch_tokens, threads_);
     for (Pending& pending : pending_) {
-      about(pending.record, [&] { put_scores(pending, scores); });
+      about(pending, [&] { put_scores(pending, scores); });
       output_.write(pending.record.json.dump() + "\n");
       responses_ += static_cast<int64_t>(pending.count);
     }
@@ -173,7 +183,7 @@ class ScoreStream {
   const text::ChatTemplate& chat_;
   const ScoreStreamOptions& options_;
   const int threads_;
-  PromptReader reader_;
+  text::RecordReader reader_;
   io::Output output_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   std::vector<Pending> pending_;

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "infer/language_model.h"
+#include "text/chat.h"
 
 namespace seqmill::test {
 
@@ -169,6 +170,39 @@ class FakeTokenizer final : public text::Tokenizer {
   std::vector<std::string> pieces_;
   bool has_bos_;
   std::string path_ = "fake";
+};
+
+/// The texts of all messages one behind the other, begun by the begin symbol, answers ended by the end symbol.
+class FakeTemplate final : public text::ChatTemplate {
+ public:
+  /// Of an answer's text, a space in front is kept where it `continues` its prompt.
+  explicit FakeTemplate(const text::Tokenizer& tokenizer, std::vector<int32_t> ends = {1}, bool continues = true)
+      : tokenizer_(tokenizer), ends_(std::move(ends)), continues_(continues) {}
+
+  const std::string& name() const override { return name_; }
+  std::vector<int32_t> prompt(const std::vector<text::Message>& messages) const override { return conversation(messages).tokens; }
+  text::ChatTokens conversation(const std::vector<text::Message>& messages) const override {
+    text::ChatTokens result;
+    const auto add = [&](int32_t token, bool learned) {
+      result.tokens.push_back(token);
+      result.learned.push_back(learned);
+    };
+    if (tokenizer_.bos() >= 0) add(tokenizer_.bos(), false);
+    for (const text::Message& message : messages) {
+      const bool is_answer = message.role == "assistant";
+      for (const int32_t token : tokenizer_.encode(message.content)) add(token, is_answer);
+      if (is_answer) add(ends_[0], true);
+    }
+    return result;
+  }
+  std::string answer_text(const std::vector<int32_t>&, const std::vector<int32_t>& answer) const override { return tokenizer_.decode(answer, continues_); }
+  const std::vector<int32_t>& ends() const override { return ends_; }
+
+ private:
+  const text::Tokenizer& tokenizer_;
+  std::vector<int32_t> ends_;
+  bool continues_;
+  std::string name_ = "fake";
 };
 
 }  // namespace seqmill::test

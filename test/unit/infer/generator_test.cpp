@@ -26,7 +26,8 @@ struct Call {
 };
 
 std::vector<std::vector<Generated>> generate(const LanguageModel& model, const text::Tokenizer& tokenizer, const Call& call) {
-  Generator generator(model, tokenizer, call.ends, call.options, call.seed);
+  const test::FakeTemplate chat(tokenizer, call.ends, call.continues);
+  Generator generator(model, tokenizer, chat, call.options, call.seed);
   std::vector<std::vector<Generated>> results(call.prompts.size());
   size_t next = 0;
   int64_t hesitation = 0;
@@ -38,7 +39,6 @@ std::vector<std::vector<Generated>> generate(const LanguageModel& model, const t
     request.number = static_cast<int64_t>(next);
     request.id = std::to_string(next);
     request.prompt = call.prompts[next++];
-    request.continues = call.continues;
     request.samples = call.options.samples;
     request.min_new = call.options.min_new_tokens;
     request.max_new = call.options.max_new_tokens;
