@@ -18,7 +18,7 @@ END
 }
 
 packages=(
-  g++ clang cmake ninja-build ccache mold pkg-config git python3
+  g++ clang cmake ninja-build ccache mold pkg-config git python3 python3-numpy
   libtorch-dev libgloo-dev libopenblas0-openmp libdnnl-dev
   libsentencepiece-dev libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev libicu-dev libpcre2-dev
   catch2 gettext
@@ -27,7 +27,7 @@ check=false
 for argument in "$@"; do
   case $argument in
     --quickstart) packages+=(libreoffice-l10n-de) ;;
-    --bench) packages+=(python3-torch python3-numpy libopenblas0-pthread openmpi-bin) ;;
+    --bench) packages+=(python3-torch libopenblas0-pthread openmpi-bin) ;;
     --check) check=true ;;
     -h | --help) usage; exit 0 ;;
     *) echo "setup.sh: unknown option '$argument'" >&2; usage >&2; exit 2 ;;

@@ -1,10 +1,13 @@
 #pragma once
 // The inference engine: models decoded without LibTorch. One file per architecture, which registers itself under its model.type.
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "base/error.h"
 #include "base/options.h"
 #include "base/registry.h"
 #include "infer/model_config.h"
@@ -41,7 +44,42 @@ struct ModelSource {
   ModelConfig config;
 };
 
-/// The options of its architecture, as its config.yaml has them.
+/// Whether a registry knows this model.type.
+template <typename Type>
+bool registry_has(const std::string& type) {
+  const std::vector<std::string> known = Registry<Type>::instance().names();
+  return std::find(known.begin(), known.end(), type) != known.end();
+}
+
+/// The options of its architecture, as its config.yaml has them: those of a registry's entry `Type`.
+template <typename Type>
+auto configure(const ModelSource& source) {
+  auto options_of_type = Registry<Type>::instance().get(source.config.type).config();
+  std::string type = source.config.type;
+  source.config.apply([&](Options& options) {
+    options.add("model.type", type, "Architecture");
+    options_of_type->declare(options);
+  });
+  return options_of_type;
+}
+
+/// Those of a source or, with `average` > 0, the mean of that many newest checkpoints of a run.
+Weights weights_of(const ModelSource& source, int64_t average, bool to_bfloat16);
+
+/// What build(weights) makes of the weights of a source, which must take all.
+template <typename Build>
+auto build_from(const ModelSource& source, Weights weights, Build build) {
+  try {
+    auto model = build(weights);
+    weights.check();
+    return model;
+  } catch (const Error& error) {
+    if (error.exit_code() != kExitUsage) throw;
+    throw Error(fmt::format("{}: {}", source.files.config, error.what()));  // the options are the file's, not the user's
+  }
+}
+
+/// The options of its architecture.
 std::unique_ptr<EngineConfig> configure_engine(const ModelSource& source);
 
 /// `average` > 0: the mean of that many newest checkpoints of a run.

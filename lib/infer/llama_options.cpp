@@ -11,6 +11,7 @@ void LlamaOptions::declare(Options& options) {
   options.add("model.ffn", ffn, "Width of the feed-forward layers").range(1);
   options.add("model.layers", layers, "Layers").range(1);
   options.add("model.heads", heads, "Attention heads").range(1);
+  options.add("model.vocabulary", vocabulary, "Rows of the embedding; 0: as many as the tokeniser has tokens").range(0);
   options.add("model.kv-heads", kv_heads, "Heads of keys and values, each for a group of attention heads; 0: as many").range(0);
   options.add("model.head-dim", head_dim, "Width of a head; 0: model.dim / model.heads").range(0);
   options.add("model.max-positions", max_positions, "Longest sequence").range(1);
@@ -61,6 +62,13 @@ LlamaOptions LlamaOptions::resolve() const {
   return o;
 }
 
+int64_t LlamaOptions::rows(int64_t tokens) const {
+  if (vocabulary > 0 && vocabulary < tokens) {
+    fail_usage("the tokeniser has {} tokens, the embedding {} rows (model.vocabulary): they do not belong together", tokens, vocabulary);
+  }
+  return vocabulary > 0 ? vocabulary : tokens;
+}
+
 std::vector<float> rope_frequencies(const RopeOptions& rope, int64_t head_dim) {
   constexpr double kTurn = 6.283185307179586;
   std::vector<float> frequencies;
@@ -82,13 +90,13 @@ std::vector<float> rope_frequencies(const RopeOptions& rope, int64_t head_dim) {
   return frequencies;
 }
 
-LlamaSize size_of(const LlamaOptions& o, int64_t vocabulary) {
+LlamaSize size_of(const LlamaOptions& o, int64_t rows) {
   const int64_t norm = (o.norm == "rms" ? 1 : 2) * o.dim;
   const int64_t attention = (2 * o.query_width() + 2 * o.key_width()) * o.dim + (o.qkv_bias ? o.query_width() + 2 * o.key_width() : 0) +
                             (o.polynomial.degree > 0 ? 2 * o.heads : 0);
   const int64_t feed_forward = (o.activation == "swiglu" ? 3 : 2) * o.ffn * o.dim;
   LlamaSize size;
-  size.parameters = (o.tie ? 1 : 2) * vocabulary * o.dim + o.layers * (attention + feed_forward + 2 * norm) + norm +
+  size.parameters = (o.tie ? 1 : 2) * rows * o.dim + o.layers * (attention + feed_forward + 2 * norm) + norm +
                     (o.positions == "learned" ? o.max_positions * o.dim : 0);
   size.cache_numbers = 2 * o.layers * o.key_width();
   return size;

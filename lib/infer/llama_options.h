@@ -28,6 +28,7 @@ struct LoraOptions {
 
 struct LlamaOptions {
   int64_t dim = 512, ffn = 1376, heads = 8, layers = 6, max_positions = 1024;
+  int64_t vocabulary = 0; ///< rows of the embedding; 0: as many as the tokeniser has tokens
   int64_t kv_heads = 0;   ///< 0: as many as heads
   int64_t head_dim = 0;   ///< 0: dim / heads
   int64_t window = 0;     ///< a token sees so many, itself included; 0: all before it
@@ -44,6 +45,8 @@ struct LlamaOptions {
   void declare(Options& options);
   /// With 0 replaced by what it stands for. Throws a usage error for options that do not go together.
   LlamaOptions resolve() const;
+  /// Rows of the embedding for a tokeniser of so many tokens. Throws a usage error when it has more of them than the embedding has rows.
+  int64_t rows(int64_t tokens) const;
   int64_t query_width() const { return heads * head_dim; }   ///< of resolved options
   int64_t key_width() const { return kv_heads * head_dim; }  ///< likewise
 };
@@ -56,6 +59,6 @@ struct LlamaSize {
   int64_t parameters = 0;
   int64_t cache_numbers = 0;  ///< keys and values of one token
 };
-LlamaSize size_of(const LlamaOptions& resolved, int64_t vocabulary);
+LlamaSize size_of(const LlamaOptions& resolved, int64_t rows);
 
 }  // namespace seqmill::infer

@@ -11,9 +11,10 @@
 
 namespace seqmill::infer {
 
-/// The entries whose key begins with "model.".
+/// The entries whose key begins with "model." or "lora.".
 struct ModelConfig {
   std::string file, type;
+  std::string chat_template = "plain";  ///< of the conversations it was tuned with: chat.template, or the file chat.yaml beside it
   std::vector<io::ConfigEntry> entries;
 
   /// Declares options, which may look at "model.type" beforehand, and gives them the values of the file. Throws Error with file and line for a value
@@ -21,7 +22,11 @@ struct ModelConfig {
   void apply(const std::function<void(Options&)>& declare) const;
 };
 
-/// Throws Error for a file that does not say model.type.
+/// Of a config.yaml, or of a config.json as Hugging Face's transformers write it for Llama, Mistral and Qwen2 (hf_config.cpp). Throws Error for a file that does not say
+/// model.type, and for a model that is none of those or has what they have not here, naming it.
 ModelConfig read_model_config(const std::string& file);
+
+/// The entries that stand for a config.json.
+ModelConfig read_hf_config(const std::string& file);
 
 }  // namespace seqmill::infer

@@ -352,8 +352,9 @@ class Decoder final : public search::StepDecoder {
       float* row = qkv + r * 3 * dim_;
       model_.positions(1).turn(position, row);
       std::memcpy(cache_.place(number, r), row + dim_, static_cast<size_t>(2 * dim_) * sizeof(float));
-      kernel::packed_kernels().attend(row, cache_.of_row(number, origins_.row(r)), count, heads, head_dim, scale,
-                                      layer.self_polynomials.empty() ? nullptr : layer.self_polynomials.data(), weights, attended + r * dim_);
+      const kernel::ScatteredKeys<float> keys{cache_.of_row(number, origins_.row(r)), count, 0, dim_};
+      kernel::packed_kernels().attend(row, keys, heads, 1, head_dim, scale, layer.self_polynomials.empty() ? nullptr : layer.self_polynomials.data(), weights,
+                                      attended + r * dim_);
     }
     return attended;
   }

@@ -10,28 +10,11 @@
 namespace seqmill::infer {
 namespace {
 
-float from_half(uint16_t bits) {
-  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  float value = exponent == 0    ? std::ldexp(static_cast<float>(fraction), -24)
-                : exponent == 31 ? (fraction ? NAN : INFINITY)
-                                 : std::ldexp(static_cast<float>(fraction + 1024), exponent - 25);
-  return bits & 0x8000 ? -value : value;
-}
-
-float from_bfloat16(uint16_t upper) {
-  const uint32_t bits = static_cast<uint32_t>(upper) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-template <typename Stored, typename Convert>
-void read(const void* data, float* out, int64_t count, Convert convert) {
-  const char* from = static_cast<const char*>(data);
+void narrow(const void* doubles, int64_t count, float* out) {
   for (int64_t i = 0; i < count; ++i) {
-    Stored number;
-    std::memcpy(&number, from + static_cast<size_t>(i) * sizeof number, sizeof number);
-    out[i] = convert(number);
+    double number;
+    std::memcpy(&number, static_cast<const char*>(doubles) + static_cast<size_t>(i) * sizeof number, sizeof number);
+    out[i] = static_cast<float>(number);
   }
 }
 
@@ -44,11 +27,12 @@ Numbers numbers(const io::TensorRecord& record) {
   if (record.dtype == io::DType::kF32 && aligned) return Numbers(static_cast<const float*>(record.data));
   const int64_t count = record.bytes() / io::size_of(record.dtype);
   Buffer<float> out(count);
+  const auto widen = [&](kernel::NumberType type) { kernel::packed_kernels().widen(record.data, type, count, out.data()); };
   switch (record.dtype) {
-    case io::DType::kF32: std::memcpy(out.data(), record.data, static_cast<size_t>(record.bytes())); break;
-    case io::DType::kF64: read<double>(record.data, out.data(), count, [](double x) { return static_cast<float>(x); }); break;
-    case io::DType::kF16: read<uint16_t>(record.data, out.data(), count, from_half); break;
-    default: read<uint16_t>(record.data, out.data(), count, from_bfloat16);
+    case io::DType::kF32: widen(kernel::NumberType::kFloat32); break;
+    case io::DType::kF16: widen(kernel::NumberType::kFloat16); break;
+    case io::DType::kBF16: widen(kernel::NumberType::kBFloat16); break;
+    default: narrow(record.data, count, out.data());
   }
   return Numbers(std::move(out));
 }
@@ -57,7 +41,7 @@ std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("
 
 }  // namespace
 
-Weights::Weights(const std::vector<std::string>& files, bool to_bfloat16) : to_bfloat16_(to_bfloat16), paths_(files) {
+Weights::Weights(const std::vector<std::string>& files, bool to_bfloat16, Use use) : to_bfloat16_(to_bfloat16), use_(use), paths_(files) {
   for (const std::string& path : files) files_.emplace_back(path);
   check_format();
 }
@@ -113,6 +97,28 @@ Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape
     mean.data()[k] = static_cast<float>(sum / static_cast<double>(found.size()));
   }
   return Numbers(std::move(mean));
+}
+
+MatrixRows Weights::take_rows(const std::string& name, int64_t outputs, int64_t inputs) {
+  const io::TensorRecord* record = files_.size() == 1 ? files_.front().find(name) : nullptr;
+  if (record && record->shape == std::vector<int64_t>{outputs, inputs}) {
+    const auto in_file = [&](kernel::NumberType type) {
+      taken_.insert(name);
+      return MatrixRows{{record->data, type, outputs}, {}};
+    };
+    if (record->dtype == io::DType::kF32) return in_file(kernel::NumberType::kFloat32);
+    if (record->dtype == io::DType::kF16) return in_file(kernel::NumberType::kFloat16);
+    if (record->dtype == io::DType::kBF16) return in_file(kernel::NumberType::kBFloat16);
+  }
+  Numbers numbers = take(name, {outputs, inputs});
+  const float* data = numbers.data();
+  return {{data, kernel::NumberType::kFloat32, outputs}, std::move(numbers).own()};
+}
+
+void Weights::release(const std::string& name) const {
+  for (const io::WeightFiles& file : files_) {
+    if (const io::TensorRecord* record = file.find(name)) io::release_pages(*record);
+  }
 }
 
 std::vector<float> Weights::take_vector(const std::string& name, int64_t size) {

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "io/safetensors.h"
+#include "kernel/packed.h"
 
 namespace seqmill::infer {
 
@@ -17,10 +18,18 @@ class Numbers {
   explicit Numbers(const float* in_file) : numbers_(in_file) {}
   explicit Numbers(Buffer<float> own) : own_(std::move(own)), numbers_(own_.data()) {}
   const float* data() const { return numbers_; }
+  /// What was converted, which lives as long as that.
+  Buffer<float> own() && { return std::move(own_); }
 
  private:
   Buffer<float> own_;
   const float* numbers_;
+};
+
+/// The rows of a matrix as they lie in the file, or converted.
+struct MatrixRows {
+  kernel::WeightRows rows;  ///< data is null if they are not there or do not fit
+  Buffer<float> own;
 };
 
 /// A matrix of integers in [-127, 127] whose row o stands for the real numbers data / scales[o].
@@ -38,17 +47,26 @@ struct ScaledIntegers {
 
 class Weights {
  public:
+  /// What they are taken for: a model that computes, or one that is there to find out whether they fit, whose matrices stay empty.
+  enum class Use { kCompute, kCheck };
+
   /// Of one file, or the mean of several of one model.
-  explicit Weights(const std::vector<std::string>& files, bool to_bfloat16 = false);
+  explicit Weights(const std::vector<std::string>& files, bool to_bfloat16 = false, Use use = Use::kCompute);
 
   /// Those of the first file.
   const std::vector<io::TensorRecord>& tensors() const { return files_.front().tensors(); }
 
   /// Whether matrices of real numbers are to be used in bfloat16.
   bool rounds_to_bfloat16() const { return to_bfloat16_; }
+  /// Whether matrices are to be laid out.
+  bool lays_out() const { return use_ == Use::kCompute && fit(); }
 
   /// A matrix; valid as long as this object. What is missing or of another shape is nothing here (data() is null) and an error in check().
   Numbers take(const std::string& name, const std::vector<int64_t>& shape);
+  /// The same as it lies in the file, where matrices can be laid out from that.
+  MatrixRows take_rows(const std::string& name, int64_t outputs, int64_t inputs);
+  /// The memory that a tensor's file takes is the system's again: what was copied is not read twice. It can be, still.
+  void release(const std::string& name) const;
   /// A copy, for what is small; empty if it does not fit.
   std::vector<float> take_vector(const std::string& name, int64_t size);
   /// Whether a tensor holds 8-bit integers.
@@ -80,8 +98,9 @@ class Weights {
   [[noreturn]] void refuse(const std::vector<std::string>& unexpected) const;
 
   bool to_bfloat16_;
+  Use use_;
   std::vector<std::string> paths_;
-  std::vector<io::SafetensorsFile> files_;
+  std::vector<io::WeightFiles> files_;
   std::set<std::string> taken_;
   std::vector<std::string> missing_, misfits_;
 };

@@ -30,6 +30,9 @@ constexpr const char* kOld = ".old-";        // set aside while its replacement 
 constexpr const char* kLast = "last";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kConfig = "config.yaml";
+// As Hugging Face has them: weights in several files, and the configuration.
+constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kForeignConfig = "config.json";
 
 // The update of "step-00012000", or -1 for any other name.
 int64_t update_of(const std::string& name) {
@@ -130,7 +133,8 @@ std::string checkpoint_name(int64_t update) { return fmt::format("{}{:08}", kSte
 
 std::vector<std::string> model_companions(const std::string& directory) {
   std::vector<std::string> names;
-  for (const char* name : {kConfig, "vocab.spm", "vocab.src.spm", "vocab.tgt.spm"}) {
+  for (const char* name : {kConfig, "vocab.spm", "vocab.src.spm", "vocab.tgt.spm", kForeignConfig, "tokenizer.model", "tokenizer.json", "tokenizer_config.json",
+                           "added_tokens.json", "special_tokens_map.json", "generation_config.json", kChatTemplateFile}) {
     if (is_file(directory + "/" + name)) names.emplace_back(name);
   }
   return names;
@@ -241,6 +245,10 @@ ModelFiles find_model(const std::string& path) {
   std::error_code code;
   if (!fs::exists(path, code))
     fail("cannot open the model {}: {}", path, code ? code.message() : "No such file or directory");
+  for (const char* weights : {kWeights, kIndex}) {
+    const bool foreign = !is_file(path + "/" + kConfig) && is_file(path + "/" + kForeignConfig);
+    if (foreign && is_file(path + "/" + weights)) return {path + "/" + weights, path + "/" + kForeignConfig, path};
+  }
   if (is_file(path + "/" + kWeights)) {
     if (is_file(path + "/" + kConfig)) return files_of(path, path);
     const std::string run = fs::canonical(path, code).parent_path().parent_path().string();
@@ -255,6 +263,7 @@ ModelFiles find_model(const std::string& path) {
   }
   if (is_directory(path + "/ckpt"))
     fail("the run {} has no checkpoint yet: neither ckpt/best nor ckpt/last holds a {}", path, kWeights);
+  if (is_file(path + "/" + kForeignConfig)) fail("{} has a {}, but neither {} nor {}: its weights are missing, or of another format", path, kForeignConfig, kWeights, kIndex);
   fail("{} is no model: expected a model directory or a checkpoint (with {}), or a run (with ckpt/)", path,
        kWeights);
 }

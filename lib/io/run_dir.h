@@ -43,16 +43,20 @@ class RunDir {
 /// The name of an update's checkpoint: "step-00012000".
 std::string checkpoint_name(int64_t update);
 
+/// Under this name a model directory has the template of its conversations when that is a file.
+constexpr const char* kChatTemplateFile = "chat.yaml";
+
 /// Which of the files that a model directory has beside its weights (config.yaml, vocabularies) lie in this directory.
 std::vector<std::string> model_companions(const std::string& directory);
 void copy_companions(const std::string& from, const std::string& to);
 
 /// The files inference reads. `--model` accepts a model directory (model.safetensors, config.yaml, vocab.spm), a checkpoint (the
-/// run's config and vocabulary are found two levels up) or a run (its best, else its last checkpoint).
+/// run's config and vocabulary are found two levels up), a run (its best, else its last checkpoint) or a directory as Hugging Face has it (config.json,
+/// model.safetensors or the index of several).
 struct ModelFiles {
-  std::string weights;    ///< .../model.safetensors
-  std::string config;     ///< .../config.yaml
-  std::string directory;  ///< where vocab.spm (or vocab.src.spm and vocab.tgt.spm) lies
+  std::string weights;    ///< .../model.safetensors, or .../model.safetensors.index.json: io::WeightFiles reads both
+  std::string config;     ///< .../config.yaml or .../config.json
+  std::string directory;  ///< where vocab.spm (or vocab.src.spm and vocab.tgt.spm, or another tokeniser) lies
 };
 ModelFiles find_model(const std::string& path);
 

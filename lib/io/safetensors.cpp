@@ -314,6 +314,13 @@ const TensorRecord* SafetensorsFile::find(const std::string& name) const {
 
 const std::map<std::string, std::string>& SafetensorsFile::metadata() const { return state_->metadata; }
 
+void release_pages(const TensorRecord& tensor) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(tensor.data), end = begin + static_cast<uintptr_t>(tensor.bytes());
+  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;  // whole pages: others' numbers lie in the rest
+  if (first < last) ::madvise(const_cast<char*>(static_cast<const char*>(tensor.data)) + (first - begin), last - first, MADV_DONTNEED);
+}
+
 void write_safetensors(const std::string& path, const std::vector<TensorRecord>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   check_names(path, tensors);

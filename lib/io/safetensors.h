@@ -43,6 +43,28 @@ class SafetensorsFile {
   std::unique_ptr<State> state_;
 };
 
+/// The tensors of one model: of one file, or of several that an index names (Hugging Face's model.safetensors.index.json).
+class WeightFiles {
+ public:
+  /// `path`: a safetensors file, or an index: JSON with "weight_map" {tensor: file beside it}. Throws Error for what SafetensorsFile refuses, for files of the index that
+  /// are missing (all of them named), and for tensors that their file does not hold, or holds besides those of the index.
+  explicit WeightFiles(const std::string& path);
+
+  const std::vector<TensorRecord>& tensors() const { return tensors_; }
+  const TensorRecord* find(const std::string& name) const;
+  const std::map<std::string, std::string>& metadata() const { return files_.front().metadata(); }  ///< of the first file
+
+ private:
+  void read_index(const std::string& path);
+
+  std::vector<SafetensorsFile> files_;
+  std::vector<TensorRecord> tensors_;
+  std::map<std::string, size_t> places_;  ///< in tensors_
+};
+
+/// The pages of a mapped file that hold a tensor need not be in memory until they are read again.
+void release_pages(const TensorRecord& tensor);
+
 /// Writes the file at `path` (checked, fsynced, not atomic: callers write into a temporary directory or name). Names must be unique.
 /// The header is padded with spaces so that the data starts at a multiple of 64 bytes; tensors of wider elements come first,
 /// otherwise in the order given, so that each is aligned to its element size.

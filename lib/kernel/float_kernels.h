@@ -33,6 +33,7 @@ struct AttentionHead {
   DropoutMask dropout;  ///< on the attention weights; element index = mask_offset + i * k_length + j
   int64_t mask_offset;
   Polynomial polynomial;  ///< what makes weights of scores
+  bool adds = false;      ///< the backward pass adds to the gradients of k and v, which other heads have begun
 };
 
 struct FloatKernels {
@@ -41,10 +42,10 @@ struct FloatKernels {
   /// out[i] = (residual ? residual[i] : 0) + x[i] * mask(first + i) / (1 - p). In place is allowed.
   void (*dropout)(const float* x, const float* residual, float* out, int64_t first, int64_t count, DropoutMask mask);
 
-  /// `kept` [q_length, k_length] receives what the backward pass needs: the softmax before dropout, or max(0, x + bias) of a polynomial. `out`
+  /// Unless it is null, `kept` [q_length, k_length] receives what the backward pass needs: the softmax before dropout, or max(0, x + bias) of a polynomial. `out`
   /// [q_length, dim] is overwritten. A query that sees no key gives zeros.
   void (*attention_forward)(const AttentionHead& head, float* kept, float* out, int64_t out_stride);
-  /// Writes the gradients of q, k and v (rows with the strides of q, k, v in their gradient arrays, which are overwritten), and of a polynomial those of
+  /// Writes the gradients of q, k and v (rows with the strides of q, k, v in their gradient arrays, which are overwritten but for `adds`), and of a polynomial those of
   /// its bias and its delta into grad_polynomial[2].
   void (*attention_backward)(const AttentionHead& head, const float* kept, const float* grad_out,
                              int64_t grad_out_stride, float* grad_q, float* grad_k, float* grad_v, float* grad_polynomial);
@@ -102,10 +103,24 @@ struct FloatKernels {
                               const float* residual_gradient, float* grad_x, int64_t rows, int64_t columns);
   void (*l1_norm_backward)(const float* x, const float* weight, const float* mean, const float* inverse, const float* gradient,
                            const float* residual_gradient, float* grad_x, int64_t rows, int64_t columns);
-  /// Of both norms, over rows: grad_weight[j] += gradient * (x - mean) * inverse, grad_bias[j] += gradient; either may be null. Rows of x and gradient are
+  /// By the root of the mean square (Zhang & Sennrich, 2019, eq. 4): out = x * inverse * weight with inverse = 1 / sqrt(mean x^2 + epsilon), which is
+  /// written [rows].
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, float* out, float* inverse, int64_t rows, int64_t columns);
+  void (*rms_norm_backward)(const float* x, const float* weight, const float* inverse, const float* gradient, const float* residual_gradient, float* grad_x,
+                            int64_t rows, int64_t columns);
+  /// Of all norms, over rows (rms_norm: `mean` null): grad_weight[j] += gradient * (x - mean) * inverse, grad_bias[j] += gradient; either may be null. Rows of x and gradient are
   /// `stride` apart.
   void (*layer_norm_weight_backward)(const float* x, const float* mean, const float* inverse, const float* gradient, int64_t stride,
                                      float* grad_weight, float* grad_bias, int64_t rows, int64_t columns);
+  /// The gated unit of a row [2 * columns] of gates and values (Shazeer, 2020, SwiGLU): out = value * gate / (1 + exp(-gate)), rows [columns].
+  void (*swiglu)(const float* gates, float* out, int64_t rows, int64_t columns);
+  /// out [rows, 2 * columns] = the gradient of gates and values from that of the result [rows, columns].
+  void (*swiglu_backward)(const float* gates, const float* gradient, float* out, int64_t rows, int64_t columns);
+  /// The same, what it reads and writes being rounded.
+  void (*swiglu_backward_bfloat16)(const BFloat16* gates, const float* gradient, BFloat16* out, int64_t rows, int64_t columns);
+  /// Rotary positions (Su et al., 2021, eq. 34) of one row: `heads` heads of 2 * half numbers, a pair being one of each half. `cosines` and `sines` [half]; with
+  /// the sines negated it is the way back. In place is allowed.
+  void (*rotate)(const float* x, float* out, const float* cosines, const float* sines, int64_t heads, int64_t half);
   /// out += scale * x
   void (*add_scaled)(const float* x, float scale, float* out, int64_t count);
   /// to += from, from = 0

@@ -13,6 +13,7 @@
 #include "base/registry.h"
 #include "data/batch.h"
 #include "infer/language_model.h"
+#include "infer/model_config.h"
 #include "loss/cross_entropy.h"
 #include "model/output_layer.h"
 #include "nn/parameters.h"
@@ -28,6 +29,9 @@ class Lm {
 
   /// Hidden states [N, D] behind the last layer at every row of packed sequences. `stream` null: evaluation.
   virtual at::Tensor features(const data::PackedTokens& input, tensor::DropoutStream* stream) const = 0;
+
+  /// Whether the backward pass computes each layer again instead of keeping what it needs (tensor/checkpoint.h): slower by a third, with much less memory.
+  virtual void set_checkpointing(bool checkpointing) = 0;
 
   /// Incremental decoding in evaluation mode, on the CPU side of the interface. The model must outlive it.
   virtual std::unique_ptr<infer::SequenceDecoder> start() const = 0;
@@ -57,6 +61,8 @@ struct LmType {
 
 /// Declares "model.type" and the options of the type the user chose.
 std::unique_ptr<LmConfig> declare_lm(Options& options, std::string& type);
+/// The same with the type and the options of another model as defaults.
+std::unique_ptr<LmConfig> declare_lm(Options& options, std::string& type, const infer::ModelConfig& defaults);
 
 /// "name  paper" lines for --list-models.
 std::string list_lms();

@@ -22,8 +22,7 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
   LoadedSeq2Seq loaded;
   loaded.vocabularies = infer::load_vocabularies(files.directory);
   loaded.model = build_seq2seq(files.config, loaded.vocabularies.sizes());
-  std::vector<tensor::NamedTensor> targets;
-  for (const nn::Parameter& parameter : loaded.model->parameters().all()) targets.emplace_back(parameter.name, parameter.value.detach());
+  std::vector<tensor::NamedTensor> targets = loaded.model->parameters().named();
   tensor::load_into(files.weights, targets);
   if (average > 0) {
     std::map<std::string, at::Tensor> mean;

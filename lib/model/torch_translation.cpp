@@ -7,6 +7,7 @@
 #include "io/run_dir.h"
 #include "io/safetensors.h"
 #include "model/load.h"
+#include "model/torch_lm.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::model {
@@ -31,7 +32,7 @@ class OwnedTranslation final : public infer::TranslationModel {
 infer::LoadedModel load_on_device(const std::string& path, int64_t average, const std::string& device) {
   const at::Device place = tensor::parse_device(device);
   const std::string weights = io::find_model(path).weights;
-  const io::SafetensorsFile file(weights);
+  const io::WeightFiles file(weights);
   const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
   if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) {
     fail("{} holds 8-bit integers, which LibTorch does not decode; use --backend engine", weights);
@@ -66,6 +67,6 @@ std::vector<double> TorchTranslation::score(const std::vector<infer::Tokens>& so
 }  // namespace seqmill::model
 
 const seqmill::infer::TorchLibrary* seqmill_torch_library() {
-  static const seqmill::infer::TorchLibrary library{seqmill::tensor::set_up_runtime, seqmill::model::load_on_device};
+  static const seqmill::infer::TorchLibrary library{seqmill::tensor::set_up_runtime, seqmill::model::load_on_device, seqmill::model::load_torch_lm};
   return &library;
 }

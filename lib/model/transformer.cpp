@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "infer/llama_options.h"
 #include "kernel/float_kernels.h"
 #include "model/transformer.h"
 #include "nn/layers.h"
@@ -94,6 +95,7 @@ class Transformer final : public Seq2Seq {
     output_weight_ = options.tie == "none" ? (root / "output").matrix("weight", vocabulary.target, options.dim, nn::Rows::kTargetPieces)
                                            : target_embedding_[0].weight;
     output_bias_ = (root / "output").parameter("bias", {vocabulary.target}, nn::Init::constant(0), nn::Rows::kTargetPieces);
+    if (options.positions == "rotary") rotary_.emplace_back(infer::rope_frequencies({}, options.dim / options.heads));
     positions_.emplace_back(encoder / "positions", options.positions, options.dim, options.max_positions);
     positions_.emplace_back(decoder / "positions", options.positions, options.dim, options.max_positions);
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(encoder / std::to_string(i), options);
@@ -117,7 +119,7 @@ class Transformer final : public Seq2Seq {
       x = layer(
           x, options_.activation_dropout, stream,
           [&](const at::Tensor& qkv) {
-            return tensor::self_attention(turned(1, qkv, batch.target_input.positions), batch.target_input.spans,
+            return tensor::self_attention(turned(qkv, batch.target_input.positions), batch.target_input.spans,
                                           settings(true, layer.self_polynomial, stream));
           },
           [&](const at::Tensor& q) {
@@ -134,7 +136,7 @@ class Transformer final : public Seq2Seq {
     at::Tensor x = embed(0, source.tokens, source.positions, stream);
     for (const EncoderLayer& layer : encoder_) {
       x = layer.attention(x, stream, [&](const at::Tensor& y, const Epilogue& epilogue) {
-        return layer.out(tensor::self_attention(turned(0, layer.qkv(y), source.positions), source.spans,
+        return layer.out(tensor::self_attention(turned(layer.qkv(y), source.positions), source.spans,
                                                 settings(false, layer.polynomial, stream)),
                          epilogue);
       });
@@ -151,8 +153,8 @@ class Transformer final : public Seq2Seq {
     return tensor::dropout(positions_[side].add_to(embedding(tokens), positions), options_.dropout, stream);
   }
 
-  at::Tensor turned(size_t side, const at::Tensor& qkv, const at::Tensor& positions) const {
-    return positions_[side].rotary() ? tensor::rotate(qkv, positions, options_.dim, options_.heads, 2) : qkv;
+  at::Tensor turned(const at::Tensor& qkv, const at::Tensor& positions) const {
+    return rotary_.empty() ? qkv : rotary_[0].turn(qkv, positions, 2 * options_.heads);
   }
 
   at::Tensor finish(size_t side, const at::Tensor& x) const { return final_norms_.empty() ? x : final_norms_[side](x); }
@@ -171,6 +173,7 @@ class Transformer final : public Seq2Seq {
   std::vector<nn::Embedding> source_embedding_, target_embedding_;
   at::Tensor output_weight_, output_bias_;
   std::vector<nn::Positions> positions_;
+  std::vector<nn::Rotary> rotary_;
   std::vector<EncoderLayer> encoder_;
   std::vector<DecoderLayer> decoder_;
   std::vector<nn::LayerNorm> final_norms_;
@@ -203,7 +206,7 @@ class TransformerStepDecoder final : public search::StepDecoder {
       const DecoderLayer& layer = model_.decoder_layers()[i];
       x = layer(
           x, 0, nullptr,
-          [&](const at::Tensor& qkv) { return attend_cache(i, model_.turned(1, qkv, positions), queries); },
+          [&](const at::Tensor& qkv) { return attend_cache(i, model_.turned(qkv, positions), queries); },
           [&](const at::Tensor& q) {
             return tensor::cross_attention(q, queries, cross_[i], source_of_rows_, model_.settings(false, layer.cross_polynomial, nullptr));
           });

@@ -16,16 +16,19 @@ using torch::autograd::variable_list;
 
 /// Where queries, keys and values lie: columns of two matrices (of one matrix in self-attention).
 struct Layout {
-  int64_t dim = 0;  ///< model dimension D
+  int64_t heads = 1, kv_heads = 1, head_dim = 0;
   int64_t q_column = 0, k_column = 0, v_column = 0;
+  int64_t dim() const { return heads * head_dim; }        ///< of queries and of the result
+  int64_t kv_dim() const { return kv_heads * head_dim; }  ///< of keys, and of values
+  int64_t group() const { return heads / kv_heads; }      ///< heads that share keys and values
   bool shared = false;  ///< queries, keys and values in one matrix
 };
 
 struct Plan : torch::CustomClassHolder {
   Layout layout;
   Spans q, k;
-  int64_t heads = 1;
   bool causal = false;
+  int64_t window = 0;
   kernel::DropoutMask mask;
   Polynomial polynomial;
   std::vector<int64_t> weights_offset;  ///< per sequence, into the array of all attention weights; one more at the end
@@ -40,11 +43,11 @@ std::vector<int64_t> weight_offsets(const Spans& q, const Spans& k, int64_t head
 kernel::AttentionHead head_of(const Plan& plan, const float* q_matrix, const float* kv_matrix, int64_t q_width,
                               int64_t kv_width, int64_t sequence, int64_t head) {
   const auto s = static_cast<size_t>(sequence);
-  const int64_t head_dim = plan.layout.dim / plan.heads;
+  const int64_t head_dim = plan.layout.head_dim, kv_head = head / plan.layout.group();
   kernel::AttentionHead out{};
   out.q = q_matrix + plan.q.begin[s] * q_width + plan.layout.q_column + head * head_dim;
-  out.k = kv_matrix + plan.k.begin[s] * kv_width + plan.layout.k_column + head * head_dim;
-  out.v = kv_matrix + plan.k.begin[s] * kv_width + plan.layout.v_column + head * head_dim;
+  out.k = kv_matrix + plan.k.begin[s] * kv_width + plan.layout.k_column + kv_head * head_dim;
+  out.v = kv_matrix + plan.k.begin[s] * kv_width + plan.layout.v_column + kv_head * head_dim;
   out.q_stride = q_width;
   out.k_stride = out.v_stride = kv_width;
   out.q_length = plan.q.length[s];
@@ -60,24 +63,33 @@ kernel::AttentionHead head_of(const Plan& plan, const float* q_matrix, const flo
   return out;
 }
 
-/// Calls work(sequence, head) for all of them, shared out among the threads.
+/// Calls work(sequence, head of keys) for all of them, shared out among the threads.
 template <typename Function>
-void for_each_head(const Plan& plan, Function work) {
+void for_each_kv_head(const Plan& plan, Function work) {
   const Timed timed(Work::kAttention);
-  const int64_t tasks = plan.q.count() * plan.heads;
-  const int64_t weight = plan.weights_offset.back() * plan.layout.dim / plan.heads;  // multiply-adds of one product
+  const int64_t heads = plan.layout.kv_heads, tasks = plan.q.count() * heads;
+  const int64_t weight = plan.weights_offset.back() * plan.layout.head_dim;  // multiply-adds of one product
   const int64_t grain = weight < (1 << 16) ? tasks : std::max<int64_t>(1, tasks * (1 << 15) / std::max<int64_t>(1, weight));
   parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) work(task / plan.heads, task % plan.heads);
+    for (int64_t task = begin; task < end; ++task) work(task / heads, task % heads);
+  });
+}
+
+/// The same for all heads of queries; those that share keys come one after another, in one thread.
+template <typename Function>
+void for_each_head(const Plan& plan, Function work) {
+  for_each_kv_head(plan, [&](int64_t sequence, int64_t kv_head) {
+    const int64_t group = plan.layout.group();
+    for (int64_t h = 0; h < group; ++h) work(sequence, kv_head * group + h);
   });
 }
 
 at::Tensor forward_fast(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, at::Tensor& kept) {
   kept = at::empty({plan.weights_offset.back()}, q_matrix.options());
-  at::Tensor out = at::empty({q_matrix.size(0), plan.layout.dim}, q_matrix.options());
+  const int64_t dim = plan.layout.dim();
+  at::Tensor out = at::empty({q_matrix.size(0), dim}, q_matrix.options());
   const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>();
   float *keeps = kept.data_ptr<float>(), *target = out.data_ptr<float>();
-  const int64_t dim = plan.layout.dim;
   for_each_head(plan, [&](int64_t s, int64_t h) {
     const kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
     kernel::float_kernels().attention_forward(
@@ -105,18 +117,19 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     at::Tensor grad_q = at::empty_like(q_matrix);
     at::Tensor grad_kv = plan.layout.shared ? grad_q : at::empty_like(kv_matrix);
     // [sequences, heads, 2]: summed afterwards, in the order of the sequences.
-    at::Tensor grad_polynomial = at::empty({plan.polynomial.degree > 0 ? plan.q.count() : 0, plan.heads, 2}, upper.options());
+    at::Tensor grad_polynomial = at::empty({plan.polynomial.degree > 0 ? plan.q.count() : 0, plan.layout.heads, 2}, upper.options());
     const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>(), *keeps = kept.data_ptr<float>(),
                 *from = upper.data_ptr<float>();
     float* polynomial = plan.polynomial.degree > 0 ? grad_polynomial.data_ptr<float>() : nullptr;
-    const int64_t dim = plan.layout.dim;
+    const int64_t dim = plan.layout.dim();
     for_each_head(plan, [&](int64_t s, int64_t h) {
-      const kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
+      kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
+      head.adds = h % plan.layout.group() > 0;
       float* q_base = grad_q.data_ptr<float>() + (head.q - q);
       float* kv_base = grad_kv.data_ptr<float>();
       kernel::float_kernels().attention_backward(
           head, keeps + head.mask_offset, from + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim, q_base,
-          kv_base + (head.k - kv), kv_base + (head.v - kv), polynomial ? polynomial + 2 * (s * plan.heads + h) : nullptr);
+          kv_base + (head.k - kv), kv_base + (head.v - kv), polynomial ? polynomial + 2 * (s * plan.layout.heads + h) : nullptr);
     });
     const at::Tensor rest = plan.layout.shared ? at::Tensor() : grad_kv;
     if (!polynomial) return {grad_q, rest, {}, {}, {}};
@@ -160,29 +173,34 @@ at::Tensor hidden_keys(const Plan& plan, const Padding& q_padding, const Padding
   const at::TensorOptions options = absent.options().dtype(at::kLong);
   const at::Tensor last = at::arange(q_padding.longest, options).view({1, 1, q_padding.longest, 1}) +
                           at::tensor(offsets, at::kLong).to(absent.device()).view({sequences, 1, 1, 1});
-  return absent.logical_or(at::arange(k_padding.longest, options).view({1, 1, 1, k_padding.longest}) > last);
+  const at::Tensor keys = at::arange(k_padding.longest, options).view({1, 1, 1, k_padding.longest});
+  const at::Tensor hidden = absent.logical_or(keys > last);
+  return plan.window > 0 ? hidden.logical_or(keys <= last - plan.window) : hidden;
 }
 
 /// The same function by LibTorch's operators, for other devices and types: pads, multiplies, unpads.
 at::Tensor attention_general(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan) {
   const Padding q_padding = pad(plan.q, q_matrix.device()), k_padding = pad(plan.k, q_matrix.device());
-  const int64_t sequences = plan.q.count(), dim = plan.layout.dim, head_dim = dim / plan.heads;
-  const auto heads_of = [&](const at::Tensor& matrix, int64_t column, const Padding& padding) {
+  const int64_t sequences = plan.q.count(), dim = plan.layout.dim(), head_dim = plan.layout.head_dim;
+  const auto heads_of = [&](const at::Tensor& matrix, int64_t column, int64_t heads, const Padding& padding) {
     // Zeros, and not whatever the first row holds, where there is no token.
-    return matrix.narrow(1, column, dim)
+    return matrix.narrow(1, column, heads * head_dim)
         .index_select(0, padding.rows)
         .masked_fill(padding.present.logical_not().view({-1, 1}), 0)
-        .view({sequences, padding.longest, plan.heads, head_dim})
+        .view({sequences, padding.longest, heads, head_dim})
         .transpose(1, 2);
   };
-  const at::Tensor q = heads_of(q_matrix, plan.layout.q_column, q_padding);
-  const at::Tensor k = heads_of(kv_matrix, plan.layout.k_column, k_padding);
-  const at::Tensor v = heads_of(kv_matrix, plan.layout.v_column, k_padding);
+  const auto shared = [&](int64_t column) {
+    const at::Tensor heads = heads_of(kv_matrix, column, plan.layout.kv_heads, k_padding);
+    return plan.layout.group() > 1 ? heads.repeat_interleave(plan.layout.group(), 1) : heads;
+  };
+  const at::Tensor q = heads_of(q_matrix, plan.layout.q_column, plan.layout.heads, q_padding);
+  const at::Tensor k = shared(plan.layout.k_column), v = shared(plan.layout.v_column);
   const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
   const at::Tensor hidden = hidden_keys(plan, q_padding, k_padding);
   at::Tensor weights;
   if (plan.polynomial.degree > 0) {
-    const auto by_head = [&](const at::Tensor& numbers) { return numbers.view({1, plan.heads, 1, 1}); };
+    const auto by_head = [&](const at::Tensor& numbers) { return numbers.view({1, plan.layout.heads, 1, 1}); };
     const at::Tensor raised = at::pow(at::relu(scores + by_head(plan.polynomial.bias)), plan.polynomial.degree) + by_head(plan.polynomial.delta).abs();
     // What is hidden weighs nothing, |delta| neither; all weights may be zeros.
     const at::Tensor seen = raised.masked_fill(hidden, 0), sum = seen.sum(-1, true);
@@ -212,15 +230,17 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   plan->layout = layout;
   plan->q = q_spans;
   plan->k = kv_spans;
-  plan->heads = settings.heads;
   plan->causal = settings.causal;
+  // A window that no query looks beyond is none.
+  const bool reaches = std::any_of(kv_spans.length.begin(), kv_spans.length.end(), [&](int64_t length) { return length > settings.window; });
+  plan->window = settings.causal && reaches ? settings.window : 0;
   plan->mask = next_mask(settings.stream, settings.dropout);
   plan->polynomial = settings.polynomial;
-  plan->weights_offset = weight_offsets(q_spans, kv_spans, settings.heads);
+  plan->weights_offset = weight_offsets(q_spans, kv_spans, layout.heads);
   const Polynomial& polynomial = settings.polynomial;
   const bool learns_polynomial = polynomial.degree > 0 && (polynomial.bias.requires_grad() || polynomial.delta.requires_grad());
   const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad() || learns_polynomial);
-  if (!is_fast(q_matrix) || !is_fast(kv_matrix) || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
+  if (!is_fast(q_matrix) || !is_fast(kv_matrix) || plan->window > 0 || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
     return attention_general(q_matrix, kv_matrix, *plan);
   }
   if (plan->weights_offset.back() > (int64_t{1} << 32)) {
@@ -230,6 +250,13 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   if (records) return AttentionFunction::apply(q_matrix, kv_matrix, optional(polynomial.bias), optional(polynomial.delta), plan);
   at::Tensor kept;
   return forward_fast(q_matrix, kv_matrix, *plan, kept);
+}
+
+Layout layout_of(const AttentionSettings& settings) {
+  Layout layout;
+  layout.heads = settings.heads;
+  layout.kv_heads = settings.kv_heads > 0 ? settings.kv_heads : settings.heads;
+  return layout;
 }
 
 }  // namespace
@@ -248,28 +275,20 @@ Spans Spans::packed(std::vector<int64_t> lengths) {
 }
 
 at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const AttentionSettings& settings) {
-  const int64_t dim = qkv.size(1) / 3;
-  return attend(qkv, spans, qkv, spans, {dim, 0, dim, 2 * dim, true}, settings);
+  Layout layout = layout_of(settings);
+  layout.head_dim = qkv.size(1) / (layout.heads + 2 * layout.kv_heads);
+  layout.shared = true;
+  layout.k_column = layout.dim();
+  layout.v_column = layout.dim() + layout.kv_dim();
+  return attend(qkv, spans, qkv, spans, layout, settings);
 }
 
 at::Tensor cross_attention(const at::Tensor& q, const Spans& q_spans, const at::Tensor& kv, const Spans& kv_spans,
                            const AttentionSettings& settings) {
-  const int64_t dim = q.size(1);
-  return attend(q, q_spans, kv, kv_spans, {dim, 0, 0, dim, false}, settings);
-}
-
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, int64_t dim, int64_t heads, int64_t parts) {
-  const int64_t rows = x.size(0), half = dim / heads / 2;
-  const at::Tensor index = at::arange(half, x.options());
-  const at::Tensor frequency = at::exp(index * (-std::log(10000.0) / static_cast<double>(half)));
-  const at::Tensor angle = positions.to(x.scalar_type()).unsqueeze(1) * frequency;
-  const at::Tensor cosine = at::cos(angle).view({rows, 1, half}), sine = at::sin(angle).view({rows, 1, half});
-  const at::Tensor turned = x.narrow(1, 0, parts * dim).reshape({rows, parts * heads, 2 * half});
-  const at::Tensor first = turned.narrow(2, 0, half), second = turned.narrow(2, half, half);
-  const at::Tensor result =
-      at::cat({first * cosine - second * sine, second * cosine + first * sine}, 2).view({rows, parts * dim});
-  if (parts * dim == x.size(1)) return result;
-  return at::cat({result, x.narrow(1, parts * dim, x.size(1) - parts * dim)}, 1);
+  Layout layout = layout_of(settings);
+  layout.head_dim = q.size(1) / layout.heads;
+  layout.v_column = layout.kv_dim();
+  return attend(q, q_spans, kv, kv_spans, layout, settings);
 }
 
 }  // namespace seqmill::tensor

@@ -33,16 +33,16 @@ struct AttentionSettings {
   double dropout = 0;               ///< on the attention weights
   DropoutStream* stream = nullptr;  ///< null: no dropout
   Polynomial polynomial = {};
+  int64_t window = 0;               ///< of causal attention: a query sees so many keys, the last of them; 0: all
+  int64_t kv_heads = 0;             ///< heads of keys and values, each for as many heads of queries in a row (Ainslie et al., 2023); 0: as many as heads
 };
 
-/// qkv [N, 3D] (queries, keys, values side by side) -> [N, D].
+/// qkv [N, D + 2E] (queries, keys, values side by side, D and E being the widths of heads and kv_heads) -> [N, D].
 at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const AttentionSettings& settings);
 
-/// Queries q [N, D] of the sequences `q_spans` over keys and values kv [M, 2D] of the sequences `kv_spans` -> [N, D].
+/// Queries q [N, D] of the sequences `q_spans` over keys and values kv [M, 2E] of the sequences `kv_spans` -> [N, D].
 at::Tensor cross_attention(const at::Tensor& q, const Spans& q_spans, const at::Tensor& kv, const Spans& kv_spans,
                            const AttentionSettings& settings);
 
-/// Rotary position embedding (Su et al., 2021, eq. 34) of the first `parts` blocks of D columns of x [N, parts' * D]; positions [N] int64.
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, int64_t dim, int64_t heads, int64_t parts);
 
 }  // namespace seqmill::tensor

@@ -19,4 +19,12 @@ struct FeedForwardWeights {
 at::Tensor feed_forward(const at::Tensor& x, const FeedForwardWeights& weights, const std::string& activation, double dropout,
                         DropoutStream* stream, const Epilogue& epilogue = {});
 
+/// x [N, D], gates [2 H, D] (those of the gates, then those of the values), down [D, H] -> swiglu(x gates^T) down^T [N, D] (Shazeer, 2020, eq. 6), with dropout on the
+/// hidden units; what becomes of that, `epilogue` says. On the CPU what is before the gates exists in float32 only slice by slice.
+at::Tensor gated_feed_forward(const at::Tensor& x, const at::Tensor& gates, const at::Tensor& down, double dropout, DropoutStream* stream,
+                              const Epilogue& epilogue = {});
+
+/// swiglu of rows [N, 2 H] -> [N, H]
+at::Tensor swiglu(const at::Tensor& gates);
+
 }  // namespace seqmill::tensor

@@ -77,7 +77,7 @@ std::vector<NamedTensor> load_tensors(const std::string& path) {
 }
 
 void load_into(const std::string& path, const std::vector<NamedTensor>& targets) {
-  const io::SafetensorsFile file(path);
+  const io::WeightFiles file(path);
   std::vector<std::string> missing, misfits, unexpected;
   std::set<std::string> known;
   for (const auto& [name, target] : targets) {
@@ -103,7 +103,7 @@ void load_into(const std::string& path, const std::vector<NamedTensor>& targets)
 }
 
 PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor>& targets) {
-  const io::SafetensorsFile file(path);
+  const io::WeightFiles file(path);
   PartialLoad result;
   std::set<std::string> known;
   for (const auto& [name, target] : targets) {

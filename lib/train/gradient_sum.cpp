@@ -30,14 +30,15 @@ GradientSum::GradientSum(std::vector<nn::Parameters*> workers, Ranks& ranks, int
     : workers_(std::move(workers)), ranks_(ranks), expects_(workers_.size(), 0) {
   if (ranks.count() == 1) return;
   int64_t end = workers_[0]->flat_gradients().numel();
-  for (size_t number = workers_[0]->all().size(); number-- > 0;) {
+  std::vector<std::vector<nn::Parameter>> trained;
+  for (const nn::Parameters* worker : workers_) trained.push_back(worker->trained());
+  for (size_t number = trained[0].size(); number-- > 0;) {
     if (buckets_.empty() || buckets_.back().end - buckets_.back().begin >= bucket_numbers) buckets_.push_back({end, end, 0, 0});
     Bucket& bucket = buckets_.back();
-    end -= workers_[0]->all()[number].value.numel();
+    end -= trained[0][number].value.numel();
     bucket.begin = end;
     for (size_t worker = 0; worker < workers_.size(); ++worker) {
-      const at::Tensor& value = workers_[worker]->all()[number].value;
-      if (!value.requires_grad()) continue;
+      const at::Tensor& value = trained[worker][number].value;
       bucket.missing = ++bucket.parameters;
       const auto accumulator = torch::autograd::impl::grad_accumulator(value);
       hooks_.emplace_back(accumulator, accumulator->add_post_hook(std::make_unique<Hook>(*this, worker, buckets_.size() - 1)));

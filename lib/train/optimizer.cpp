@@ -26,7 +26,7 @@ Optimizer::Optimizer(nn::Parameters& parameters, const OptimizerOptions& options
       m_(at::zeros_like(parameters.flat_values())),
       v_(at::zeros_like(parameters.flat_values())) {
   int64_t begin = 0;
-  for (const nn::Parameter& parameter : parameters.all()) {
+  for (const nn::Parameter& parameter : parameters.trained()) {
     const bool decays = parameter.decays && options.weight_decay > 0;
     if (ranges_.empty() || ranges_.back().decays != decays) ranges_.push_back({begin, begin, decays});
     begin = ranges_.back().end = begin + parameter.value.numel();
@@ -81,7 +81,7 @@ void Optimizer::step_general(const Range& range, double gradient_scale, double l
 std::vector<tensor::NamedTensor> Optimizer::state() const {
   std::vector<tensor::NamedTensor> state;
   int64_t offset = 0;
-  for (const nn::Parameter& parameter : parameters_.all()) {
+  for (const nn::Parameter& parameter : parameters_.trained()) {
     const int64_t size = parameter.value.numel();
     state.emplace_back(parameter.name + ".m", m_.narrow(0, offset, size).view(parameter.value.sizes()));
     state.emplace_back(parameter.name + ".v", v_.narrow(0, offset, size).view(parameter.value.sizes()));

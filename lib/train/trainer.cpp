@@ -354,6 +354,7 @@ class Trainer {
   void share_tensors() {
     for (const at::Tensor& tensor : optimizer_.flat_state()) ranks_.broadcast(tensor);
     ranks_.broadcast(parameters_.flat_values());
+    for (const nn::Parameter& parameter : parameters_.fixed()) ranks_.broadcast(parameter.value.detach());
     if (average_.defined()) ranks_.broadcast(average_);
   }
 
@@ -375,8 +376,8 @@ class Trainer {
 
   void write_checkpoint() {
     run_.save_checkpoint(progress_.update, [this](const std::string& directory) {
-      std::vector<tensor::NamedTensor> weights, rest = optimizer_.state();
-      for (const nn::Parameter& parameter : parameters_.all()) weights.emplace_back(parameter.name, parameter.value);
+      const std::vector<tensor::NamedTensor> weights = parameters_.named();
+      std::vector<tensor::NamedTensor> rest = optimizer_.state();
       if (average_.defined()) {
         for (const auto& [name, value] : weights) rest.emplace_back(name + ".raw", value);
       }
@@ -414,8 +415,8 @@ class Trainer {
       fail_usage("--ema {}: this run was begun {} a moving average of the weights, and goes on so", options_.ema,
                  progress_.averages ? "with" : "without");
     }
-    std::vector<tensor::NamedTensor> weights, rest = optimizer_.state();
-    for (const nn::Parameter& parameter : parameters_.all()) weights.emplace_back(parameter.name, parameter.value);
+    const std::vector<tensor::NamedTensor> weights = parameters_.named();
+    std::vector<tensor::NamedTensor> rest = optimizer_.state();
     tensor::load_into(directory + "/model.safetensors", weights);
     if (average_.defined()) {
       at::NoGradGuard no_grad;
@@ -559,9 +560,7 @@ class Trainer {
     const int64_t count = std::min<int64_t>(options_.average, static_cast<int64_t>(run_.checkpoints().size()));
     if (ranks_.first()) {
       write_model_directory(run_, tensor::average_weights(io::newest_checkpoints(run_.path(), count)));
-      std::vector<tensor::NamedTensor> targets;
-      for (const nn::Parameter& parameter : parameters_.all()) targets.emplace_back(parameter.name, parameter.value.detach());
-      tensor::load_into(run_.file("average/model.safetensors"), targets);
+      tensor::load_into(run_.file("average/model.safetensors"), parameters_.named());
     }
     ranks_.broadcast(parameters_.flat_values());
     std::string text;

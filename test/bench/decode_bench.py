@@ -10,7 +10,7 @@ import os
 
 import bench
 import translation
-from translation import PYTHON
+from bench import PYTHON
 
 options = bench.parse(__doc__, sizes=("S,B", "sizes of models, see test/bench/translation.py"), scale=(1.0, "times as many sentences"),
                       cases=("", "only cases whose name has this in it, such as 'batch 32, beam 5'"))
@@ -23,14 +23,8 @@ KINDS = {"": dict(joined=1, steps=24), ", long text": dict(joined=12, steps=160)
 
 def measured(line, text):
     """(seconds, peak bytes, records) of a command that reads this text."""
-    program = ("import json, resource, subprocess, sys, time\n"
-               "begin = time.perf_counter()\n"
-               "subprocess.run(sys.argv[3:], check=True, stdin=open(sys.argv[1]), stdout=open(sys.argv[2], 'w'))\n"
-               "print(json.dumps([time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024]))")
-    out = os.path.join(trainings.folder, "out")
-    seconds, peak = json.loads(bench.run([PYTHON, "-c", program, text, out, *line]))
-    with open(out) as file:
-        return seconds, peak, [json.loads(record) for record in file]
+    figures = bench.watched(line, text)
+    return figures["seconds"], figures["peak-bytes"], [json.loads(record) for record in figures["out"].splitlines()]
 
 
 def write_sources(sentences, joined):

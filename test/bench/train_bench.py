@@ -3,17 +3,12 @@
 Both sides train the same model on the same token ids. PyTorch is taken at its best over threads, precision, BLAS, OPENBLAS_CORETYPE and whether glibc is
 told to keep the memory it frees: a short run of each first, then the fastest one in turn with ours.
 """
-import itertools
 import json
 import os
 
 import bench
 import translation
-from translation import PYTHON
-
-# Without it each step gives its tensors back to the kernel and faults them in again.
-KEEP_MEMORY = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2000000000:glibc.malloc.top_pad=67108864"
-PTHREAD_BLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread"
+from bench import PYTHON
 
 options = bench.parse(__doc__, seconds=(20.0, "of training in each run"), sizes=("S,B", "sizes of models to train, see test/bench/translation.py"),
                       trials=("", "try only the ways to run PyTorch whose name has this in it, such as '2 threads, bf16'"))
@@ -35,23 +30,6 @@ def peer(size, corpus, threads, precision, env, seconds):
     return measure
 
 
-def environments():
-    """The ways to run PyTorch: {name: variables}."""
-    coretypes = {"": os.environ.get("OPENBLAS_CORETYPE", "")}
-    found = {}
-    for blas, core in itertools.product(["openmp", "pthread"], ["set", "unset"]):
-        if core == "set" and not coretypes[""] or blas == "pthread" and not os.path.isdir(PTHREAD_BLAS):
-            continue
-        variables = {}
-        if blas == "pthread":
-            variables.update(LD_LIBRARY_PATH=PTHREAD_BLAS, OMP_WAIT_POLICY="passive")
-        if core == "unset":
-            variables["OPENBLAS_CORETYPE"] = None
-        found[f"{blas}, core type {core}"] = variables
-        found[f"{blas}, core type {core}, memory kept"] = {**variables, "GLIBC_TUNABLES": KEEP_MEMORY}
-    return found
-
-
 def flops_per_target_token(size, source_per_target):
     """Multiply-adds of the dense products, forward and backward, times two; attention's own products are left out."""
     dim, ffn, layers = size["dim"], size["ffn"], size["layers"]
@@ -67,16 +45,8 @@ for name in options.sizes.split(","):
     pieces = trainings.vocabulary(size)
     bench.run(trainings.command(size, run, ["--vocab", pieces], ["--max-updates", "1"]))
     corpus = os.path.join(run, "cache/train.tokens")
-    trials = {}
-    for threads, precision, (blas, env) in itertools.product(sorted({1, options.threads}), ["fp32", "bf16"], environments().items()):
-        way = f"{threads} threads, {precision}, {blas}"
-        if options.trials not in way:
-            continue
-        trial = peer(size, corpus, threads, precision, env, options.seconds / 3)
-        trials[way] = (trial()["tokens-per-second"], threads, precision, env)
-        print(f"PyTorch {name}: {way}: {trials[way][0]:.0f} tokens/s", flush=True)
-    best = max(trials, key=lambda trial: trials[trial][0])
-    _, threads, precision, env = trials[best]
+    trial = lambda threads, precision, env: peer(size, corpus, threads, precision, env, options.seconds / 3)()["tokens-per-second"]
+    best, threads, precision, env = bench.pytorch_at_its_best(name, trial, options.threads, ["fp32", "bf16"], options.trials)
     results = bench.interleaved({
         "bf16": ours(size, pieces, "bf16"), "fp32": ours(size, pieces, "fp32"),
         "peer": peer(size, corpus, threads, precision, env, options.seconds)}, options.runs)

@@ -1,10 +1,8 @@
 """The trainings that benches measure: nmt-train on Multi30k, German to English, in two sizes."""
 import glob
 import gzip
-import json
 import os
 import shutil
-import statistics
 import tempfile
 
 import bench
@@ -13,7 +11,6 @@ SIZES = {
     "S": dict(dim=256, ffn=1024, heads=4, layers=3, vocabulary=8000, batch_tokens=4096),
     "B": dict(dim=512, ffn=2048, heads=8, layers=6, vocabulary=32000, batch_tokens=2048),
 }
-PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
 
 
 class Trainings:
@@ -57,15 +54,6 @@ class Trainings:
         """Target tokens per second, the largest memory of a process, the losses by update, and the shares of the time by kind of work."""
         run = tempfile.mkdtemp(dir=self.folder)
         line = [*launcher, *self.command(size, run, ["--vocab", vocabulary], options)]
-        used = json.loads(bench.run([PYTHON, "-c", "import json, resource, subprocess, sys\n"
-                                     "subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)\n"
-                                     "print(json.dumps(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))", *line], env))
-        with open(os.path.join(run, "metrics.jsonl")) as file:
-            events = [json.loads(event) for event in file]
-        rates = [event["target-tokens-per-second"] for event in events if event["split"] == "train"]
-        losses = {event["step"]: event["loss"] for event in events if event["split"] == "train"}
-        spent = [event["seconds-by-work"] for event in events if event["split"] == "train"][2:]
-        total = sum(sum(seconds.values()) for seconds in spent)
-        shares = {work: sum(seconds[work] for seconds in spent) / total for work in spent[0]}
+        figures = bench.measured_training(line, run, env)
         shutil.rmtree(run)
-        return {"tokens-per-second": statistics.median(rates[2:]), "peak-bytes": used, "losses": losses, "shares": shares}
+        return figures

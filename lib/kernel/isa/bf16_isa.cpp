@@ -38,9 +38,9 @@ struct Tile {
 
 }  // namespace
 
-void multiply_bf16(const uint16_t* x, int64_t rows, const uint16_t* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out) {
+void multiply_bf16(const uint16_t* x, int64_t rows, const uint16_t* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out, int64_t stride) {
   for_each_tile_row<Tile, kTileRows, kColumns, float>(x, rows, panels, outputs, inputs, [&](int64_t row, int64_t first, int64_t columns, const float* sums) {
-    finish_row(sums, finish, row, first, columns, outputs, out + row * outputs + first);
+    finish_row(sums, finish, row, first, columns, stride, out + row * stride + first);
   });
 }
 

@@ -194,17 +194,18 @@ void attention_forward(const AttentionHead& head, float* kept, float* out, int64
     }
     for (int64_t r = 0; r < rows; ++r) {
       float* score = scores + r * width;
-      float* row = kept + (first + r) * length;
+      float* row = kept ? kept + (first + r) * length : nullptr;
       const int64_t visible = visible_keys(head, first + r);
       if (head.polynomial.degree > 0) {
-        shift(score, visible, head.scale, head.polynomial.bias, row);
-        polynomial_weights(row, visible, head.polynomial, score);
+        float* shifted = row ? row : score;
+        shift(score, visible, head.scale, head.polynomial.bias, shifted);
+        polynomial_weights(shifted, visible, head.polynomial, score);
         for (int64_t j = visible; j < padded(visible); ++j) score[j] = 0;
       } else if (visible > 0) {
         softmax(score, visible, head.scale);
-        for (int64_t j = 0; j < visible; ++j) row[j] = score[j];
+        for (int64_t j = 0; row && j < visible; ++j) row[j] = score[j];
       }
-      for (int64_t j = visible; j < length; ++j) row[j] = 0;
+      for (int64_t j = visible; row && j < length; ++j) row[j] = 0;
       if (!drops) continue;
       const auto index = static_cast<uint32_t>(head.mask_offset + (first + r) * length);
       for (int64_t j = 0; j < padded(visible); ++j) score[j] *= keys.factor(index + static_cast<uint32_t>(j));
@@ -221,7 +222,7 @@ void sum_over_queries(const AttentionHead& head, const float* factors, int64_t w
     float* target = out + first * out_stride;
     const int64_t common = first_query(head, first + rows - 1);
     product(rows, {factors + common * width + first, 1, width}, x + common * x_stride, x_stride, target, out_stride, head.dim,
-            head.q_length - common);
+            head.q_length - common, head.adds);
     for (int64_t r = 0; head.causal && r < rows - 1; ++r) {
       const int64_t own = first_query(head, first + r);
       product(1, {factors + own * width + first + r, 1, width}, x + own * x_stride, x_stride, target + r * out_stride, out_stride,
@@ -531,11 +532,92 @@ void layer_norm_backward(const float* x, const float* weight, const float* mean,
   }
 }
 
+void rms_norm(const float* x, const float* weight, float epsilon, float* out, float* inverse, int64_t rows, int64_t columns) {
+  const float share = 1.0f / static_cast<float>(columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = x + r * columns;
+    float* to = out + r * columns;
+    const float factor = 1.0f / std::sqrt(dot(row, row, columns) * share + epsilon);
+    for (int64_t j = 0; j < columns; ++j) to[j] = row[j] * factor * weight[j];
+    inverse[r] = factor;
+  }
+}
+
+void rms_norm_backward(const float* x, const float* weight, const float* inverse, const float* gradient, const float* residual_gradient, float* grad_x,
+                       int64_t rows, int64_t columns) {
+  const float share = 1.0f / static_cast<float>(columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *row = x + r * columns, *upper = gradient + r * columns;
+    const float* passed = residual_gradient ? residual_gradient + r * columns : nullptr;
+    float* to = grad_x + r * columns;
+    const float factor = inverse[r];
+    const float slope = sum_of(columns, [=](int64_t j) { return upper[j] * weight[j] * row[j]; }) * share * factor * factor;
+    if (passed) {
+      for (int64_t j = 0; j < columns; ++j) to[j] = passed[j] + (upper[j] * weight[j] - row[j] * slope) * factor;
+    } else {
+      for (int64_t j = 0; j < columns; ++j) to[j] = (upper[j] * weight[j] - row[j] * slope) * factor;
+    }
+  }
+}
+
+/// 1 / (1 + exp(-x))
+inline float sigmoid(float x) {
+  const float small = exp_of_negative(x < 0 ? x : -x);
+  return (x < 0 ? small : 1.0f) / (1.0f + small);
+}
+
+void swiglu(const float* gates, float* out, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *gate = gates + 2 * r * columns, *value = gate + columns;
+    float* to = out + r * columns;
+    for (int64_t j = 0; j < columns; ++j) to[j] = gate[j] * sigmoid(gate[j]) * value[j];
+  }
+}
+
+inline float as_float(float x) { return x; }
+inline float as_float(BFloat16 x) { return to_float(x); }
+inline void store(float x, float& to) { to = x; }
+inline void store(float x, BFloat16& to) { to = rounded(x); }
+
+template <typename Number>
+inline void swiglu_gradient(const Number* gates, const float* gradient, Number* out, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const Number *gate = gates + 2 * r * columns, *value = gate + columns;
+    const float* upper = gradient + r * columns;
+    Number *of_gate = out + 2 * r * columns, *of_value = of_gate + columns;
+    for (int64_t j = 0; j < columns; ++j) {
+      const float g = as_float(gate[j]), share = sigmoid(g);
+      store(upper[j] * as_float(value[j]) * share * (1.0f + g * (1.0f - share)), of_gate[j]);
+      store(upper[j] * g * share, of_value[j]);
+    }
+  }
+}
+
+void swiglu_backward(const float* gates, const float* gradient, float* out, int64_t rows, int64_t columns) {
+  swiglu_gradient(gates, gradient, out, rows, columns);
+}
+
+void swiglu_backward_bfloat16(const BFloat16* gates, const float* gradient, BFloat16* out, int64_t rows, int64_t columns) {
+  swiglu_gradient(gates, gradient, out, rows, columns);
+}
+
+void rotate(const float* x, float* out, const float* cosines, const float* sines, int64_t heads, int64_t half) {
+  for (int64_t h = 0; h < heads; ++h) {
+    const float *first = x + 2 * h * half, *second = first + half;
+    float *to_first = out + 2 * h * half, *to_second = to_first + half;
+    for (int64_t i = 0; i < half; ++i) {
+      const float a = first[i], b = second[i];
+      to_first[i] = a * cosines[i] - b * sines[i];
+      to_second[i] = b * cosines[i] + a * sines[i];
+    }
+  }
+}
+
 void layer_norm_weight_backward(const float* x, const float* mean, const float* inverse, const float* gradient, int64_t stride, float* grad_weight,
                                 float* grad_bias, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
     const float *row = x + r * stride, *upper = gradient + r * stride;
-    const float middle = mean[r], factor = inverse[r];
+    const float middle = mean ? mean[r] : 0.0f, factor = inverse[r];
     for (int64_t j = 0; grad_weight && j < columns; ++j) grad_weight[j] += upper[j] * (row[j] - middle) * factor;
     for (int64_t j = 0; grad_bias && j < columns; ++j) grad_bias[j] += upper[j];
   }
@@ -577,7 +659,13 @@ const FloatKernels& SEQMILL_JOIN(float_kernels_, SEQMILL_ISA)() {
                                   l1_norm,
                                   layer_norm_backward,
                                   l1_norm_backward,
+                                  rms_norm,
+                                  rms_norm_backward,
                                   layer_norm_weight_backward,
+                                  swiglu,
+                                  swiglu_backward,
+                                  swiglu_backward_bfloat16,
+                                  rotate,
                                   add_scaled,
                                   move_added};
   return table;

@@ -120,12 +120,13 @@ void multiply(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t
   });
 }
 
-void multiply_real(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, const float* inverses, const Finish& finish, float* out) {
+void multiply_real(const Int8Rows& x, const uint8_t* panels, int64_t outputs, int64_t inputs, const float* inverses, const Finish& finish, float* out,
+                   int64_t stride) {
   for_each_sum(x, panels, outputs, inputs, [&](int64_t row, int64_t first, int64_t columns, const int32_t* sums) {
     const float inverse = 1.0f / x.scales[row];
     float real[kColumns];
     for (int64_t c = 0; c < columns; ++c) real[c] = static_cast<float>(sums[c]) * (inverse * inverses[first + c]);
-    finish_row(real, finish, row, first, columns, outputs, out + row * outputs + first);
+    finish_row(real, finish, row, first, columns, stride, out + row * stride + first);
   });
 }
 

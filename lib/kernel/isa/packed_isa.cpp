@@ -23,16 +23,62 @@ constexpr int kTileRows = 6;
 constexpr int kTileRows = 4;
 #endif
 
-void pack(const float* weight, int64_t outputs, int64_t inputs, float* panels) {
-  for (int64_t first = 0; first < outputs; first += kColumns, panels += kColumns * inputs) {
-    const int64_t count = outputs - first < kColumns ? outputs - first : kColumns;
-    // Blocks of inputs: rows of the weight far apart share few lines of the cache.
-    for (int64_t block = 0; block < inputs; block += kLanes) {
-      const int64_t end = block + kLanes < inputs ? block + kLanes : inputs;
-      for (int64_t c = 0; c < kColumns; ++c) {
-        for (int64_t k = block; k < end; ++k) panels[k * kColumns + c] = c < count ? weight[(first + c) * inputs + k] : 0.0f;
-      }
+void interleave(const void* const* rows, int64_t count, int64_t words, int64_t width, void* panel) {
+  constexpr int64_t kWord = sizeof(uint32_t);
+  char* to = static_cast<char*>(panel);
+  const int64_t squares = words / kVectorLanes * kVectorLanes;
+  for (int64_t k = 0; k < squares; k += kVectorLanes) {
+    for (int64_t c = 0; c < width; c += kVectorLanes) {
+      Vector square[kVectorLanes] = {};
+      for (int64_t i = 0; i < kVectorLanes && c + i < count; ++i) std::memcpy(&square[i], static_cast<const char*>(rows[c + i]) + k * kWord, sizeof(Vector));
+      transpose_square(square);
+      for (int64_t i = 0; i < kVectorLanes; ++i) std::memcpy(to + ((k + i) * width + c) * kWord, &square[i], sizeof(Vector));
     }
+  }
+  for (int64_t k = squares; k < words; ++k) {
+    for (int64_t c = 0; c < width; ++c) {
+      uint32_t word = 0;
+      if (c < count) std::memcpy(&word, static_cast<const char*>(rows[c]) + k * kWord, sizeof word);
+      std::memcpy(to + (k * width + c) * kWord, &word, sizeof word);
+    }
+  }
+}
+
+/// Halves as float32, whose exponent has 112 more than theirs: subnormal numbers become right by the product.
+inline float from_half(uint16_t half) {
+  const uint32_t magnitude = static_cast<uint32_t>(half & 0x7fff) << 13;
+  float value;
+  std::memcpy(&value, &magnitude, sizeof value);
+  value *= 0x1p112f;
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  bits |= (half & 0x7c00) == 0x7c00 ? 0x7f800000U : 0U;
+  bits |= static_cast<uint32_t>(half & 0x8000) << 16;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline float from_bfloat16(uint16_t upper) {
+  const uint32_t bits = static_cast<uint32_t>(upper) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+template <typename Convert>
+void widen_halves(const void* numbers, int64_t count, float* out, Convert convert) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, static_cast<const char*>(numbers) + i * static_cast<int64_t>(sizeof bits), sizeof bits);
+    out[i] = convert(bits);
+  }
+}
+
+void widen(const void* numbers, NumberType type, int64_t count, float* out) {
+  switch (type) {
+    case NumberType::kFloat16: return widen_halves(numbers, count, out, from_half);
+    case NumberType::kBFloat16: return widen_halves(numbers, count, out, from_bfloat16);
+    default: std::memcpy(out, numbers, static_cast<size_t>(count) * sizeof(float));
   }
 }
 
@@ -54,14 +100,29 @@ struct Tile {
   }
 };
 
-void multiply(const float* x, int64_t rows, const float* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out) {
+void multiply(const float* x, int64_t rows, const float* panels, int64_t outputs, int64_t inputs, const Finish& finish, float* out, int64_t stride) {
   for_each_tile_row<Tile, kTileRows, kColumns, float>(x, rows, panels, outputs, inputs, [&](int64_t row, int64_t first, int64_t columns, const float* sums) {
-    finish_row(sums, finish, row, first, columns, outputs, out + row * outputs + first);
+    finish_row(sums, finish, row, first, columns, stride, out + row * stride + first);
   });
 }
 
+inline Vector load(const BFloat16* x) {
+  using Halves = uint16_t __attribute__((vector_size(kVectorLanes * sizeof(uint16_t))));
+  using Words = uint32_t __attribute__((vector_size(kVectorLanes * sizeof(uint32_t))));
+  Halves halves;
+  std::memcpy(&halves, x, sizeof halves);
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+  Vector vector;
+  std::memcpy(&vector, &words, sizeof vector);
+  return vector;
+}
+
+inline float number(float x) { return x; }
+inline float number(BFloat16 x) { return from_bfloat16(x.bits); }
+
 /// scores[t] = the product of a query and a key of one head.
-void score_keys(const float* q, const float* const* keys, int64_t count, int64_t offset, int64_t dim, float* scores) {
+template <typename Number>
+void score_keys(const float* q, const Number* const* keys, int64_t count, int64_t offset, int64_t dim, float* scores) {
   int64_t t = 0;
   if (dim % kVectorLanes == 0) {
     // As many keys at once as a vector has lanes: their partial sums are turned, so that the last sums are of whole vectors.
@@ -78,51 +139,88 @@ void score_keys(const float* q, const float* const* keys, int64_t count, int64_t
       std::memcpy(scores + t, &sums[0], sizeof(Vector));
     }
   }
-  for (; t < count; ++t) scores[t] = dot(q, keys[t] + offset, dim);
-}
-
-/// out = the sum over t of weights[t] times a value, for kCount vectors of one head.
-template <int kCount>
-void sum_values(const float* weights, const float* const* keys, int64_t count, int64_t offset, float* out) {
-  Vector sums[kCount] = {};
-  for (int64_t t = 0; t < count; ++t) {
-    const float* value = keys[t] + offset;
-    for (int v = 0; v < kCount; ++v) sums[v] += weights[t] * load(value + v * kVectorLanes);
+  for (; t < count; ++t) {
+    const Number* key = keys[t] + offset;
+    scores[t] = sum_of(dim, [q, key](int64_t d) { return q[d] * number(key[d]); });
   }
-  for (int v = 0; v < kCount; ++v) std::memcpy(out + v * kVectorLanes, &sums[v], sizeof(Vector));
 }
 
-void attend(const float* q, const float* const* keys, int64_t count, int64_t heads, int64_t dim, float scale, const Polynomial* polynomials,
-            float* weights, float* out) {
-  for (int64_t h = 0; h < heads; ++h) {
-    float* row = weights + h * count;
-    score_keys(q + h * dim, keys, count, h * dim, dim, row);
-    if (polynomials) {
-      shift(row, count, scale, polynomials[h].bias, row);
-      polynomial_weights(row, count, polynomials[h], row);
-    } else {
-      const float largest = max_of(row, count);
-      for (int64_t t = 0; t < count; ++t) row[t] = exp_of_negative((row[t] - largest) * scale);
-      const float inverse = 1.0f / sum_of(count, [row](int64_t t) { return row[t]; });
-      for (int64_t t = 0; t < count; ++t) row[t] *= inverse;
+/// Scores become weights.
+void weigh(float* row, int64_t count, float scale, const Polynomial* polynomial) {
+  if (polynomial) {
+    shift(row, count, scale, polynomial->bias, row);
+    polynomial_weights(row, count, *polynomial, row);
+    return;
+  }
+  const float largest = max_of(row, count);
+  for (int64_t t = 0; t < count; ++t) row[t] = exp_of_negative((row[t] - largest) * scale);
+  const float inverse = 1.0f / sum_of(count, [row](int64_t t) { return row[t]; });
+  for (int64_t t = 0; t < count; ++t) row[t] *= inverse;
+}
+
+/// out[h] = the sum over t of weights[h][t] times a value, for kCount vectors of kHeads heads, whose rows of out are `dim` apart.
+template <int kHeads, int kCount, typename Number>
+void sum_values(const float* weights, const Number* const* values, int64_t count, int64_t offset, float* out, int64_t dim) {
+  Vector sums[kHeads][kCount] = {};
+  for (int64_t t = 0; t < count; ++t) {
+    const Number* value = values[t] + offset;
+    Vector parts[kCount];
+    for (int v = 0; v < kCount; ++v) parts[v] = load(value + v * kVectorLanes);
+    for (int h = 0; h < kHeads; ++h) {
+      for (int v = 0; v < kCount; ++v) sums[h][v] += weights[h * count + t] * parts[v];
     }
-    const int64_t first = (heads + h) * dim;  // of the head's value, behind all keys
-    float* to = out + h * dim;
-    int64_t d = 0;
-    for (; d + 4 * kVectorLanes <= dim; d += 4 * kVectorLanes) sum_values<4>(row, keys, count, first + d, to + d);
-    for (; d + kVectorLanes <= dim; d += kVectorLanes) sum_values<1>(row, keys, count, first + d, to + d);
-    for (; d < dim; ++d) {
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kCount; ++v) std::memcpy(out + h * dim + v * kVectorLanes, &sums[h][v], sizeof(Vector));
+  }
+}
+
+/// The same for all of kHeads heads.
+template <int kHeads, typename Number>
+void sum_heads(const float* weights, const Number* const* values, int64_t count, int64_t offset, float* out, int64_t dim) {
+  constexpr int kCount = kHeads == 1 ? 4 : 2;  // sums that stay in registers
+  int64_t d = 0;
+  for (; d + kCount * kVectorLanes <= dim; d += kCount * kVectorLanes) sum_values<kHeads, kCount>(weights, values, count, offset + d, out + d, dim);
+  for (; d + kVectorLanes <= dim; d += kVectorLanes) sum_values<kHeads, 1>(weights, values, count, offset + d, out + d, dim);
+  for (; d < dim; ++d) {
+    for (int h = 0; h < kHeads; ++h) {
       float sum = 0;
-      for (int64_t t = 0; t < count; ++t) sum += row[t] * keys[t][first + d];
-      to[d] = sum;
+      for (int64_t t = 0; t < count; ++t) sum += weights[h * count + t] * number(values[t][offset + d]);
+      out[h * dim + d] = sum;
     }
+  }
+}
+
+#if defined(__AVX512F__)
+constexpr int kHeadsAtOnce = 8;
+#else
+constexpr int kHeadsAtOnce = 4;
+#endif
+
+template <typename Number>
+void attend(const float* q, const ScatteredKeys<Number>& keys, int64_t heads, int64_t group, int64_t dim, float scale, const Polynomial* polynomials,
+            float* weights, float* out) {
+  constexpr int64_t kNear = 64;  // keys of a head that are in the first cache when the next query of its group comes
+  const int64_t count = keys.count;
+  for (int64_t first = 0; first < heads; first += group) {
+    const int64_t key = keys.key + first / group * dim, value = keys.value + first / group * dim;
+    for (int64_t t = 0; t < count; t += kNear) {
+      const int64_t near = count - t < kNear ? count - t : kNear;
+      for (int64_t h = first; h < first + group; ++h) score_keys(q + h * dim, keys.tokens + t, near, key, dim, weights + h * count + t);
+    }
+    for (int64_t h = first; h < first + group; ++h) weigh(weights + h * count, count, scale, polynomials ? polynomials + h : nullptr);
+    int64_t h = first;
+    const int64_t end = first + group;
+    for (; h + kHeadsAtOnce <= end; h += kHeadsAtOnce) sum_heads<kHeadsAtOnce>(weights + h * count, keys.tokens, count, value, out + h * dim, dim);
+    for (; h + 2 <= end; h += 2) sum_heads<2>(weights + h * count, keys.tokens, count, value, out + h * dim, dim);
+    for (; h < end; ++h) sum_heads<1>(weights + h * count, keys.tokens, count, value, out + h * dim, dim);
   }
 }
 
 }  // namespace
 
 const PackedKernels& SEQMILL_JOIN(packed_kernels_, SEQMILL_ISA)() {
-  static const PackedKernels table{SEQMILL_TEXT(SEQMILL_ISA), kColumns, pack, multiply, attend};
+  static const PackedKernels table{SEQMILL_TEXT(SEQMILL_ISA), kColumns, interleave, widen, multiply, attend<float>, attend<BFloat16>};
   return table;
 }
 

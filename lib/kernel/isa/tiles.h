@@ -9,8 +9,8 @@ namespace seqmill::kernel {
 namespace {
 
 /// As Finish says, on `columns` numbers of one row.
-[[maybe_unused]] inline void finish_row(const float* sums, const Finish& finish, int64_t row, int64_t first, int64_t columns, int64_t outputs, float* out) {
-  const float* residual = finish.residual ? finish.residual + row * outputs + first : nullptr;
+[[maybe_unused]] inline void finish_row(const float* sums, const Finish& finish, int64_t row, int64_t first, int64_t columns, int64_t stride, float* out) {
+  const float* residual = finish.residual ? finish.residual + row * stride + first : nullptr;
   for (int64_t c = 0; c < columns; ++c) {
     float value = sums[c];
     if (finish.bias) value += finish.bias[first + c];

@@ -81,7 +81,7 @@ TEST_CASE("8-bit products are exact on every instruction set", "[int8]") {
       out.pop_back();
       CHECK(out == expected);
       std::vector<float> real(static_cast<size_t>(rows * outputs), NAN);
-      kernels->multiply_real(x.view(), panels.data(), outputs, inputs, inverses.data(), Finish{bias.data(), true, residual.data()}, real.data());
+      kernels->multiply_real(x.view(), panels.data(), outputs, inputs, inverses.data(), Finish{bias.data(), true, residual.data()}, real.data(), outputs);
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t o = 0; o < outputs; ++o) {
           const auto at = static_cast<size_t>(r * outputs + o);

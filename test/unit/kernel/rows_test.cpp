@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "kernels.h"
@@ -262,5 +263,100 @@ TEST_CASE("GELU is near its formula, and NaN stays", "[rows]") {
     float nan = NAN;
     kernels->gelu(&nan, 1);
     CHECK(std::isnan(nan));
+  }
+}
+
+TEST_CASE("the norm by the mean square and its gradient against double", "[rows]") {
+  constexpr int64_t kRows = 3;
+  for (const FloatKernels* kernels : available_kernels()) {
+    for (const int64_t columns : {1, 16, 37}) {
+      CAPTURE(kernels->instruction_set, columns);
+      const std::vector<float> x = normals(kRows * columns, 1), weight = normals(columns, 2), upper = normals(kRows * columns, 4), beside = normals(kRows * columns, 5);
+      std::vector<float> out(x.size()), grad(x.size()), grad_beside(x.size()), inverse(kRows), grad_weight(weight.size(), 1.0f);
+      kernels->rms_norm(x.data(), weight.data(), 0.01f, out.data(), inverse.data(), kRows, columns);
+      kernels->rms_norm_backward(x.data(), weight.data(), inverse.data(), upper.data(), nullptr, grad.data(), kRows, columns);
+      kernels->rms_norm_backward(x.data(), weight.data(), inverse.data(), upper.data(), beside.data(), grad_beside.data(), kRows, columns);
+      kernels->layer_norm_weight_backward(x.data(), nullptr, inverse.data(), upper.data(), columns, grad_weight.data(), nullptr, kRows, columns);
+      std::vector<double> wanted_weight(weight.size(), 1.0);
+      for (int64_t r = 0; r < kRows; ++r) {
+        const auto number = [&](const std::vector<float>& of, int64_t j) { return static_cast<double>(of[static_cast<size_t>(r * columns + j)]); };
+        const auto scale = [&](int64_t j) { return static_cast<double>(weight[static_cast<size_t>(j)]); };
+        double square = 0, product = 0;
+        for (int64_t j = 0; j < columns; ++j) square += number(x, j) * number(x, j) / static_cast<double>(columns);
+        const double factor = 1 / std::sqrt(square + 0.01);
+        for (int64_t j = 0; j < columns; ++j) product += number(upper, j) * scale(j) * number(x, j) * factor / static_cast<double>(columns);
+        for (int64_t j = 0; j < columns; ++j) {
+          const double slope = (number(upper, j) * scale(j) - number(x, j) * factor * product) * factor;
+          REQUIRE(number(out, j) == Approx(number(x, j) * factor * scale(j)).margin(1e-5));
+          REQUIRE(number(grad, j) == Approx(slope).epsilon(1e-4).margin(1e-5));
+          REQUIRE(number(grad_beside, j) == Approx(slope + number(beside, j)).epsilon(1e-4).margin(1e-5));
+          wanted_weight[static_cast<size_t>(j)] += number(upper, j) * number(x, j) * factor;
+        }
+      }
+      for (size_t j = 0; j < weight.size(); ++j) REQUIRE(grad_weight[j] == Approx(wanted_weight[j]).margin(1e-5));
+    }
+  }
+}
+
+TEST_CASE("gated units and their gradient against double, also far from zero", "[rows]") {
+  constexpr int64_t kRows = 2, kColumns = 35;
+  for (const FloatKernels* kernels : available_kernels()) {
+    CAPTURE(kernels->instruction_set);
+    std::vector<float> gates = normals(kRows * 2 * kColumns, 1, 4.0);
+    gates[0] = 100;
+    gates[1] = -100;
+    gates[2] = 0;
+    const std::vector<float> upper = normals(kRows * kColumns, 2);
+    std::vector<float> out(upper.size()), gradient(gates.size());
+    kernels->swiglu(gates.data(), out.data(), kRows, kColumns);
+    kernels->swiglu_backward(gates.data(), upper.data(), gradient.data(), kRows, kColumns);
+    std::vector<BFloat16> rounded(gates.size()), of_rounded(gates.size());
+    kernels->to_bfloat16(gates.data(), rounded.data(), static_cast<int64_t>(gates.size()));
+    kernels->swiglu_backward_bfloat16(rounded.data(), upper.data(), of_rounded.data(), kRows, kColumns);
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t j = 0; j < kColumns; ++j) {
+        const auto at = static_cast<size_t>(2 * r * kColumns + j), beside = at + kColumns, place = static_cast<size_t>(r * kColumns + j);
+        const double gate = gates[at], value = gates[beside], above = upper[place], share = 1 / (1 + std::exp(-gate));
+        CHECK(out[place] == Approx(gate * share * value).epsilon(1e-5).margin(1e-6));
+        CHECK(gradient[at] == Approx(above * value * share * (1 + gate * (1 - share))).epsilon(1e-5).margin(1e-5));
+        CHECK(gradient[beside] == Approx(above * gate * share).epsilon(1e-5).margin(1e-6));
+        const auto real = [](BFloat16 x) {
+          const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+          float number;
+          std::memcpy(&number, &bits, sizeof number);
+          return number;
+        };
+        CHECK(real(of_rounded[at]) == Approx(gradient[at]).epsilon(0.03).margin(0.05));
+        CHECK(real(of_rounded[beside]) == Approx(gradient[beside]).epsilon(0.03).margin(0.05));
+      }
+    }
+  }
+}
+
+TEST_CASE("a rotation and the way back", "[rows]") {
+  for (const FloatKernels* kernels : available_kernels()) {
+    CAPTURE(kernels->instruction_set);
+    constexpr int64_t kHeads = 3, kHalf = 20;
+    const std::vector<float> x = normals(kHeads * 2 * kHalf, 1);
+    std::vector<float> cosines, sines, negated, out(x.size()), back(x.size());
+    for (int64_t i = 0; i < kHalf; ++i) {
+      const float angle = 0.1f * static_cast<float>(i * i);
+      cosines.push_back(std::cos(angle));
+      sines.push_back(std::sin(angle));
+      negated.push_back(-sines.back());
+    }
+    kernels->rotate(x.data(), out.data(), cosines.data(), sines.data(), kHeads, kHalf);
+    kernels->rotate(out.data(), back.data(), cosines.data(), negated.data(), kHeads, kHalf);
+    for (int64_t h = 0; h < kHeads; ++h) {
+      for (int64_t i = 0; i < kHalf; ++i) {
+        const auto first = static_cast<size_t>(2 * h * kHalf + i), second = first + kHalf, pair = static_cast<size_t>(i);
+        CHECK(out[first] == Approx(x[first] * cosines[pair] - x[second] * sines[pair]).margin(1e-5));
+        CHECK(out[second] == Approx(x[second] * cosines[pair] + x[first] * sines[pair]).margin(1e-5));
+        CHECK(back[first] == Approx(x[first]).margin(1e-5));
+      }
+    }
+    std::vector<float> place = x;
+    kernels->rotate(place.data(), place.data(), cosines.data(), sines.data(), kHeads, kHalf);
+    CHECK(place == out);
   }
 }

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 #include <regex>
 
+#include "model/lm.h"
 #include "model/seq2seq.h"
 #include "support/files.h"
 
@@ -12,7 +13,7 @@ namespace {
 
 /// The registries that files of lib/model may fill.
 std::map<std::string, std::vector<std::string>> registered() {
-  return {{"Seq2SeqType", Registry<model::Seq2SeqType>::instance().names()}};
+  return {{"Seq2SeqType", Registry<model::Seq2SeqType>::instance().names()}, {"LmType", Registry<model::LmType>::instance().names()}};
 }
 
 size_t count(const std::string& text, const std::string& part) {

@@ -152,3 +152,76 @@ TEST_CASE("residual connections normalise before or after", "[layers]") {
   CHECK(difference(pre(x, &for_pre, doubled), x + normal(x) * 2 * mask) < 1e-5);
   CHECK(difference(post(x, &for_post, doubled), normal(x + x * 2 * mask)) < 1e-5);
 }
+
+TEST_CASE("joined matrices multiply as one and are known to files by their own names", "[layers]") {
+  Parameters parameters(1), alone(1);
+  const Linear joined(Scope(parameters) / "attn", {{"q_proj", 4}, {"k_proj", 2}}, 3, true, Init::normal(1), {});
+  const at::Tensor q = Scope(alone).matrix("attn.q_proj.weight", 4, 3, Init::normal(1));
+  const auto named = parameters.named();
+  REQUIRE(named.size() == 4);
+  CHECK(named[0].first == "attn.q_proj.weight");
+  CHECK(named[1].first == "attn.k_proj.weight");
+  CHECK(named[2].first == "attn.q_proj.bias");
+  CHECK(named[3].first == "attn.k_proj.bias");
+  CHECK(same_bits(named[0].second, q));  // which depends on the name of the part alone
+  const at::Tensor x = normals({5, 3}, 2);
+  CHECK(difference(joined(x).narrow(1, 4, 2), at::linear(x, named[1].second)) < 1e-6);
+  parameters.flatten();
+  assign(parameters.named()[1].second, at::ones({2, 3}));  // a view still
+  CHECK(difference(joined.weight.narrow(0, 4, 2), at::ones({2, 3})) == 0);
+}
+
+TEST_CASE("adapters begin as nothing and add B A x", "[layers]") {
+  Parameters parameters(1);
+  const LoraSettings lora{2, 6, {"k_proj", "v_proj"}};
+  const Linear joined(Scope(parameters), {{"q_proj", 4}, {"k_proj", 3}, {"v_proj", 2}}, 5, false, Init::normal(1), lora);
+  const Linear alone(Scope(parameters) / "other", {{"v_proj", 2}}, 5, false, Init::normal(1), lora);
+  REQUIRE(joined.adapters.size() == 2);
+  parameters.train_only([](const std::string& name) { return name.find(".lora_") != std::string::npos; });
+  const at::Tensor x = normals({6, 5}, 3);
+  CHECK(difference(joined(x), at::linear(x, joined.weight)) < 1e-6);
+  for (const Linear* layer : {&joined, &alone}) {
+    for (const Linear::Adapter& adapter : layer->adapters) assign(adapter.b, normals(adapter.b.sizes(), 4));
+  }
+  at::Tensor merged = joined.weight.detach().clone();
+  for (const Linear::Adapter& adapter : joined.adapters) merged.narrow(0, adapter.first_output, adapter.b.size(0)) += 3 * at::matmul(adapter.b, adapter.a).detach();
+  const at::Tensor residual = normals({6, 9}, 5);
+  CHECK(difference(joined(x, {residual, 0, nullptr}), residual + at::linear(x, merged)) < 1e-5);
+  CHECK(difference(alone(x), at::linear(x, alone.weight + 3 * at::matmul(alone.adapters[0].b, alone.adapters[0].a))) < 1e-5);
+  parameters.flatten();
+  CHECK(parameters.flat_values().numel() == (2 * 5 + 3 * 2) + 2 * (2 * 5 + 2 * 2));
+  joined(x).sum().backward();
+  CHECK_FALSE(joined.weight.grad().defined());
+  CHECK(joined.adapters[0].a.grad().abs().sum().item<double>() > 0);
+  CHECK(parameters.trained().size() == 6);
+  CHECK(parameters.fixed().size() == 2);
+}
+
+TEST_CASE("copies share what is trained and what is fixed", "[layers]") {
+  Parameters one(1), other(2);
+  const LoraSettings lora{1, 1, {"v_proj"}};
+  const Linear first(Scope(one), {{"v_proj", 2}}, 3, false, Init::normal(1), lora), second(Scope(other), {{"v_proj", 2}}, 3, false, Init::normal(1), lora);
+  one.train_only([](const std::string& name) { return name.find(".lora_") != std::string::npos; });
+  one.flatten();
+  other.share(one);
+  const at::Tensor x = normals({4, 3}, 3);
+  CHECK(same_bits(first(x), second(x)));
+  second(x).sum().backward();
+  CHECK(first.adapters[0].b.grad().abs().sum().item<double>() == 0);
+  CHECK(second.adapters[0].b.grad().abs().sum().item<double>() > 0);
+}
+
+TEST_CASE("feed-forward layers of language models, with and without adapters", "[layers]") {
+  for (const char* activation : {"swiglu", "gelu", "relu"}) {
+    for (const bool adapted : {false, true}) {
+      CAPTURE(activation, adapted);
+      Parameters parameters(1);
+      const Mlp mlp(Scope(parameters), 6, 10, activation, Init::normal(0.5), Init::normal(0.5), {adapted ? 2 : 0, 2, {"up_proj", "down_proj"}});
+      const bool gated = std::string(activation) == "swiglu";
+      CHECK(parameters.named().size() == (gated ? 3u : 2u) + (adapted ? 4u : 0u));
+      const at::Tensor x = leaf(normals({7, 6}, 2)), before = at::linear(x, mlp.up.weight);
+      const at::Tensor hidden = gated ? at::silu(before.narrow(1, 0, 10)) * before.narrow(1, 10, 10) : std::string(activation) == "gelu" ? at::gelu(before) : at::relu(before);
+      CHECK(difference(mlp(x, 0, nullptr), at::linear(hidden, mlp.down.weight)) < 1e-5);
+    }
+  }
+}

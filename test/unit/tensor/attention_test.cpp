@@ -274,3 +274,64 @@ TEST_CASE("a step over cached keys is a row of the whole attention", "[attention
     CHECK(difference(out, whole.narrow(0, 4 + step, 1)) < 1e-6);
   }
 }
+
+namespace {
+
+/// Keys and values of kv_heads heads, repeated so that each head has its own.
+at::Tensor repeated(const at::Tensor& x, int64_t kv_heads, int64_t group) {
+  return x.view({x.size(0), kv_heads, -1}).repeat_interleave(group, 1).reshape({x.size(0), -1});
+}
+
+}  // namespace
+
+TEST_CASE("heads that share keys and values, and their gradients, fast and general", "[attention]") {
+  constexpr int64_t kDim = 5;
+  for (const auto& [heads, kv_heads] : std::vector<std::pair<int64_t, int64_t>>{{4, 2}, {6, 1}, {6, 3}}) {
+    for (const bool causal : {false, true}) {
+      CAPTURE(heads, kv_heads, causal);
+      AttentionSettings settings{heads, causal, 0, nullptr};
+      settings.kv_heads = kv_heads;
+      const int64_t width = (heads + 2 * kv_heads) * kDim;
+      const at::Tensor upper = normals({17, heads * kDim}, 2), exact = leaf(normals({17, width}, 1), at::kDouble);
+      const auto part = [&](int64_t first, int64_t count) { return exact.narrow(1, first * kDim, count * kDim); };
+      const at::Tensor wanted = one_by_one(part(0, heads), kSpans, repeated(part(heads, kv_heads), kv_heads, heads / kv_heads),
+                                           repeated(part(heads + kv_heads, kv_heads), kv_heads, heads / kv_heads), kSpans, {heads, causal, 0, nullptr});
+      (wanted * upper).sum().backward();
+      for (const auto type : {at::kFloat, at::kDouble}) {
+        const double tolerance = type == at::kFloat ? 3e-6 : 1e-12;
+        const at::Tensor qkv = leaf(normals({17, width}, 1), type);
+        const at::Tensor out = tensor::self_attention(qkv, kSpans, settings);
+        CHECK(difference(out, wanted) < tolerance);
+        (out * upper.to(type)).sum().backward();
+        CHECK(relative(qkv.grad(), exact.grad()) < tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("a window hides what lies before it, and its gradient is that of the mask", "[attention]") {
+  for (const int64_t window : {1, 3, 7, 100}) {
+    CAPTURE(window);
+    AttentionSettings settings{2, true, 0, nullptr};
+    settings.window = window;
+    const at::Tensor upper = normals({17, 8}, 2), qkv = leaf(normals({17, 24}, 1)), exact = leaf(normals({17, 24}, 1), at::kDouble);
+    std::vector<at::Tensor> rows;
+    // Each query alone over the keys of its window.
+    for (size_t s = 0; s < kSpans.length.size(); ++s) {
+      for (int64_t i = 0; i < kSpans.length[s]; ++i) {
+        const int64_t first = std::max<int64_t>(0, i + 1 - window), row = kSpans.begin[s] + i;
+        Spans query, keys;
+        query.begin = {row};
+        query.length = {1};
+        keys.begin = {kSpans.begin[s] + first};
+        keys.length = {i + 1 - first};
+        rows.push_back(one_by_one(exact.narrow(1, 0, 8), query, exact.narrow(1, 8, 8), exact.narrow(1, 16, 8), keys, {2, false, 0, nullptr}));
+      }
+    }
+    const at::Tensor wanted = at::cat(rows, 0), out = tensor::self_attention(qkv, kSpans, settings);
+    CHECK(difference(out, wanted) < 3e-6);
+    (wanted * upper).sum().backward();
+    (out * upper).sum().backward();
+    CHECK(relative(qkv.grad(), exact.grad()) < 3e-6);
+  }
+}

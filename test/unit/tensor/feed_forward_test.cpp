@@ -125,3 +125,44 @@ TEST_CASE("a token outside the vocabulary is an error", "[embedding]") {
     CHECK_THROWS_WITH(embed(table, at::tensor({0L, bad}, at::kLong), 1), fmt::format("token {} is outside the vocabulary of 5", bad));
   }
 }
+
+TEST_CASE("the gated feed-forward layer and its gradients against double", "[feed-forward]") {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    if (precision == Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    const WithPrecision set(precision);
+    const double tolerance = precision == Precision::kFloat32 ? 1e-5 : 1e-2;
+    for (const int64_t rows : {1, 7, 1100}) {
+      for (const double probability : {0.0, 0.4}) {
+        CAPTURE(name_of(precision), rows, probability);
+        const auto values = [](at::ScalarType type, int64_t count) {
+          return std::vector<at::Tensor>{leaf(exact_normals({count, 12}, 1), type), leaf(exact_normals({80, 12}, 2), type), leaf(exact_normals({12, 40}, 4) / 8, type),
+                                         leaf(normals({count, 12}, 8), type)};
+        };
+        const std::vector<at::Tensor> fast = values(at::kFloat, rows), exact = values(at::kDouble, rows);
+        DropoutStream stream(1, 1), same(1, 1);
+        const at::Tensor mask = dropout(at::ones({rows, 40}), probability, &same).to(at::kDouble);
+        const at::Tensor epilogue_mask = dropout(at::ones({rows, 12}), probability, &same).to(at::kDouble);
+        const at::Tensor out = gated_feed_forward(fast[0], fast[1], fast[2], probability, &stream, {fast[3], probability, &stream});
+        const at::Tensor before = at::linear(exact[0], exact[1]);
+        const at::Tensor hidden = at::silu(before.narrow(1, 0, 40)) * before.narrow(1, 40, 40);
+        const at::Tensor expected = exact[3] + at::linear(hidden * mask, exact[2]) * epilogue_mask;
+        CHECK(relative(out, expected) < tolerance);
+        const at::Tensor upper = exact_normals({rows, 12}, 6);
+        out.backward(upper);
+        expected.backward(upper.to(at::kDouble));
+        for (size_t i = 0; i < fast.size(); ++i) {
+          CAPTURE(i);
+          CHECK(relative(fast[i].grad(), exact[i].grad()) < tolerance);
+        }
+      }
+    }
+  }
+  // Without gradients, in another type, and the units alone.
+  const at::Tensor x = normals({9, 12}, 1), gates = normals({80, 12}, 2), down = normals({12, 40}, 3);
+  const at::Tensor wide = gated_feed_forward(x.to(at::kDouble), gates.to(at::kDouble), down.to(at::kDouble), 0, nullptr);
+  CHECK(relative(gated_feed_forward(x, gates, down, 0, nullptr), wide) < 1e-5);
+  const at::Tensor units = leaf(normals({9, 80}, 5)), doubles = leaf(normals({9, 80}, 5), at::kDouble), above = normals({9, 40}, 6);
+  swiglu(units).backward(above);
+  swiglu(doubles).backward(above.to(at::kDouble));
+  CHECK(relative(units.grad(), doubles.grad()) < 1e-5);
+}

@@ -132,3 +132,23 @@ TEST_CASE("normalisation by the mean deviation and its gradients, fast and gener
   CHECK(relative(once - bias, layer_norm(x, weight, bias) - bias) < 0.05);
   CHECK(difference(layer_norm(at::full({1, 256}, 7.0), weight, bias, l1)[0], bias) == 0);
 }
+
+TEST_CASE("the norm by the mean square and its gradients against double", "[layer-norm]") {
+  const tensor::NormSettings settings{tensor::NormKind::kRms, 1e-3};
+  for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{{1, 16}, {7, 37}, {300, 64}}) {
+    CAPTURE(rows, columns);
+    const at::Tensor x = leaf(normals({rows, columns}, 1)), weight = leaf(normals({columns}, 2));
+    const at::Tensor exact = leaf(normals({rows, columns}, 1), at::kDouble), scale = leaf(normals({columns}, 2), at::kDouble);
+    const at::Tensor upper = normals({rows, columns}, 4), beside = normals({rows, columns}, 5);
+    const at::Tensor expected = exact / at::sqrt((exact * exact).mean(1, true) + 1e-3) * scale;
+    const tensor::Normed out = layer_norm_with_residual(x, weight, {}, settings);
+    CHECK(difference(out.normed, expected) < 1e-5);
+    CHECK(difference(layer_norm(exact, scale, {}, settings), expected) < 1e-12);
+    (expected * upper.to(at::kDouble)).sum().backward();
+    ((out.normed * upper).sum() + (out.residual * beside).sum()).backward();
+    CHECK(relative(x.grad(), exact.grad() + beside.to(at::kDouble)) < 1e-5);
+    CHECK(relative(weight.grad(), scale.grad()) < 1e-5);
+  }
+  CHECK_THROWS(layer_norm(normals({2, 4}, 1), normals({4}, 2), normals({4}, 3), settings));
+  CHECK_THROWS(layer_norm(normals({2, 4}, 1), normals({4}, 2), {}));
+}

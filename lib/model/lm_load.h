@@ -1,0 +1,38 @@
+#pragma once
+// Trained language models from disk, and to it.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "infer/model_config.h"
+#include "io/run_dir.h"
+#include "model/lm.h"
+#include "text/tokenizer.h"
+
+namespace seqmill::model {
+
+struct LoadedLm {
+  std::unique_ptr<Lm> model;
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  infer::ModelConfig config;
+};
+
+/// `path`: model directory, checkpoint, run, or a directory as Hugging Face has it. `average` > 0: the mean of that many newest checkpoints of a run instead of one.
+LoadedLm load_lm(const std::string& path, int64_t average = 0);
+
+/// The model that a configuration describes, its weights unset, for a tokeniser of so many tokens.
+std::unique_ptr<Lm> build_lm(const infer::ModelConfig& config, int64_t tokens);
+
+/// Gives `model` the weights of the trained model at `path`. Those of another tokeniser are left where they stand for its tokens. All that is missing in the file must be
+/// adapters, which begin as they are; adapters of the file that the model has not are merged into its weights. Throws Error that names what does not fit.
+void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenizer& tokenizer);
+
+/// Numbers of weights in files.
+enum class Stored { kFloat32, kBFloat16 };
+
+/// Writes the model at `path` as a directory that Hugging Face's transformers read (config.json, model.safetensors, tokeniser), adapters merged. The directory must not exist: it
+/// appears when it is complete. Throws Error for a model that is no Llama, Mistral or Qwen2.
+void export_hf(const std::string& path, const std::string& directory, Stored stored = Stored::kFloat32);
+
+}  // namespace seqmill::model

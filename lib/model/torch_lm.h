@@ -1,0 +1,25 @@
+#pragma once
+// LibTorch language models behind the interface that generating and scoring use.
+
+#include "infer/language_model.h"
+#include "model/lm.h"
+
+namespace seqmill::model {
+
+/// A view of `model`, which must outlive it.
+class TorchLm final : public infer::LanguageModel {
+ public:
+  explicit TorchLm(const Lm& model) : model_(model) {}
+  int64_t vocabulary_size() const override { return model_.output_layer().weight.size(0); }
+  int64_t max_positions() const override { return model_.max_positions(); }
+  std::unique_ptr<infer::SequenceDecoder> start(int threads) const override;
+  std::vector<double> score(const std::vector<infer::Tokens>& sequences, int threads) const override;
+
+ private:
+  const Lm& model_;
+};
+
+/// The model at `path` on a device: see infer/lm_backend.h.
+infer::LoadedLanguageModel load_torch_lm(const std::string& path, int64_t average, const std::string& device);
+
+}  // namespace seqmill::model

@@ -1,0 +1,321 @@
+#include <catch2/catch.hpp>
+
+#include "base/threads.h"
+#include "infer/key_pages.h"
+#include "kernel/packed_bf16.h"
+#include "support/files.h"
+#include "support/lm.h"
+
+using namespace seqmill;
+using namespace seqmill::test;
+using infer::LanguageModel;
+using infer::LlamaOptions;
+using infer::SequenceDecoder;
+using infer::Tokens;
+
+namespace {
+
+constexpr int64_t kVocabulary = 37;
+
+LlamaOptions small() {
+  LlamaOptions o;
+  o.dim = 32;
+  o.ffn = 48;
+  o.heads = 4;
+  o.kv_heads = 2;
+  o.layers = 2;
+  o.max_positions = 1300;
+  return o;
+}
+
+Tokens random_tokens(int64_t count, uint64_t seed) {
+  Rng rng(seed, "tokens");
+  Tokens tokens;
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(rng.uniform() * static_cast<double>(kVocabulary)));
+  return tokens;
+}
+
+/// A model that was written to a file and read from it.
+struct Loaded {
+  explicit Loaded(const TinyLlama& tiny, bool to_bfloat16 = false, io::DType dtype = io::DType::kF32) {
+    tiny.write(place / "model.safetensors", dtype);
+    infer::Weights weights({place / "model.safetensors"}, to_bfloat16);
+    model = tiny.config()->build(tiny.vocabulary, weights);
+    weights.check();
+  }
+  TempDir place;
+  std::unique_ptr<LanguageModel> model;
+};
+
+using Row = std::vector<float>;
+
+Row begin(SequenceDecoder& decoder, const Tokens& tokens, SequenceDecoder::Handle& handle) {
+  Row row(kVocabulary);
+  handle = decoder.begin(tokens, row.data());
+  return row;
+}
+
+std::vector<Row> advance(SequenceDecoder& decoder, const std::vector<SequenceDecoder::Handle>& handles, const Tokens& tokens) {
+  const float* all = decoder.advance(handles, tokens);
+  std::vector<Row> rows;
+  for (size_t i = 0; i < handles.size(); ++i) rows.emplace_back(all + i * kVocabulary, all + (i + 1) * kVocabulary);
+  return rows;
+}
+
+/// Behind each token, the first alone at the beginning and the others step by step.
+std::vector<Row> by_steps(const LanguageModel& model, const Tokens& tokens) {
+  const auto decoder = model.start(1);
+  SequenceDecoder::Handle handle;
+  std::vector<Row> rows{begin(*decoder, {tokens[0]}, handle)};
+  for (size_t i = 1; i < tokens.size(); ++i) rows.push_back(advance(*decoder, {handle}, {tokens[i]})[0]);
+  return rows;
+}
+
+template <typename Number>
+double worst(const Row& a, const std::vector<Number>& b) {
+  double worst = a.size() == b.size() ? 0 : INFINITY;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double now = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (!(now <= worst)) worst = now;
+  }
+  return worst;
+}
+
+/// Every way to get there gives the log-probabilities of the definition.
+void check_all_ways(const TinyLlama& tiny, const LanguageModel& model, const Tokens& tokens, double tolerance) {
+  const auto expected = tiny.logprobs(tokens);
+  const std::vector<Row> steps = by_steps(model, tokens);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    CAPTURE(i);
+    CHECK(worst(steps[i], expected[i]) < tolerance);
+  }
+  for (const size_t length : {size_t{1}, size_t{2}, tokens.size() / 2 + 1, tokens.size()}) {
+    CAPTURE(length);
+    const auto decoder = model.start(1);
+    SequenceDecoder::Handle handle;
+    CHECK(worst(begin(*decoder, Tokens(tokens.begin(), tokens.begin() + static_cast<int64_t>(length)), handle), expected[length - 1]) < tolerance);
+    if (length < tokens.size()) CHECK(worst(advance(*decoder, {handle}, {tokens[length]})[0], expected[length]) < tolerance);
+  }
+  const std::vector<double> scores = model.score({tokens}, 1);
+  REQUIRE(scores.size() == tokens.size() - 1);
+  for (size_t i = 0; i + 1 < tokens.size(); ++i) CHECK(std::abs(scores[i] - expected[i][static_cast<size_t>(tokens[i + 1])]) < tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("the engine computes what the definition says, for all members of the family", "[llama]") {
+  const auto variant = [](auto change) {
+    LlamaOptions o = small();
+    change(o);
+    return o;
+  };
+  const std::vector<std::pair<const char*, LlamaOptions>> variants{
+      {"plain", small()},
+      {"one key head", variant([](LlamaOptions& o) { o.kv_heads = 1; })},
+      {"as many key heads", variant([](LlamaOptions& o) { o.kv_heads = 0; })},
+      {"wide heads", variant([](LlamaOptions& o) { o.head_dim = 18; })},
+      {"tied", variant([](LlamaOptions& o) { o.tie = true; })},
+      {"biases", variant([](LlamaOptions& o) { o.qkv_bias = true; })},
+      {"layer norm, gelu, learned", variant([](LlamaOptions& o) { o.norm = "layer", o.activation = "gelu", o.positions = "learned", o.max_positions = 40; })},
+      {"l1 norm, relu, polynomial", variant([](LlamaOptions& o) { o.norm = "l1", o.activation = "relu", o.attention = "polynomial", o.polynomial.degree = 3; })},
+      {"llama3", variant([](LlamaOptions& o) { o.rope = {5000, "llama3", 8, 1, 4, 16}; })},
+      {"linear", variant([](LlamaOptions& o) { o.rope = {10000, "linear", 3}; })},
+      {"window", variant([](LlamaOptions& o) { o.window = 7; })},
+      {"window of one", variant([](LlamaOptions& o) { o.window = 1; })},
+      {"polynomial in a window", variant([](LlamaOptions& o) { o.attention = "polynomial", o.polynomial.degree = 2, o.window = 19; })},
+      {"odd sizes", variant([](LlamaOptions& o) { o.dim = 27, o.heads = 3, o.kv_heads = 1, o.head_dim = 10, o.ffn = 21; })}};
+  for (const auto& [name, options] : variants) {
+    CAPTURE(name);
+    const TinyLlama tiny(options, kVocabulary, 1);
+    const Loaded loaded(tiny);
+    CHECK((loaded.model->vocabulary_size() == kVocabulary && loaded.model->max_positions() == options.max_positions));
+    check_all_ways(tiny, *loaded.model, random_tokens(40, 2), 2e-4);
+  }
+}
+
+TEST_CASE("prompts that take several turns continue as if they had come at once", "[llama]") {
+  for (const int64_t window : {0, 600, 20}) {
+    CAPTURE(window);
+    LlamaOptions o = small();
+    o.window = window;
+    o.layers = 1;
+    const TinyLlama tiny(o, kVocabulary, 3);
+    const Loaded loaded(tiny);
+    const Tokens tokens = random_tokens(1100, 4);
+    const auto expected = tiny.logprobs(tokens);
+    const auto decoder = loaded.model->start(1);
+    SequenceDecoder::Handle handle;
+    const Tokens prompt(tokens.begin(), tokens.end() - 1);
+    CHECK(worst(begin(*decoder, prompt, handle), expected[prompt.size() - 1]) < 2e-4);
+    CHECK(worst(advance(*decoder, {handle}, {tokens.back()})[0], expected.back()) < 2e-4);
+    const std::vector<double> scores = loaded.model->score({tokens}, 1);
+    REQUIRE(scores.size() == 1099);
+    double furthest = 0;
+    for (size_t i = 0; i < scores.size(); ++i) furthest = std::max(furthest, std::abs(scores[i] - expected[i][static_cast<size_t>(tokens[i + 1])]));
+    CHECK(furthest < 2e-4);
+  }
+}
+
+TEST_CASE("what a sequence gives depends neither on other sequences nor on threads", "[llama]") {
+  const int before = threads();
+  for (const bool halves : {false, true}) {
+    if (halves && !kernel::has_bfloat16_products()) continue;
+    for (const int64_t window : {0, 20}) {
+      LlamaOptions o = small();
+      o.dim = 64, o.ffn = 300, o.heads = 8, o.kv_heads = 2, o.window = window;
+      const Loaded loaded(TinyLlama(o, kVocabulary, 5), halves);
+      std::vector<Tokens> sequences;
+      for (const int64_t length : {1, 30, 17, 200, 2, 64, 16, 33}) sequences.push_back(random_tokens(length, 10 + static_cast<uint64_t>(length)));
+      const auto alone = [&](const Tokens& tokens, size_t next) {
+        const auto decoder = loaded.model->start(1);
+        SequenceDecoder::Handle handle;
+        std::vector<Row> rows{begin(*decoder, tokens, handle)};
+        for (size_t step = 0; step < 20; ++step) rows.push_back(advance(*decoder, {handle}, {static_cast<int32_t>((next + step) % kVocabulary)})[0]);
+        return rows;
+      };
+      std::vector<double> scores_alone;
+      for (const Tokens& tokens : sequences) {
+        for (const double score : loaded.model->score({tokens}, 1)) scores_alone.push_back(score);
+      }
+      for (const int count : {1, 2, 3}) {
+        CAPTURE(halves, window, count);
+        set_threads(count);
+        const auto decoder = loaded.model->start(count);
+        std::vector<SequenceDecoder::Handle> handles(sequences.size());
+        std::vector<std::vector<Row>> rows;
+        for (size_t i = 0; i < sequences.size(); ++i) rows.push_back({begin(*decoder, sequences[i], handles[i])});
+        for (size_t step = 0; step < 20; ++step) {
+          Tokens next;
+          for (size_t i = 0; i < sequences.size(); ++i) next.push_back(static_cast<int32_t>((i + step) % kVocabulary));
+          const std::vector<Row> out = advance(*decoder, handles, next);
+          for (size_t i = 0; i < sequences.size(); ++i) rows[i].push_back(out[i]);
+        }
+        for (size_t i = 0; i < sequences.size(); ++i) CHECK((rows[i] == alone(sequences[i], i)));
+        CHECK((loaded.model->score(sequences, count) == scores_alone));
+      }
+    }
+  }
+  set_threads(before);
+}
+
+TEST_CASE("branches go their own ways from where they were", "[llama]") {
+  const TinyLlama tiny(small(), kVocabulary, 6);
+  const Loaded loaded(tiny);
+  for (const int64_t length : {1, 15, 16, 17}) {
+    CAPTURE(length);
+    const Tokens prompt = random_tokens(length, 7);
+    const auto decoder = loaded.model->start(1);
+    SequenceDecoder::Handle first;
+    begin(*decoder, prompt, first);
+    const SequenceDecoder::Handle second = decoder->branch(first), third = decoder->branch(second);
+    std::vector<Tokens> texts(3, prompt);
+    for (int step = 0; step < 20; ++step) {
+      const Tokens next{step % 3, 5 + step % 7, 20 + step % 11};
+      const std::vector<Row> rows = advance(*decoder, {third, first, second}, next);
+      for (size_t i = 0; i < 3; ++i) texts[i].push_back(next[i]);
+      if (step % 9 > 0) continue;
+      for (size_t i = 0; i < 3; ++i) CHECK(worst(rows[i], tiny.logprobs(texts[i]).back()) < 2e-4);
+    }
+    // One that ends takes nothing from the others, and its handle is of no use until it comes again.
+    decoder->end(first);
+    CHECK(failure_of([&] { advance(*decoder, {first}, {1}); }).says("no sequence"));
+    texts[0].push_back(4);
+    CHECK(worst(advance(*decoder, {third}, {4})[0], tiny.logprobs(texts[0]).back()) < 2e-4);
+    SequenceDecoder::Handle again;
+    CHECK(worst(begin(*decoder, {3, 4}, again), tiny.logprobs({3, 4}).back()) < 2e-4);
+    CHECK(again == first);
+    texts[2].push_back(9);
+    CHECK(worst(advance(*decoder, {second}, {9})[0], tiny.logprobs(texts[2]).back()) < 2e-4);
+  }
+}
+
+TEST_CASE("pages are shared until they are written to, and come back", "[llama]") {
+  infer::KeyPages<float> pages(2, 3);
+  infer::PagedSequence<float> first;
+  const auto extend = [&](infer::PagedSequence<float>& sequence, int64_t count, float number) {
+    sequence.make_room(pages, count);
+    for (int64_t i = sequence.length(); i < sequence.length() + count; ++i) {
+      for (int64_t layer = 0; layer < 2; ++layer) std::fill_n(sequence.token(i) + layer * pages.layer_stride(), 3, number + static_cast<float>(i));
+    }
+    sequence.extend(count);
+  };
+  extend(first, 20, 0);
+  CHECK(pages.used() == 2);
+  infer::PagedSequence<float> second = first.branch(pages), third = first.branch(pages);
+  CHECK(pages.used() == 2);
+  extend(second, 1, 100);  // a copy of the second page
+  CHECK(pages.used() == 3);
+  extend(first, 1, 200);
+  CHECK(pages.used() == 4);
+  extend(third, 1, 300);  // the last that has it
+  CHECK(pages.used() == 4);
+  for (int64_t layer = 0; layer < 2; ++layer) {
+    const auto at = [&](infer::PagedSequence<float>& sequence, int64_t token) { return sequence.token(token)[layer * pages.layer_stride() + 2]; };
+    for (int64_t i = 0; i < 20; ++i) CHECK((at(first, i) == static_cast<float>(i) && at(second, i) == static_cast<float>(i) && at(third, i) == static_cast<float>(i)));
+    CHECK((at(first, 20) == 220 && at(second, 20) == 120 && at(third, 20) == 320));
+  }
+  first.end(pages);
+  CHECK(pages.used() == 3);
+  // The next token is the 22nd: of a window of 5 it sees 17 .. 21.
+  second.forget_before_window(pages, 6);
+  CHECK(pages.used() == 3);  // the third has the page, too
+  third.forget_before_window(pages, 5);
+  CHECK(pages.used() == 2);
+  second.end(pages);
+  third.end(pages);
+  CHECK(pages.used() == 0);
+}
+
+TEST_CASE("bfloat16 is near float32, from whatever type the file has", "[llama]") {
+  if (!kernel::has_bfloat16_products()) return;
+  for (const int64_t dim : {32, 27}) {
+    LlamaOptions o = small();
+    o.dim = dim, o.head_dim = 8;
+    const TinyLlama tiny(o, kVocabulary, 8);
+    const Tokens tokens = random_tokens(40, 9);
+    check_all_ways(tiny, *Loaded(tiny, true).model, tokens, 0.15);
+    check_all_ways(tiny, *Loaded(tiny, true, io::DType::kBF16).model, tokens, 0.15);
+    check_all_ways(tiny, *Loaded(tiny, false, io::DType::kBF16).model, tokens, 0.15);
+    // Rounded before or while it is read.
+    CHECK((by_steps(*Loaded(tiny, true, io::DType::kBF16).model, tokens) == by_steps(*Loaded(tiny, true, io::DType::kBF16).model, tokens)));
+  }
+}
+
+TEST_CASE("adapters are merged when they are read", "[llama]") {
+  LlamaOptions o = small();
+  o.lora.rank = 3;
+  o.lora.alpha = 5;
+  o.lora.targets = {"q_proj", "v_proj", "o_proj", "gate_proj", "down_proj"};
+  const TinyLlama tiny(o, kVocabulary, 10);
+  check_all_ways(tiny, *Loaded(tiny).model, random_tokens(20, 11), 2e-4);
+}
+
+TEST_CASE("weights and sequences that do not fit are named", "[llama]") {
+  LlamaOptions o = small();
+  o.max_positions = 6;
+  TinyLlama tiny(o, kVocabulary, 12);
+  const Loaded loaded(tiny);
+  const auto decoder = loaded.model->start(1);
+  CHECK(failure_of([&] { decoder->begin({}, nullptr); }).says("no tokens"));
+  CHECK(failure_of([&] { decoder->begin(random_tokens(7, 1), nullptr); }).says("7 tokens is longer than the 6 positions"));
+  CHECK(failure_of([&] { decoder->begin({1, kVocabulary}, nullptr); }).says("token 37 is outside the vocabulary of 37"));
+  const SequenceDecoder::Handle full = decoder->begin(random_tokens(6, 1), nullptr), other = decoder->begin({1, 2}, nullptr);
+  const std::vector<Row> before = advance(*decoder, {other}, {3});
+  CHECK(failure_of([&] { advance(*decoder, {other, full}, {4, 4}); }).says("7 tokens is longer than the 6 positions"));
+  CHECK(failure_of([&] { advance(*decoder, {other, other}, {4, 4}); }).says("twice"));
+  CHECK(failure_of([&] { advance(*decoder, {other}, {-1}); }).says("token -1"));
+  CHECK(failure_of([&] { loaded.model->score({random_tokens(8, 1)}, 1); }).says("7 tokens is longer than the 6 positions"));
+  CHECK(loaded.model->score({{1}, {}, {1, 2}}, 1).size() == 1);
+  CHECK(worst(advance(*decoder, {other}, {4})[0], tiny.logprobs({1, 2, 3, 4}).back()) < 2e-4);  // failures have changed nothing
+
+  const auto refusal = [&](auto change) {
+    TinyLlama changed = tiny;
+    change(changed);
+    return failure_of([&] { Loaded{changed}; });
+  };
+  const Failure missing = refusal([](TinyLlama& t) { t.tensors.erase("model.layers.1.mlp.up_proj.weight"), t.tensors.erase("model.norm.weight"); });
+  CHECK((missing.says("missing: model.layers.1.mlp.up_proj.weight, model.norm.weight") && missing.exit_code == 1));
+  CHECK(refusal([](TinyLlama& t) { t.tensors["model.layers.0.self_attn.k_proj.weight"].shape = {32, 16}; })
+            .says("model.layers.0.self_attn.k_proj.weight: shape [32, 16] where [16, 32] is needed"));
+  CHECK(refusal([](TinyLlama& t) { t.add("model.layers.2.mlp.up_proj.weight", {2}, 1); }).says("unexpected: model.layers.2.mlp.up_proj.weight"));
+}
