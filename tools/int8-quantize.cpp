@@ -8,6 +8,7 @@
 #include "base/threads.h"
 #include "cli/tool_main.h"
 #include "infer/engine.h"
+#include "infer/lm_engine.h"
 #include "infer/quantise.h"
 #include "infer/translator.h"
 #include "io/directory.h"
@@ -132,6 +133,9 @@ class Check {
 
 void quantise(const Settings& settings, const cli::Invocation& call) {
   if (settings.check_source.empty() != settings.check_reference.empty()) fail_usage("--check-src and --check-ref belong together");
+  if (!settings.check_source.empty() && infer::lm_engine_knows(infer::ModelSource(settings.model).config.type)) {
+    fail_usage("--check-src compares translations, and {} is a language model; lm-score --perplexity tells what it lost", settings.model);
+  }
   if (settings.ablate && settings.check_source.empty()) fail_usage("--ablate compares BLEU and needs --check-src and --check-ref");
   set_threads(call.threads);
   std::unique_ptr<Check> check;
@@ -150,7 +154,7 @@ int main(int argc, char** argv) {
   Settings settings;
   cli::Tool tool;
   tool.name = "int8-quantize";
-  tool.summary = "makes a model of 8-bit integers from a trained one, for nmt-translate on the CPU, and reports what each tensor lost.";
+  tool.summary = "makes a model of 8-bit integers from a trained one, for nmt-translate and lm-generate on the CPU, and reports what each tensor lost.";
   tool.examples = {"int8-quantize --model runs/de-en --output models/de-en-int8",
                    "int8-quantize --model runs/de-en --output models/de-en-int8 --check-src test.de --check-ref test.en --ablate"};
   tool.declare = [&](Options& options) { settings.declare(options); };

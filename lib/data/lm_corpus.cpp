@@ -13,8 +13,14 @@ namespace seqmill::data {
 namespace {
 
 constexpr TokenFileKind kKind = "sqmstrm1";
-constexpr size_t kTogetherBytes = size_t{1} << 22;       // text tokenised together, shared out among the threads
-constexpr int64_t kLongestDocument = int64_t{1} << 26;   // bytes of a JSON line
+constexpr size_t kTogetherBytes = size_t{1} << 22;  // text tokenised together, shared out among the threads
+
+std::string fields_of(const io::Json& record) {
+  if (!record.is_object()) return record.type_name();
+  std::string names;
+  for (const auto& [name, value] : record.as_object()) names += (names.empty() ? "" : ", ") + name;
+  return names.empty() ? "an object without fields" : "one with " + names;
+}
 
 class Builder {
  public:
@@ -75,13 +81,13 @@ class Builder {
   }
 
   void read_documents(const std::string& path) {
-    io::LineReader reader(path, {kLongestDocument, false});
+    io::LineReader reader(path, document_limits());
     bool more = true;
     while (more) {
       std::vector<Piece> pieces;
       size_t bytes = 0;
       for (std::string line; bytes < kTogetherBytes && (more = reader.next(line));) {
-        pieces.push_back({document(line, fmt::format("{}:{}", path, reader.line_number()))});
+        pieces.push_back({document_of(line, fmt::format("{}:{}", path, reader.line_number()), format_.text_field)});
         bytes += line.size();
       }
       encode_all(pieces);
@@ -97,21 +103,6 @@ class Builder {
         put_symbol(tokenizer_.eos());
       }
     }
-  }
-
-  std::string document(const std::string& line, const std::string& where) const {
-    const io::Json record = io::parse_json(line, where);
-    const io::Json* text = record.is_object() ? record.find(format_.text_field) : nullptr;
-    if (!text) fail("{}: expected an object with the field \"{}\" (--text-field), found {}", where, format_.text_field, fields_of(record));
-    if (!text->is_string()) fail("{}: field \"{}\": expected a string, found {}", where, format_.text_field, text->type_name());
-    return text->as_string();
-  }
-
-  static std::string fields_of(const io::Json& record) {
-    if (!record.is_object()) return record.type_name();
-    std::string names;
-    for (const auto& [name, value] : record.as_object()) names += (names.empty() ? "" : ", ") + name;
-    return names.empty() ? "an object without fields" : "one with " + names;
   }
 
   void put_symbol(int32_t id) {
@@ -147,6 +138,16 @@ StreamCorpus::StreamCorpus(const std::vector<std::string>& files, const StreamFo
 
 StreamCorpus::StreamCorpus(const std::string& cache) {
   if (!file_.open(cache, kKind, nullptr, counts_)) fail_not_shared(cache);
+}
+
+io::LineLimits document_limits() { return {int64_t{1} << 26, false}; }
+
+std::string document_of(const std::string& line, const std::string& where, const std::string& field) {
+  const io::Json record = io::parse_json(line, where);
+  const io::Json* text = record.is_object() ? record.find(field) : nullptr;
+  if (!text) fail("{}: expected an object with the field \"{}\" (--text-field), found {}", where, field, fields_of(record));
+  if (!text->is_string()) fail("{}: field \"{}\": expected a string, found {}", where, field, text->type_name());
+  return text->as_string();
 }
 
 void add_tokenizer(Fingerprint& fingerprint, const text::Tokenizer& tokenizer) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/token_file.h"
+#include "io/line_reader.h"
 #include "text/tokenizer.h"
 
 namespace seqmill::data {
@@ -44,6 +45,12 @@ class StreamCorpus {
   StreamCounts counts_;
   TokenFile file_;  ///< an entry a document
 };
+
+/// Of files of documents: 64 MB a line.
+io::LineLimits document_limits();
+
+/// The document that a JSON line holds. Throws Error "<where>: ...".
+std::string document_of(const std::string& line, const std::string& where, const std::string& field);
 
 /// All that ids depend on.
 void add_tokenizer(Fingerprint& fingerprint, const text::Tokenizer& tokenizer);

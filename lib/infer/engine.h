@@ -63,10 +63,12 @@ auto configure(const ModelSource& source) {
   return options_of_type;
 }
 
-/// The weights of a source, or the mean of those of its newest checkpoints, as build(weights) makes a model of them, which must take all.
+/// Those of a source or, with `average` > 0, the mean of that many newest checkpoints of a run.
+Weights weights_of(const ModelSource& source, int64_t average, bool to_bfloat16);
+
+/// What build(weights) makes of the weights of a source, which must take all.
 template <typename Build>
-auto build_from(const ModelSource& source, int64_t average, bool to_bfloat16, Build build) {
-  Weights weights(average > 0 ? io::newest_checkpoints(source.path, average) : std::vector<std::string>{source.files.weights}, to_bfloat16);
+auto build_from(const ModelSource& source, Weights weights, Build build) {
   try {
     auto model = build(weights);
     weights.check();

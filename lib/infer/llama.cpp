@@ -578,22 +578,16 @@ class LlamaConfig final : public LmEngineConfig {
  public:
   void declare(Options& options) override { options_.declare(options); }
 
-  LmSize size(int64_t vocabulary) const override {
+  LmSize size(int64_t tokens) const override {
     const LlamaOptions resolved = options_.resolve();
-    const LlamaSize size = size_of(resolved, vocabulary);
+    const LlamaSize size = size_of(resolved, resolved.rows(tokens));
     return {size.parameters, size.cache_numbers, resolved.max_positions};
   }
 
-  int64_t vocabulary_of(const Weights& weights) const override {
-    for (const io::TensorRecord& record : weights.tensors()) {
-      if (record.name == kEmbedding && record.shape.size() == 2) return record.shape[0];
-    }
-    return 0;
-  }
-
-  std::unique_ptr<LanguageModel> build(int64_t vocabulary, Weights& weights) const override {
+  std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const override {
     if (weights.integer_mode() == "scale-propagation") weights.refuse_mode("models of other types");
-    return std::make_unique<Llama>(options_.resolve(), vocabulary, weights);
+    const LlamaOptions resolved = options_.resolve();
+    return std::make_unique<Llama>(resolved, resolved.rows(tokens), weights);
   }
 
   std::string module_of(const io::TensorRecord& record) const override {

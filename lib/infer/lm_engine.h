@@ -23,10 +23,10 @@ class LmEngineConfig {
  public:
   virtual ~LmEngineConfig() = default;
   virtual void declare(Options& options) = 0;  ///< keys "model.<name>" and "lora.<name>", those of the training side
-  virtual LmSize size(int64_t vocabulary) const = 0;
-  /// How many tokens the weights have embeddings for, 0 when they have none: a tokeniser may have fewer (tables are often padded).
-  virtual int64_t vocabulary_of(const Weights& weights) const = 0;
-  virtual std::unique_ptr<LanguageModel> build(int64_t vocabulary, Weights& weights) const = 0;
+  /// For a tokeniser of so many tokens, which may be fewer than the model's vocabulary: embeddings are often padded. Throws a usage error for options that do
+  /// not go together.
+  virtual LmSize size(int64_t tokens) const = 0;
+  virtual std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const = 0;
   /// The module that a weight matrix belongs to, for int8-quantize: "embedding", "output", "attention" or "ffn"; "" for what is none of them.
   virtual std::string module_of(const io::TensorRecord& record) const = 0;
 };
@@ -42,5 +42,7 @@ bool lm_engine_knows(const std::string& type);
 
 /// As load_in_engine() for translation models. With threads().
 LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average = 0, bool to_bfloat16 = false);
+/// Throws what that would throw, and spends neither its time nor its memory.
+void check_lm_in_engine(const ModelSource& source);
 
 }  // namespace seqmill::infer

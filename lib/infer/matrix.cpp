@@ -19,7 +19,7 @@ std::string without_weight(const std::string& name) {
 void merge_adapter(Weights& weights, const MatrixPart& part, int64_t inputs, MatrixRows& rows) {
   const int64_t rank = part.adapter_rank;
   const Numbers a = weights.take(part.name + ".lora_a.weight", {rank, inputs}), b = weights.take(part.name + ".lora_b.weight", {part.outputs, rank});
-  if (!rows.rows.data || !a.data() || !b.data()) return;
+  if (!rows.rows.data || !a.data() || !b.data() || !weights.lays_out()) return;
   Buffer<float> merged(part.outputs * inputs);
   kernel::packed_kernels().widen(rows.rows.data, rows.rows.type, part.outputs * inputs, merged.data());
   std::vector<float> scaled(b.data(), b.data() + part.outputs * rank);
@@ -59,7 +59,7 @@ void Matrix::add_real(Weights& weights, const MatrixPart* begin, const MatrixPar
     rows.push_back(taken.back().rows);
     fit = fit && rows.back().data;
   }
-  if (!fit || !weights.fit()) return;  // what is missing elsewhere makes all packing vain
+  if (!fit || !weights.lays_out()) return;
   if (weights.rounds_to_bfloat16()) {
     add(kernel::PackedBFloat16Matrix(rows, inputs_));
   } else {
@@ -78,7 +78,7 @@ void Matrix::add_integers(Weights& weights, const MatrixPart* begin, const Matri
     rows.push_back({taken.back().data, taken.back().scales.data(), part->outputs});
     fit = fit && taken.back().data;
   }
-  if (!fit || !weights.fit()) return;
+  if (!fit || !weights.lays_out()) return;
   add(kernel::PackedInt8Matrix(rows, inputs_));
   for (const MatrixPart* part = begin; part < end; ++part) weights.release(part->name + ".weight");
 }

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "infer/engine.h"
 #include "infer/integer_settings.h"
+#include "infer/lm_engine.h"
 #include "io/directory.h"
 #include "io/run_dir.h"
 #include "io/safetensors.h"
@@ -32,9 +33,34 @@ std::string module_of_name(const std::string& name) {
   return "";
 }
 
-/// "" for what is no weight matrix: biases, norms, tables of positions.
-std::string module_of(const io::TensorRecord& record) {
+/// The module of a tensor; "" for what is no weight matrix: biases, norms, tables of positions.
+using Modules = std::function<std::string(const io::TensorRecord&)>;
+
+std::string module_of_translation_model(const io::TensorRecord& record) {
   return record.shape.size() == 2 && ends_with(record.name, ".weight") ? module_of_name(record.name) : "";
+}
+
+/// What quantising asks of a model, whichever of the engines is to compute it.
+struct Subject {
+  Modules module_of = module_of_translation_model;
+  std::function<void(const ModelSource&)> check;      ///< throws Error for what does not fit together
+  std::function<void()> check_scale_propagation;
+};
+
+Subject subject_of(const ModelSource& source) {
+  Subject subject;
+  if (engine_knows(source.config.type)) {
+    subject.check = [](const ModelSource& model) { load_in_engine(model); };
+    subject.check_scale_propagation = [&] { configure_engine(source)->check_scale_propagation(); };
+  } else if (lm_engine_knows(source.config.type)) {
+    const std::shared_ptr<LmEngineConfig> engine = configure<LmEngineType>(source);
+    subject.module_of = [engine](const io::TensorRecord& record) { return engine->module_of(record); };
+    subject.check = check_lm_in_engine;
+    subject.check_scale_propagation = [] { fail_usage("scale-propagation is for models of type integer-transformer; --mode dynamic takes language models"); };
+  } else {
+    fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", source.files.config, source.config.type);
+  }
+  return subject;
 }
 
 /// What makes an integer of a number of so many steps.
@@ -134,7 +160,7 @@ std::set<std::string> scopes_of(const std::vector<io::TensorRecord>& tensors) {
 
 const std::vector<std::string> kLast{"last-residual", "last-norm"};
 
-void check_names(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors) {
+void check_names(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors, const Modules& module_of) {
   std::set<std::string> names;
   if (options.throughout()) names = scopes_of(tensors);
   for (const io::TensorRecord& record : tensors) {
@@ -185,8 +211,7 @@ struct Target {
 };
 
 /// Matrices of the chosen modules become integers.
-Target dynamic_target(const io::TensorRecord& record, const QuantiseOptions& options) {
-  const std::string module = module_of(record);
+Target dynamic_target(const io::TensorRecord& record, const std::string& module, const QuantiseOptions& options) {
   const bool chosen = options.modules.empty() || std::find(options.modules.begin(), options.modules.end(), module) != options.modules.end();
   const bool stays = std::any_of(options.keep.begin(), options.keep.end(), [&](const std::string& name) { return begins_with_name(record.name, name); });
   if (module.empty() || !chosen || stays) return {};
@@ -223,17 +248,18 @@ IntegerSettings settings_of(const QuantiseOptions& options, const std::vector<io
   return settings;
 }
 
-Quantised quantise_all(Weights& weights, const std::string& file, const QuantiseOptions& options, const IntegerSettings& settings, uint64_t seed) {
+Quantised quantise_all(Weights& weights, const std::string& file, const QuantiseOptions& options, const IntegerSettings& settings, const Modules& module_of,
+                       uint64_t seed) {
   Quantised all;
   all.integers.reserve(weights.tensors().size());
   for (const io::TensorRecord& record : weights.tensors()) {
     const Numbers numbers = weights.take(record.name, record.shape);
     weights.check_fit();  // of another type than floating-point
     check_finite(file, record.name, numbers.data(), record.bytes() / io::size_of(record.dtype));
-    const Target target = options.throughout() ? integer_target(record, options, settings) : dynamic_target(record, options);
     TensorReport report;
     report.name = record.name;
     report.module = options.throughout() ? module_of_scope(scope_of(record.name)) : module_of(record);
+    const Target target = options.throughout() ? integer_target(record, options, settings) : dynamic_target(record, report.module, options);
     report.bytes_before = report.bytes_after = record.bytes();
     report.quantised = target.limit > 0;
     if (report.quantised) {
@@ -270,7 +296,7 @@ void QuantiseOptions::declare(Options& options) {
 }
 
 std::vector<std::string> modules_of_model() {
-  return {"embedding", "output", "encoder-attention", "encoder-ffn", "decoder-self", "decoder-cross", "decoder-ffn"};
+  return {"embedding", "output", "encoder-attention", "encoder-ffn", "decoder-self", "decoder-cross", "decoder-ffn", "attention", "ffn"};
 }
 
 std::vector<TensorReport> quantise_model(const std::string& model, const std::string& output, const QuantiseOptions& options, uint64_t seed) {
@@ -278,24 +304,25 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   if (io::is_directory(output)) fail("{} exists; give another --output or remove it", output);
   const ModelSource source(model);
   const std::string& file = source.files.weights;
-  if (!engine_knows(source.config.type)) {
-    fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", source.files.config, source.config.type);
-  }
+  const Subject subject = subject_of(source);
   Weights weights({file});
   if (!weights.integer_mode().empty()) fail("{} holds integers: the model is quantised already", file);
-  if (options.throughout()) configure_engine(source)->check_scale_propagation();
-  load_in_engine(source);  // what does not fit together is found here
-  check_names(options, weights.tensors());
+  if (options.throughout()) subject.check_scale_propagation();
+  subject.check(source);
+  for (const io::TensorRecord& record : weights.tensors()) {
+    if (record.name.find(".lora_") != std::string::npos) fail("{} holds adapters ({}): merge them into the weights first (lm-train --export-hf)", file, record.name);
+  }
+  check_names(options, weights.tensors(), subject.module_of);
   std::vector<TensorReport> reports;
   io::write_directory(output, [&](const std::string& directory) {
     const IntegerSettings settings = settings_of(options, weights.tensors());
-    const Quantised all = quantise_all(weights, file, options, settings, seed);
+    const Quantised all = quantise_all(weights, file, options, settings, subject.module_of, seed);
     std::map<std::string, std::string> metadata{{"bits", std::to_string(options.bits)}};
     if (options.throughout()) metadata = settings.metadata();
     metadata.insert({{"format", "seqmill-int8"}, {"mode", options.mode}});
     io::write_safetensors(directory + "/model.safetensors", all.records, metadata);
     io::copy_companions(source.files.directory, directory);
-    load_in_engine(ModelSource(directory));  // what will be found can be read
+    subject.check(ModelSource(directory));  // what will be found can be read
     reports = all.reports;
   });
   return reports;

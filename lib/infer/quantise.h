@@ -36,7 +36,8 @@ struct TensorReport {
   int64_t bytes_before = 0, bytes_after = 0;  ///< scales included
 };
 
-/// The modules that weight matrices belong to: "embedding", "output", "encoder-attention", "encoder-ffn", "decoder-self", "decoder-cross", "decoder-ffn".
+/// The modules that weight matrices belong to: "embedding", "output"; of translation models "encoder-attention", "encoder-ffn", "decoder-self", "decoder-cross",
+/// "decoder-ffn"; of language models "attention", "ffn".
 std::vector<std::string> modules_of_model();
 
 /// Reads the model at `model` (model directory, checkpoint or run) and writes a model directory `output`, which must not exist: it appears when it is

@@ -41,7 +41,7 @@ std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("
 
 }  // namespace
 
-Weights::Weights(const std::vector<std::string>& files, bool to_bfloat16) : to_bfloat16_(to_bfloat16), paths_(files) {
+Weights::Weights(const std::vector<std::string>& files, bool to_bfloat16, Use use) : to_bfloat16_(to_bfloat16), use_(use), paths_(files) {
   for (const std::string& path : files) files_.emplace_back(path);
   check_format();
 }

@@ -47,14 +47,19 @@ struct ScaledIntegers {
 
 class Weights {
  public:
+  /// What they are taken for: a model that computes, or one that is there to find out whether they fit, whose matrices stay empty.
+  enum class Use { kCompute, kCheck };
+
   /// Of one file, or the mean of several of one model.
-  explicit Weights(const std::vector<std::string>& files, bool to_bfloat16 = false);
+  explicit Weights(const std::vector<std::string>& files, bool to_bfloat16 = false, Use use = Use::kCompute);
 
   /// Those of the first file.
   const std::vector<io::TensorRecord>& tensors() const { return files_.front().tensors(); }
 
   /// Whether matrices of real numbers are to be used in bfloat16.
   bool rounds_to_bfloat16() const { return to_bfloat16_; }
+  /// Whether matrices are to be laid out.
+  bool lays_out() const { return use_ == Use::kCompute && fit(); }
 
   /// A matrix; valid as long as this object. What is missing or of another shape is nothing here (data() is null) and an error in check().
   Numbers take(const std::string& name, const std::vector<int64_t>& shape);
@@ -93,6 +98,7 @@ class Weights {
   [[noreturn]] void refuse(const std::vector<std::string>& unexpected) const;
 
   bool to_bfloat16_;
+  Use use_;
   std::vector<std::string> paths_;
   std::vector<io::WeightFiles> files_;
   std::set<std::string> taken_;

@@ -32,13 +32,7 @@ bool PlainReader::next(std::string& chunk) {
 }
 
 std::vector<int32_t> encode_chunk(const Tokenizer& tokenizer, std::string_view chunk, bool begins) {
-  if (begins) return tokenizer.encode(chunk);
-  const std::vector<int32_t> before = tokenizer.encode("\n");
-  std::vector<int32_t> ids = tokenizer.encode("\n" + std::string(chunk));
-  // A piece may reach across the line end; then the chunk is taken by itself.
-  if (ids.size() < before.size() || !std::equal(before.begin(), before.end(), ids.begin())) return tokenizer.encode(chunk);
-  ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(before.size()));
-  return ids;
+  return begins ? tokenizer.encode(chunk) : tokenizer.encode_continued(chunk);
 }
 
 int64_t count_words(std::string_view text) {

@@ -26,7 +26,7 @@ class PlainReader {
   bool more_;
 };
 
-/// Ids of a chunk. One that does not begin its text goes on behind a line end: no tokeniser puts the mark of a beginning there.
+/// Ids of a chunk, which begins its text or goes on it.
 std::vector<int32_t> encode_chunk(const Tokenizer& tokenizer, std::string_view chunk, bool begins);
 
 /// What perplexities per word are over: words between white space, and line ends. That of a text is the sum of its chunks'.

@@ -34,8 +34,8 @@ int main(int argc, char** argv) {
     auto begin = Clock::now();
     const infer::ModelSource source(argv[1]);
     const auto engine = infer::configure<infer::LmEngineType>(source);
-    const auto model = infer::build_from(source, 0, std::string(argv[2]) == "bf16",
-                                         [&](infer::Weights& weights) { return engine->build(engine->vocabulary_of(weights), weights); });
+    const auto model = infer::build_from(source, infer::weights_of(source, 0, std::string(argv[2]) == "bf16"),
+                                         [&](infer::Weights& weights) { return engine->build(0, weights); });
     const double load = seconds_since(begin);
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);

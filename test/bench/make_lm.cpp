@@ -79,8 +79,8 @@ int main(int argc, char** argv) {
     io::make_directory(directory);
     io::write_safetensors(directory + "/model.safetensors", maker.records);
     io::write_file(directory + "/config.yaml",
-                   fmt::format("model:\n  type: llama\n  dim: {}\n  ffn: {}\n  layers: {}\n  heads: {}\n  kv-heads: {}\n  max-positions: {}\n", dim, ffn, layers, heads,
-                               kv_heads, positions));
+                   fmt::format("model:\n  type: llama\n  dim: {}\n  ffn: {}\n  layers: {}\n  heads: {}\n  kv-heads: {}\n  max-positions: {}\n  vocabulary: {}\n", dim,
+                               ffn, layers, heads, kv_heads, positions, vocabulary));
   } catch (const Error& error) {
     fmt::print(stderr, "make-lm: {}\n", error.what());
     return 1;

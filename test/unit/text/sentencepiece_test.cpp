@@ -186,6 +186,25 @@ TEST_CASE("decoding agrees with SentencePiece, but for line ends") {
   }
 }
 
+TEST_CASE("a long text is encoded as SentencePiece does it in one go") {
+  TempDir dir;
+  const std::string text = put(dir / "text", code());
+  for (const char* type : {"bpe", "unigram"}) {
+    train_vocabulary({text}, verbatim(320, type), dir / "verbatim.spm");
+    for (const std::string& path : {dir / "verbatim.spm", put(dir / "llama.spm", llama_like())}) {
+      const Vocabulary vocabulary(path);
+      const auto tokenizer = load_tokenizer(path);
+      Rng rng(11, path == dir / "verbatim.spm" ? type : "llama");
+      for (int i = 0; i < 10; ++i) {
+        std::string longer = i == 0 ? code() + " \u2581 " : "";
+        while (i > 0 && longer.size() < 12'000) longer += rng.below(3) == 0 ? random_text(rng) : rng.below(2) == 0 ? "   " : " the river";
+        for (size_t at = 0; path == dir / "verbatim.spm" && (at = longer.find("\u2581", at)) != std::string::npos;) longer.replace(at, 3, "_");
+        REQUIRE(tokenizer->encode(longer) == vocabulary.encode(longer));
+      }
+    }
+  }
+}
+
 TEST_CASE("a vocabulary trained verbatim gives every text back") {
   TempDir dir;
   const std::string text = put(dir / "text", code());
