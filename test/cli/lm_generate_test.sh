@@ -74,8 +74,8 @@ python 'for r in records:
 assert any(h["finish"] == "stop" for r in records for h in r["hypotheses"])' || report "--stop: $(tail -n 1 trace)"
 
 # Lines of text, messages, files.
-printf 'one line\nand another' > text
-gives 'text' '"prompt":"one line"' "${model[@]}" --format text --max-new-tokens 4 < text
+printf 'one line\nand another' > two-lines
+gives 'text' '"prompt":"one line"' "${model[@]}" --format text --max-new-tokens 4 < two-lines
 lines 'text' 2
 printf '%s\n' '{"prompt":[{"role":"system","content":"be brief"},{"role":"user","content":"hello"}]}' > messages
 gives 'messages' '"content":"be brief"' "${model[@]}" --chat chatml --max-new-tokens 4 < messages
@@ -127,6 +127,15 @@ cp -r model other
 fails 'resume with another model' 1 "is of the model 'model', not 'other'" --model other --samples 3 --resume --output resumed < prompts
 cmp -s resumed sampled || report 'a refused call changes the file'
 fails 'resume of standard output' 2 '--resume needs an --output file' "${model[@]}" --resume < prompts
+
+# LibTorch gives the same but for rounding.
+if compgen -G "$bin/../lib/libseqmill.so*" > made; then
+  gives 'LibTorch' '' "${model[@]}" --samples 3 --max-new-tokens 9 --backend torch < prompts
+  python 'engine = [json.loads(line) for line in open("sampled", encoding="utf-8")]
+pairs = [(a, b) for r, s in zip(engine, records) for a, b in zip(r["hypotheses"], s["hypotheses"])]
+same = sum(a["text"] == b["text"] and abs(a["logprob"] - b["logprob"]) < 1e-3 for a, b in pairs)
+assert len(pairs) == 120 and same >= 114, same' || report "LibTorch: $(tail -n 1 trace)"
+fi
 
 # What the model is.
 gives 'describe' 'positions   128' "${model[@]}" --describe < /dev/null
