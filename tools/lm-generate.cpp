@@ -34,6 +34,7 @@ struct Settings {
 void generate(Settings& settings, const cli::Invocation& call) {
   settings.generation.check();
   settings.stream.check();
+  infer::check_backend(settings.backend);
   set_threads(call.threads);
   const std::string& precision = settings.backend.precision;
   const int64_t workers = settings.stream.stream ? 1 : call.threads;

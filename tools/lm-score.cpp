@@ -28,6 +28,7 @@ struct Settings {
 void score(Settings& settings, const cli::Invocation& call) {
   settings.stream.check();
   if (settings.stream.perplexity && !settings.chat.empty()) fail_usage("--chat has no effect with --perplexity: texts are taken as they are");
+  infer::check_backend(settings.backend);
   set_threads(call.threads);
   const std::string& precision = settings.backend.precision;
   const infer::LanguageModelSize size = infer::size_language_model(settings.model);

@@ -51,7 +51,7 @@ void GeneratorOptions::declare(Options& options) {
   sampler.declare(options);
   options.add("max-new-tokens", max_new_tokens, "Cut off after this many tokens").range(1);
   options.add("min-new-tokens", min_new_tokens, "Tokens before which the end token is not allowed").range(0);
-  options.add("stop", stop, "End before this string; may be given several times").placeholder("STRING");
+  options.add("stop", stop, "End before this string").placeholder("STRING");
   options.add("beam", beam, "Beam search for the most probable text with this many hypotheses; 1: none").range(1);
   options.add("length-penalty", length_penalty, "What a beam ranks by: log-probability, per token, or as GNMT").one_of({"none", "average", "gnmt"});
   options.add("length-penalty-alpha", alpha, "Exponent of the length penalty").range(0);

@@ -1,9 +1,13 @@
 #include "infer/lm_scorer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <mutex>
 
 #include "base/error.h"
+#include "base/team.h"
+#include "base/threads.h"
 #include "infer/windows.h"
 
 namespace seqmill::infer {
@@ -11,11 +15,42 @@ namespace {
 
 bool contains(const std::vector<int32_t>& tokens, int32_t token) { return std::find(tokens.begin(), tokens.end(), token) != tokens.end(); }
 
-/// Where the sequences from `begin` on that are computed together end: past that of this many tokens, or one sequence.
-size_t batch_end(const std::vector<size_t>& sizes, size_t begin, int64_t batch_tokens) {
-  size_t end = begin + 1, tokens = sizes[begin];
-  while (end < sizes.size() && tokens + sizes[end] <= static_cast<size_t>(batch_tokens)) tokens += sizes[end++];
-  return end;
+/// Sequences of these sizes, computed by a worker a thread: work(begin, end, threads) for about `batch_tokens` tokens at a time.
+void for_each_batch(const std::vector<size_t>& sizes, int64_t batch_tokens, int threads, const std::function<void(size_t, size_t, int)>& work) {
+  std::vector<size_t> ends;
+  size_t tokens = 0;
+  for (size_t i = 0; i < sizes.size(); tokens += sizes[i++]) {
+    if (i > 0 && tokens + sizes[i] > static_cast<size_t>(batch_tokens)) {
+      ends.push_back(i);
+      tokens = 0;
+    }
+  }
+  if (!sizes.empty()) ends.push_back(sizes.size());
+  const auto workers = std::clamp<int64_t>(static_cast<int64_t>(ends.size()), 1, threads);
+  const int each = threads / static_cast<int>(workers);
+  std::atomic<size_t> next{0};
+  Team team(workers, [&] { set_threads(each); });
+  team.run([&](int64_t) {
+    for (size_t batch = next++; batch < ends.size(); batch = next++) {
+      try {
+        work(batch == 0 ? 0 : ends[batch - 1], ends[batch], each);
+      } catch (...) {
+        next = ends.size();
+        throw;
+      }
+    }
+  });
+}
+
+/// Of a window's scored tokens, given the log-probabilities of all but its first.
+double sum_of(const Window& window, const double* logprobs) {
+  double sum = 0;
+  for (int64_t token = window.first_scored; token < window.end; ++token) {
+    const double logprob = logprobs[token - window.begin - 1];
+    if (std::isnan(logprob)) fail("token {} of the text: the model gives a log-probability that is not a number: it has diverged or is broken", token);
+    sum += logprob;
+  }
+  return sum;
 }
 
 double per(double nll, int64_t count) { return count == 0 ? 0 : std::exp(nll / static_cast<double>(count)); }
@@ -41,19 +76,18 @@ ScoredSequence sequence_of(const text::ChatTemplate& chat, const std::vector<tex
 std::vector<std::vector<double>> score_answers(const LanguageModel& model, const std::vector<ScoredSequence>& sequences, int64_t batch_tokens, int threads) {
   std::vector<size_t> sizes;
   for (const ScoredSequence& sequence : sequences) sizes.push_back(sequence.tokens.size());
-  std::vector<std::vector<double>> scores;
-  for (size_t begin = 0, end; begin < sequences.size(); begin = end) {
-    end = batch_end(sizes, begin, batch_tokens);
+  std::vector<std::vector<double>> scores(sequences.size());
+  for_each_batch(sizes, batch_tokens, threads, [&](size_t begin, size_t end, int each) {
     std::vector<Tokens> batch;
     for (size_t i = begin; i < end; ++i) batch.push_back(sequences[i].tokens);
-    const std::vector<double> logprobs = model.score(batch, threads);
+    const std::vector<double> logprobs = model.score(batch, each);
     auto next = logprobs.begin();
     for (size_t i = begin; i < end; ++i) {
       const auto after = next + static_cast<int64_t>(sizes[i]) - 1;
-      scores.emplace_back(next + sequences[i].first - 1, after);
+      scores[i].assign(next + sequences[i].first - 1, after);
       next = after;
     }
-  }
+  });
   return scores;
 }
 
@@ -67,25 +101,26 @@ Perplexity score_text(const LanguageModel& model, const Tokens& text, int64_t wi
   const std::vector<Window> windows = plan_windows(static_cast<int64_t>(text.size()), window, stride);
   std::vector<size_t> sizes;
   for (const Window& part : windows) sizes.push_back(static_cast<size_t>(part.end - part.begin));
-  Perplexity result;
-  for (size_t begin = 0, end; begin < windows.size(); begin = end) {
-    end = batch_end(sizes, begin, batch_tokens);
+  // One sum a window, added up in their order: the result does not depend on which worker was faster.
+  std::vector<double> sums(windows.size());
+  std::mutex mutex;
+  int64_t scored = 0;
+  for_each_batch(sizes, batch_tokens, threads, [&](size_t begin, size_t end, int each) {
     std::vector<Tokens> batch;
     for (size_t i = begin; i < end; ++i) batch.emplace_back(text.begin() + windows[i].begin, text.begin() + windows[i].end);
-    const std::vector<double> logprobs = model.score(batch, threads);
+    const std::vector<double> logprobs = model.score(batch, each);
     const double* values = logprobs.data();
     for (size_t i = begin; i < end; ++i) {
-      const Window& part = windows[i];
-      for (int64_t token = part.first_scored; token < part.end; ++token) {
-        const double logprob = values[token - part.begin - 1];
-        if (std::isnan(logprob)) fail("token {} of the text: the model gives a log-probability that is not a number: it has diverged or is broken", token);
-        result.nll -= logprob;
-        ++result.tokens;
-      }
-      values += part.end - part.begin - 1;
+      sums[i] = sum_of(windows[i], values);
+      values += windows[i].end - windows[i].begin - 1;
     }
-    done(result.tokens);
-  }
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (size_t i = begin; i < end; ++i) scored += windows[i].end - windows[i].first_scored;
+    done(scored);
+  });
+  Perplexity result;
+  result.tokens = scored;
+  for (const double sum : sums) result.nll -= sum;
   return result;
 }
 

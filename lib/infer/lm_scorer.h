@@ -21,7 +21,8 @@ struct ScoredSequence {
 /// does not put an answer straight behind its prompt.
 ScoredSequence sequence_of(const text::ChatTemplate& chat, const std::vector<text::Message>& messages, const std::string& response, bool with_end);
 
-/// Log-probabilities of the answers' tokens, computed for about `batch_tokens` tokens at a time. Not a number where the model gives that.
+/// Log-probabilities of the answers' tokens, computed for about `batch_tokens` tokens at a time by each of
+/// several workers. Not a number where the model gives that.
 std::vector<std::vector<double>> score_answers(const LanguageModel& model, const std::vector<ScoredSequence>& sequences, int64_t batch_tokens, int threads);
 
 struct Perplexity {
@@ -36,7 +37,7 @@ struct Perplexity {
   double bits_per_byte() const;
 };
 
-/// Tokens and nll of a text, by the windows of plan_windows(). `done` is called with the number of tokens scored so far. Throws Error for NaN.
+/// Tokens and nll of a text, by the windows of plan_windows(). `done` is called with the number of tokens scored so far, by one worker at a time. Throws Error for NaN.
 Perplexity score_text(const LanguageModel& model, const Tokens& text, int64_t window, int64_t stride, int64_t batch_tokens, int threads,
                       const std::function<void(int64_t)>& done);
 

@@ -69,8 +69,9 @@ class ScoreStream {
       : model_(model), chat_(chat), options_(options), threads_(threads), reader_(options.input), output_(options.output) {}
 
   void run() {
+    constexpr int64_t kTurns = 4;  // of each worker, before all wait for the last one
     while (add()) {
-      if (tokens_ >= options_.batch_tokens * threads_ || (options_.stream && reader_.would_block())) answer();
+      if (tokens_ >= kTurns * options_.batch_tokens * threads_ || (options_.stream && reader_.would_block())) answer();
     }
     answer();
     output_.close();
@@ -275,7 +276,7 @@ void ScoreStreamOptions::declare(Options& options) {
   options.add("truncate", truncate, "Prompts too long for the model: an error, or cut on the left").one_of({"none", "left"});
   options.add("skip-bad", skip_bad, "Leave bad records out, and count them, instead of stopping");
   options.add("stream", stream, "Answer whenever no further record is waiting");
-  options.add("batch-tokens", batch_tokens, "Tokens computed together; changes speed and memory, not the result").range(1);
+  options.add("batch-tokens", batch_tokens, "Tokens that a worker computes together; changes speed and memory, not the result").range(1);
   options.group("Perplexity");
   options.add("perplexity", perplexity, "Print the perplexity of a text instead");
   options.add("format", format, "Plain text, or JSON lines with a document each").one_of({"text", "jsonl"});

@@ -22,7 +22,7 @@ struct ScoreStreamOptions {
   bool skip_bad = false;            ///< leave bad records out instead of stopping
   std::string truncate = "none";    ///< none, left
   int64_t window = 0, stride = 0;   ///< 0: the model's positions; the window
-  int64_t batch_tokens = 8192;      ///< computed together
+  int64_t batch_tokens = 4096;      ///< that a worker computes together
   bool progress = false;            ///< rewrite a line about it on standard error
 
   void declare(Options& options);

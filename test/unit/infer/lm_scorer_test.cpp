@@ -21,8 +21,8 @@ Tokens some_text(int64_t count) {
   return tokens;
 }
 
-Perplexity score(const LanguageModel& model, const Tokens& text, int64_t window, int64_t stride, int64_t batch_tokens = 64) {
-  return score_text(model, text, window, stride, batch_tokens, 1, [](int64_t) {});
+Perplexity score(const LanguageModel& model, const Tokens& text, int64_t window, int64_t stride, int64_t batch_tokens = 64, int threads = 1) {
+  return score_text(model, text, window, stride, batch_tokens, threads, [](int64_t) {});
 }
 
 }  // namespace
@@ -48,6 +48,7 @@ TEST_CASE("scores of answers are the model's, whatever is computed together") {
   const std::vector<ScoredSequence> sequences = {{{0, 2, 3, 4, 1}, 3}, {{0, 5, 5}, 1}, {{0, 4, 3}, 3}, {{0, 2, 2, 2, 2, 2, 1}, 2}};
   for (const int64_t batch_tokens : {1, 8, 1000}) {
     const auto scores = score_answers(model, sequences, batch_tokens, 1);
+    CHECK(score_answers(model, sequences, batch_tokens, 3) == scores);
     REQUIRE(scores.size() == sequences.size());
     for (size_t i = 0; i < scores.size(); ++i) {
       const std::vector<double> all = model.score({sequences[i].tokens}, 1);
@@ -81,6 +82,9 @@ TEST_CASE("a text in windows: each token once, by what its window has of it") {
       const Perplexity result = score(model, text, 8, stride, batch_tokens);
       CHECK(result.tokens == 49);
       CHECK(result.nll == Approx(nll));
+      const Perplexity by_three = score(model, text, 8, stride, batch_tokens, 3);
+      CHECK(by_three.nll == result.nll);
+      CHECK(by_three.tokens == result.tokens);
     }
   }
 }
@@ -106,4 +110,5 @@ TEST_CASE("NaN in a text is an error that names the token") {
       },
       6);
   CHECK_THROWS_WITH(score(model, some_text(20), 19, 19), Catch::Contains("token 3 of the text"));
+  CHECK_THROWS_WITH(score(model, some_text(90), 10, 10, 20, 3), Catch::Contains("not a number"));
 }

@@ -3,6 +3,7 @@
 
 #include "base/rng.h"
 #include "support/files.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 #include "text/vocabulary.h"
@@ -184,6 +185,42 @@ TEST_CASE("decoding agrees with SentencePiece, but for line ends") {
     const std::string text = random_text(rng);
     CHECK(tokenizer->encode(text) == vocabulary.encode(text));
   }
+}
+
+TEST_CASE("templates with a model that puts a space before a text") {
+  TempDir dir;
+  put(dir / "tokenizer.model", llama_like());
+  put(dir / "added_tokens.json", R"({"<|im_start|>": 271, "<|im_end|>": 272})");
+  const auto tokenizer = load_tokenizer(dir.path());
+  const std::vector<Message> question = {{"user", "the"}}, answered = {{"user", "the"}, {"assistant", "in"}};
+  const auto tokens = [&](const char* name) { return pieces_of(*tokenizer, make_chat_template(name, *tokenizer)->conversation(answered).tokens); };
+  // Each turn of Llama 2 is one text to SentencePiece, the answer too: "[INST] the [/INST] in ".
+  CHECK(tokens("llama-2") == "<s>|" + pieces_of(*tokenizer, "[INST] the [/INST] in ") + "|</s>");
+  CHECK(tokens("plain") == "<s>|▁the|in|</s>");
+  CHECK(tokens("chatml") == "<|im_start|>|" + pieces_of(*tokenizer, "user\nthe") + "|<|im_end|>|" + pieces_of(*tokenizer, "\n") + "|<|im_start|>|" +
+                                pieces_of(*tokenizer, "assistant\n") + "|in|<|im_end|>|" + pieces_of(*tokenizer, "\n"));
+  put(dir / "own.yaml", "user: '{content}'\nassistant: '<|im_start|>{content}<|im_end|>'\n");
+  for (const std::string& name : {std::string("plain"), std::string("alpaca"), std::string("chatml"), std::string("llama-2"), dir / "own.yaml"}) {
+    CAPTURE(name);
+    const auto made = make_chat_template(name, *tokenizer);
+    const std::vector<int32_t> prompt = made->prompt(question);
+    const ChatTokens whole = made->conversation(answered);
+    REQUIRE(std::equal(prompt.begin(), prompt.end(), whole.tokens.begin()));
+    std::vector<int32_t> answer;
+    for (size_t i = 0; i < whole.tokens.size(); ++i) {
+      if (whole.learned[i]) answer.push_back(whole.tokens[i]);
+    }
+    CHECK(made->answer_text(prompt, answer) == "in");
+  }
+  // A vocabulary trained from scratch has no special tokens but its symbols.
+  TempDir scratch;
+  train_vocabulary({put(scratch / "text", code())}, verbatim(320, "bpe"), scratch / "vocab.spm");
+  const auto own = load_tokenizer(scratch.path());
+  CHECK(failure_of([&] { make_chat_template("chatml", *own); }).exit_code == kExitUsage);
+  put(scratch / "own.yaml", "user: \"Q: {content}\\n\"\nassistant: \"A: {content}</s>\\n\"\n");
+  const ChatTokens marked = make_chat_template(scratch / "own.yaml", *own)->conversation(answered);
+  CHECK(own->decode(marked.tokens) == "Q: the\nA: in\n");
+  CHECK(std::count(marked.tokens.begin(), marked.tokens.end(), own->eos()) == 1);
 }
 
 TEST_CASE("a long text is encoded as SentencePiece does it in one go") {
