@@ -113,7 +113,7 @@ END
 runs 'template file' 'training ends' --run own --format chat --train train.chat --valid valid.chat --chat.template own.yaml
 cmp -s own.yaml own/chat.yaml || report 'the template is not kept in the run'
 cp own.yaml kept.yaml
-echo 'system: "S {content}\n"' >> own.yaml
+printf '%s\n' 'system: "S {content}"' >> own.yaml
 fails 'another template' 2 'own.yaml is another template than own/chat.yaml' -c own/config.yaml --max-updates 4
 rm own.yaml
 runs 'a gone template' 'own.yaml is gone' -c own/config.yaml --max-updates 4
