@@ -102,14 +102,17 @@ class Builder {
   int64_t bytes_ = 0;
 };
 
-/// By what it does to a conversation of all roles: a template may be a file that has changed.
+/// By what it does to conversations: a template may be a file that has changed.
 void add_template(Fingerprint& fingerprint, const text::ChatTemplate& frame) {
-  for (const bool system : {true, false}) {
-    std::vector<text::Message> messages{{"user", "a"}, {"assistant", "b"}, {"user", "c"}, {"assistant", "d"}};
-    if (system) messages.insert(messages.begin(), {"system", "e"});
-    const text::ChatTokens tokens = frame.conversation(messages);
-    for (size_t i = 0; i < tokens.tokens.size(); ++i) {
-      fingerprint.add(static_cast<uint64_t>(tokens.tokens[i])).add(uint64_t{tokens.learned[i]});
+  const std::vector<text::Message> turns{{"user", "a"}, {"assistant", "b"}, {"user", "c"}, {"assistant", "d"}};
+  std::vector<text::Message> with_system = turns;
+  with_system.insert(with_system.begin(), {"system", "e"});
+  for (const std::vector<text::Message>& messages : {turns, with_system}) {
+    try {
+      const text::ChatTokens chat = frame.conversation(messages);
+      for (size_t i = 0; i < chat.tokens.size(); ++i) fingerprint.add(static_cast<uint64_t>(chat.tokens[i])).add(uint64_t{chat.learned[i]});
+    } catch (const Error& error) {
+      fingerprint.add(std::string_view(error.what()));  // it has no place for one of the roles
     }
   }
 }

@@ -8,7 +8,7 @@
 
 namespace seqmill::test {
 
-/// Bytes as tokens; "^", then each message in brackets of its role: "[question]", "<answer>" of which "answer>" is learned, "{system}".
+/// Bytes as tokens; "^", then each message in brackets of its role: "[question]", "<answer>" of which "answer>" is learned, "{system}" where it has that.
 class LetterTemplate : public text::ChatTemplate {
  public:
   const std::string& name() const override { return name_; }
@@ -23,7 +23,7 @@ class LetterTemplate : public text::ChatTemplate {
     text::ChatTokens chat;
     put(chat, begin, false);
     for (const text::Message& message : messages) {
-      if (message.role == "critic") fail("no place for a critic");
+      if (message.role == "system" && !has_system) fail("no place for a system");
       const bool answer = message.role == "assistant";
       put(chat, answer ? "<" : message.role == "user" ? "[" : "{", false);
       put(chat, message.content, answer);
@@ -36,6 +36,7 @@ class LetterTemplate : public text::ChatTemplate {
   const std::vector<int32_t>& ends() const override { return ends_; }
 
   std::string begin = "^";
+  bool has_system = true;
 
  private:
   static void put(text::ChatTokens& chat, const std::string& text, bool learned) {

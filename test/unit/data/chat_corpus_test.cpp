@@ -127,6 +127,9 @@ TEST_CASE("a cache of conversations is used again while nothing changes", "[chat
   CHECK(place.rebuilds());
   place.frame.begin = "^^";
   CHECK(place.rebuilds());
+  place.frame.has_system = false;
+  CHECK(place.rebuilds());
+  CHECK_FALSE(place.rebuilds());
   place.tokenizer.has_bos = false;
   CHECK(place.rebuilds());
   CHECK_FALSE(place.rebuilds());
@@ -171,6 +174,8 @@ TEST_CASE("bad records are named", "[chat-corpus]") {
   says("{\"prompt\":", "not valid JSON");
   says("{}", "prompt");
   says(R"({"messages":[{"role":"critic","content":"no"},{"role":"assistant","content":"a"}]})", "critic");
+  place.frame.has_system = false;
+  says(R"({"messages":[{"role":"system","content":"no"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]})", "no place for a system");
   put(a, "");
   CHECK(place.failure().says(a + " is empty"));
 }
