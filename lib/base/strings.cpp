@@ -152,4 +152,17 @@ size_t find_invalid_utf8(std::string_view text) {
   return std::string_view::npos;
 }
 
+std::string replace_invalid_utf8(std::string_view text) {
+  std::string valid;
+  while (true) {
+    const size_t bad = find_invalid_utf8(text);
+    if (bad == std::string_view::npos) return valid.append(text);
+    valid.append(text.substr(0, bad)).append("\xEF\xBF\xBD");
+    const auto goes_on = [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; };
+    size_t next = bad + 1;
+    while (next < text.size() && goes_on(text[next])) ++next;
+    text.remove_prefix(next);
+  }
+}
+
 }  // namespace seqmill

@@ -37,5 +37,7 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
 /// The byte offset of the first byte that is not valid UTF-8 (overlong forms, surrogates and code points past U+10FFFF are
 /// not), or npos.
 size_t find_invalid_utf8(std::string_view text);
+/// Valid UTF-8: one U+FFFD in place of a byte that begins no whole character and of the continuation bytes behind it.
+std::string replace_invalid_utf8(std::string_view text);
 
 }  // namespace seqmill

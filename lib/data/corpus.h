@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "data/batch.h"
+#include "data/token_file.h"
 #include "text/vocabulary.h"
 
 namespace seqmill::data {
@@ -31,29 +31,21 @@ class ParallelCorpus {
                  const text::Vocabulary& target_vocabulary, const CorpusLimits& limits, const std::string& cache);
   /// What another process has just made of its text.
   explicit ParallelCorpus(const std::string& cache);
-  ~ParallelCorpus();
-  ParallelCorpus(const ParallelCorpus&) = delete;
-  ParallelCorpus& operator=(const ParallelCorpus&) = delete;
 
   int64_t size() const { return counts_.kept; }
   /// A hash of all lengths: what the plan of the batches depends on.
-  uint64_t shape() const;
+  uint64_t shape() const { return file_.shape(); }
   const CorpusCounts& counts() const { return counts_; }
-  int64_t source_length(int64_t pair) const;
-  int64_t target_length(int64_t pair) const;
-  Tokens source(int64_t pair) const;
-  Tokens target(int64_t pair) const;
+  int64_t source_length(int64_t pair) const { return file_.length(2 * pair); }
+  int64_t target_length(int64_t pair) const { return file_.length(2 * pair + 1); }
+  Tokens source(int64_t pair) const { return file_.entry(2 * pair); }
+  Tokens target(int64_t pair) const { return file_.entry(2 * pair + 1); }
 
  private:
-  bool open(const std::string& cache, const uint64_t* fingerprint);
-  /// index_[2i] and index_[2i+1]: where the source and the target of pair i start in tokens_; one more at the end.
-  Tokens slice(int64_t entry) const;
+  bool open(const std::string& cache, const Fingerprint* fingerprint);
 
   CorpusCounts counts_;
-  void* mapping_ = nullptr;
-  size_t mapped_bytes_ = 0;
-  const int64_t* index_ = nullptr;
-  const int32_t* tokens_ = nullptr;
+  TokenFile file_;  ///< entry 2i is the source of pair i, entry 2i + 1 its target
 };
 
 }  // namespace seqmill::data

@@ -8,7 +8,6 @@
 #include "kernel/packed_bf16.h"
 
 namespace seqmill::infer {
-namespace {
 
 const TorchLibrary& torch_library(int threads) {
   static const TorchLibrary& loaded = [threads]() -> const TorchLibrary& {
@@ -21,7 +20,11 @@ const TorchLibrary& torch_library(int threads) {
   return loaded;
 }
 
-}  // namespace
+void check_backend(const BackendOptions& options) {
+  const bool rounds = options.precision == "bf16", on_cpu = options.device == "cpu";
+  if (rounds && !kernel::has_bfloat16_products()) fail_usage("--precision bf16: this CPU has no bfloat16 products (AVX512-BF16)");
+  if (options.backend == "engine" && !on_cpu) fail_usage("--backend engine computes on the CPU; --device {} needs --backend torch", options.device);
+}
 
 void BackendOptions::declare(Options& options) {
   options.add("backend", backend, "What computes: the engine (CPU), LibTorch, or auto: the engine where it can").one_of({"auto", "engine", "torch"}).transient();
@@ -31,9 +34,8 @@ void BackendOptions::declare(Options& options) {
 }
 
 LoadedModel load_translation_model(const std::string& path, const BackendOptions& options, int threads) {
+  check_backend(options);
   const bool rounds = options.precision == "bf16", on_cpu = options.device == "cpu";
-  if (rounds && !kernel::has_bfloat16_products()) fail_usage("--precision bf16: this CPU has no bfloat16 products (AVX512-BF16)");
-  if (options.backend == "engine" && !on_cpu) fail_usage("--backend engine computes on the CPU; --device {} needs --backend torch", options.device);
   if (options.backend != "torch" && on_cpu) {
     const ModelSource source(path);
     if (options.backend == "engine" || engine_knows(source.config.type)) return load_in_engine(source, options.average, rounds);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/options.h"
+#include "infer/language_model.h"
 #include "infer/translation_model.h"
 
 namespace seqmill::infer {
@@ -26,7 +27,14 @@ LoadedModel load_translation_model(const std::string& path, const BackendOptions
 struct TorchLibrary {
   void (*set_up)(int threads);
   LoadedModel (*load)(const std::string& path, int64_t average, const std::string& device);
+  LoadedLanguageModel (*load_lm)(const std::string& path, int64_t average, const std::string& device);
 };
+
+/// Opened when it is first asked for, for `threads` threads.
+const TorchLibrary& torch_library(int threads);
+
+/// Throws a usage error for options that contradict one another, and for what this machine has not.
+void check_backend(const BackendOptions& options);
 
 }  // namespace seqmill::infer
 

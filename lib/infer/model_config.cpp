@@ -1,7 +1,10 @@
 #include "infer/model_config.h"
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "base/strings.h"
+#include "io/run_dir.h"
 
 namespace seqmill::infer {
 
@@ -16,6 +19,8 @@ ModelConfig read_model_config(const std::string& file) {
     if (entry.key == "model.type" && entry.values.size() == 1) config.type = entry.values[0];
   }
   if (config.type.empty()) fail("{} does not say model.type: it is not the configuration of a model", file);
+  const std::string kept = (std::filesystem::path(file).parent_path() / io::kChatTemplateFile).string();
+  if (std::filesystem::exists(kept)) config.chat_template = kept;
   return config;
 }
 

@@ -14,7 +14,7 @@ namespace seqmill::infer {
 /// The entries whose key begins with "model." or "lora.".
 struct ModelConfig {
   std::string file, type;
-  std::string chat_template = "plain";  ///< chat.template: what conversations it was tuned with
+  std::string chat_template = "plain";  ///< of the conversations it was tuned with: chat.template, or the file chat.yaml beside it
   std::vector<io::ConfigEntry> entries;
 
   /// Declares options, which may look at "model.type" beforehand, and gives them the values of the file. Throws Error with file and line for a value

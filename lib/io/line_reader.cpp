@@ -158,6 +158,7 @@ struct LineReader::State {
   size_t begin = 0;    // of the next line
   size_t scanned = 0;  // no LF in begin..scanned
   bool ended = false;
+  bool line_feed = false;  // at the end of the last line
   int64_t number = 0;
 
   State(const std::string& path, LineLimits line_limits) : bytes(path), limits(line_limits) {}
@@ -258,6 +259,7 @@ bool LineReader::next(std::string& line) {
   }
   if (end == std::string::npos && state.pending() == 0) return false;
   ++state.number;
+  state.line_feed = end != std::string::npos;
   const size_t size = end == std::string::npos ? state.pending() : end - state.begin;
   line.assign(state.buffer, state.begin, size);
   state.begin += end == std::string::npos ? size : size + 1;
@@ -272,6 +274,7 @@ bool LineReader::next(std::string& line) {
 }
 
 int64_t LineReader::line_number() const { return state_->number; }
+bool LineReader::had_line_feed() const { return state_->line_feed; }
 const std::string& LineReader::name() const { return state_->bytes.name(); }
 
 bool LineReader::would_block() const {

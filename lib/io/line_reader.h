@@ -44,6 +44,7 @@ class LineReader {
   /// "<file>:<line>: ..." for invalid UTF-8, NUL bytes, a byte order mark, CR line ends and over-long lines.
   bool next(std::string& line);
   int64_t line_number() const;  ///< of the line last returned, from 1
+  bool had_line_feed() const;   ///< whether the line last returned ended in one: the last of a file need not
   const std::string& name() const;
   /// True when `next` would have to wait for more input: the moment to answer what has been read (streaming filters).
   bool would_block() const;

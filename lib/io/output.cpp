@@ -1,6 +1,7 @@
 #include "io/output.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -134,6 +135,41 @@ void Output::close() {
   if (std::rename(state.temporary.c_str(), state.target.c_str()) != 0) fail_errno("cannot write " + state.name);
   state.temporary.clear();
   sync_directory(parent_of(state.target));
+}
+
+struct AppendedFile::State {
+  std::string name;
+  Descriptor descriptor;
+};
+
+AppendedFile::AppendedFile(const std::string& path) : state_(std::make_unique<State>()) {
+  state_->name = path;
+  Descriptor& descriptor = state_->descriptor;
+  descriptor = Descriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  if (!descriptor.is_open()) fail_errno("cannot write " + path);
+  struct stat status {};
+  if (::fstat(descriptor.get(), &status) != 0) fail_errno("cannot write " + path);
+  if (!S_ISREG(status.st_mode)) fail("cannot append to {}: it is no regular file", path);
+  if (::flock(descriptor.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) fail("cannot append to {}: another process does", path);
+    fail_errno("cannot lock " + path);
+  }
+}
+
+AppendedFile::~AppendedFile() = default;
+
+void AppendedFile::cut(int64_t bytes) {
+  struct stat status {};
+  if (::fstat(state_->descriptor.get(), &status) != 0) fail_errno("cannot write " + state_->name);
+  if (status.st_size < bytes) fail("cannot append to {}: it has {} bytes, expected at least {}", state_->name, status.st_size, bytes);
+  if (status.st_size > bytes && ::ftruncate(state_->descriptor.get(), bytes) != 0) fail_errno("cannot shorten " + state_->name);
+}
+
+void AppendedFile::write(std::string_view bytes) { write_all(state_->descriptor.get(), bytes, state_->name); }
+
+void AppendedFile::close() {
+  sync(state_->descriptor.get(), state_->name);
+  close_checked(state_->descriptor, state_->name);
 }
 
 void write_file(const std::string& path, std::string_view bytes) {

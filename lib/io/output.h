@@ -2,6 +2,7 @@
 // Writing without losing anything: every open, write, flush and close is checked, and a file appears under its name only when
 // it is complete.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,6 +22,26 @@ class Output {
   /// Hands everything written so far to the kernel. Throws Error with the reason ("No space left on device").
   void flush();
   /// Flush, fsync (files), rename. Must be called; may be called once.
+  void close();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// A file that grows: what is written is in the kernel's hands at once, so that a process that is killed loses nothing of it.
+class AppendedFile {
+ public:
+  /// Opens or makes it. Throws Error when another process has it open so.
+  explicit AppendedFile(const std::string& path);
+  ~AppendedFile();
+  AppendedFile(const AppendedFile&) = delete;
+  AppendedFile& operator=(const AppendedFile&) = delete;
+
+  /// Keeps its first bytes only. Throws Error when it has fewer.
+  void cut(int64_t bytes);
+  void write(std::string_view bytes);
+  /// fsync. Must be called; may be called once.
   void close();
 
  private:

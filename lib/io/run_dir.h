@@ -43,6 +43,9 @@ class RunDir {
 /// The name of an update's checkpoint: "step-00012000".
 std::string checkpoint_name(int64_t update);
 
+/// Under this name a model directory has the template of its conversations when that is a file.
+constexpr const char* kChatTemplateFile = "chat.yaml";
+
 /// Which of the files that a model directory has beside its weights (config.yaml, vocabularies) lie in this directory.
 std::vector<std::string> model_companions(const std::string& directory);
 void copy_companions(const std::string& from, const std::string& to);

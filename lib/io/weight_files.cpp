@@ -7,6 +7,12 @@
 #include "io/safetensors.h"
 
 namespace seqmill::io {
+namespace {
+
+/// What earlier versions of transformers stored although the configuration says it.
+constexpr const char* kDerived = ".rotary_emb.inv_freq";
+
+}  // namespace
 
 WeightFiles::WeightFiles(const std::string& path) {
   if (ends_with(path, ".json")) {
@@ -14,7 +20,11 @@ WeightFiles::WeightFiles(const std::string& path) {
   } else {
     files_.emplace_back(path);
   }
-  for (const SafetensorsFile& file : files_) tensors_.insert(tensors_.end(), file.tensors().begin(), file.tensors().end());
+  for (const SafetensorsFile& file : files_) {
+    for (const TensorRecord& record : file.tensors()) {
+      if (!ends_with(record.name, kDerived)) tensors_.push_back(record);
+    }
+  }
   for (size_t i = 0; i < tensors_.size(); ++i) {
     if (!places_.emplace(tensors_[i].name, i).second) fail("{}: {} is in two of its files", path, tensors_[i].name);
   }

@@ -23,6 +23,12 @@ at::Tensor Lm::target_logprobs(const data::PackedTokens& input, const at::Tensor
 
 std::unique_ptr<LmConfig> declare_lm(Options& options, std::string& type) { return declare_type<LmType>(options, type); }
 
+std::unique_ptr<LmConfig> declare_lm(Options& options, std::string& type, const infer::ModelConfig& defaults) {
+  std::unique_ptr<LmConfig> theirs;
+  defaults.apply([&](Options& own) { theirs = declare_lm(own, type); });
+  return declare_type<LmType>(options, type, std::move(theirs));
+}
+
 std::string list_lms() { return list_types<LmType>(); }
 
 }  // namespace seqmill::model

@@ -13,6 +13,7 @@
 #include "base/registry.h"
 #include "data/batch.h"
 #include "infer/language_model.h"
+#include "infer/model_config.h"
 #include "loss/cross_entropy.h"
 #include "model/output_layer.h"
 #include "nn/parameters.h"
@@ -60,6 +61,8 @@ struct LmType {
 
 /// Declares "model.type" and the options of the type the user chose.
 std::unique_ptr<LmConfig> declare_lm(Options& options, std::string& type);
+/// The same with the type and the options of another model as defaults.
+std::unique_ptr<LmConfig> declare_lm(Options& options, std::string& type, const infer::ModelConfig& defaults);
 
 /// "name  paper" lines for --list-models.
 std::string list_lms();

@@ -7,6 +7,7 @@
 #include "io/run_dir.h"
 #include "io/safetensors.h"
 #include "model/load.h"
+#include "model/torch_lm.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::model {
@@ -66,6 +67,6 @@ std::vector<double> TorchTranslation::score(const std::vector<infer::Tokens>& so
 }  // namespace seqmill::model
 
 const seqmill::infer::TorchLibrary* seqmill_torch_library() {
-  static const seqmill::infer::TorchLibrary library{seqmill::tensor::set_up_runtime, seqmill::model::load_on_device};
+  static const seqmill::infer::TorchLibrary library{seqmill::tensor::set_up_runtime, seqmill::model::load_on_device, seqmill::model::load_torch_lm};
   return &library;
 }

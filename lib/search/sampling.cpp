@@ -1,170 +1,8 @@
-#include <algorithm>
-#include <array>
-#include <cmath>
-
-#include "base/exponential.h"
 #include "base/rng.h"
+#include "search/sampler.h"
 #include "search/strategy.h"
-#include "search/top_k.h"
 
 namespace seqmill::search {
-namespace {
-
-constexpr size_t kLanes = 16;
-constexpr size_t kBlock = 64;
-
-// Draws by inversion: weights in the order of the token ids, those of excluded tokens 0, and one uniform number.
-class Sampler {
- public:
-  Sampler(const SearchOptions& options, int64_t vocabulary)
-      : options_(options), vocabulary_(static_cast<size_t>(vocabulary)),
-        weights_((vocabulary_ + kBlock - 1) / kBlock * kBlock, 0.0f) {}
-
-  int32_t draw(const float* logprobs, Rng& rng) {
-    float max = -INFINITY;
-    if (!find_max(logprobs, max)) return kNotFinite;
-    if (max == -INFINITY) return kImpossible;
-    // Relative to the most probable token, so that no temperature can make all weights vanish.
-    const float scale = static_cast<float>(1 / options_.temperature);
-    for (size_t token = 0; token < vocabulary_; ++token) {
-      weights_[token] = exp_of_negative((logprobs[token] - max) * scale);
-    }
-    if (options_.top_k > 0 && options_.top_k < static_cast<int64_t>(vocabulary_)) {
-      rank(logprobs, options_.top_k);
-      const double mass = mass_of(ranked_.sorted());
-      exclude_after(options_.top_p < 1 ? last_within(ranked_.sorted(), options_.top_p * mass) : ranked_.sorted().back(),
-                    logprobs);
-    } else if (options_.top_p < 1) {
-      exclude_after(nucleus_end(logprobs), logprobs);
-    }
-    return pick(rng.uniform());
-  }
-
- private:
-  // In lanes, which the compiler keeps in vector registers. Returns false for NaN or infinity.
-  bool find_max(const float* logprobs, float& max) const {
-    std::array<float, kLanes> lanes;
-    lanes.fill(-INFINITY);
-    int invalid = 0;
-    const size_t whole = vocabulary_ - vocabulary_ % kLanes;
-    for (size_t token = 0; token < whole; token += kLanes) {
-      for (size_t i = 0; i < kLanes; ++i) {
-        const float logprob = logprobs[token + i];
-        invalid |= !(logprob < INFINITY);
-        lanes[i] = logprob > lanes[i] ? logprob : lanes[i];
-      }
-    }
-    for (size_t token = whole; token < vocabulary_; ++token) {
-      invalid |= !(logprobs[token] < INFINITY);
-      lanes[0] = logprobs[token] > lanes[0] ? logprobs[token] : lanes[0];
-    }
-    max = *std::max_element(lanes.begin(), lanes.end());
-    return invalid == 0;
-  }
-
-  void rank(const float* logprobs, int64_t count) {
-    ranked_.reset(count);
-    ranked_.add_row(logprobs, static_cast<int64_t>(vocabulary_), 0.0, 0);
-  }
-
-  double weight(const Candidate& candidate) const { return weights_[static_cast<size_t>(candidate.token)]; }
-
-  double mass_of(const std::vector<Candidate>& candidates) const {
-    double mass = 0;
-    for (const Candidate& candidate : candidates) mass += weight(candidate);
-    return mass;
-  }
-
-  // The last of the fewest ranked candidates that together have at least this mass; the last of all if none do.
-  Candidate last_within(const std::vector<Candidate>& ranked, double mass) const {
-    double sum = 0;
-    for (const Candidate& candidate : ranked) {
-      sum += weight(candidate);
-      if (sum >= mass) return candidate;
-    }
-    return ranked.back();
-  }
-
-  // Most nuclei are small and cheap to rank; the others are cut by halves, without sorting the vocabulary.
-  Candidate nucleus_end(const float* logprobs) {
-    const double mass = options_.top_p * accumulate_blocks();
-    for (const int64_t count : {64, 512}) {
-      rank(logprobs, count);
-      if (mass_of(ranked_.sorted()) >= mass) return last_within(ranked_.sorted(), mass);
-    }
-    all_.clear();
-    for (size_t token = 0; token < vocabulary_; ++token) {
-      if (weights_[token] > 0) all_.push_back({logprobs[token], static_cast<int32_t>(token), 0});
-    }
-    auto begin = all_.begin(), end = all_.end();
-    double before = 0;  // mass of what ranks before `begin`
-    while (end - begin > 1) {
-      const auto middle = begin + (end - begin) / 2;
-      std::nth_element(begin, middle, end, ranks_before);
-      double upper = 0;
-      for (auto candidate = begin; candidate != middle; ++candidate) upper += weight(*candidate);
-      if (before + upper >= mass) {
-        end = middle;
-      } else {
-        before += upper;
-        begin = middle;
-      }
-    }
-    return *begin;
-  }
-
-  void exclude_after(const Candidate& last, const float* logprobs) {
-    const float least = static_cast<float>(last.value);
-    for (size_t token = 0; token < vocabulary_; ++token) {
-      const bool after = logprobs[token] < least || (logprobs[token] == least && static_cast<int32_t>(token) > last.token);
-      weights_[token] = after ? 0.0f : weights_[token];
-    }
-  }
-
-  // Fills cumulative_ with the running total after each block and returns the whole.
-  double accumulate_blocks() {
-    cumulative_.clear();
-    double total = 0;
-    for (size_t begin = 0; begin < weights_.size(); begin += kBlock) {
-      std::array<float, kLanes> lanes{};
-      for (size_t i = 0; i < kBlock; i += kLanes) {
-        for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += weights_[begin + i + lane];
-      }
-      for (const float sum : lanes) total += sum;
-      cumulative_.push_back(total);
-    }
-    return total;
-  }
-
-  // The first token whose cumulative weight exceeds the drawn share.
-  int32_t pick(double uniform) {
-    const double target = uniform * accumulate_blocks();
-    const auto after = std::upper_bound(cumulative_.begin(), cumulative_.end(), target);
-    // Rounding may carry the target to the very total: then it is the last block that added to it.
-    const auto block = after != cumulative_.end()
-                           ? after
-                           : std::lower_bound(cumulative_.begin(), cumulative_.end(), cumulative_.back());
-    const size_t begin = static_cast<size_t>(block - cumulative_.begin()) * kBlock;
-    double sum = block == cumulative_.begin() ? 0.0 : *(block - 1);
-    size_t last = begin;
-    for (size_t token = begin; token < begin + kBlock; ++token) {
-      if (weights_[token] == 0) continue;
-      last = token;
-      sum += weights_[token];
-      if (sum > target) break;
-    }
-    return static_cast<int32_t>(last);
-  }
-
-  const SearchOptions& options_;
-  const size_t vocabulary_;
-  std::vector<float> weights_;      // [vocabulary, padded with 0 to whole blocks]
-  std::vector<double> cumulative_;  // [blocks]
-  TopK ranked_;
-  std::vector<Candidate> all_;
-};
-
-}  // namespace
 
 Results sampling_search(const Task& task) {
   std::vector<Rng> streams;  // [sentence, sample]
@@ -175,7 +13,11 @@ Results sampling_search(const Task& task) {
       streams.emplace_back(stream.key(), "sample", static_cast<uint64_t>(sample));
     }
   }
-  Sampler sampler(task.options, task.decoder.vocabulary_size());
+  SamplerOptions options;
+  options.temperature = task.options.temperature;
+  options.top_k = task.options.top_k;
+  options.top_p = task.options.top_p;
+  Sampler sampler(options, task.decoder.vocabulary_size());
   const int64_t samples = task.options.n_best;
   return independent_search(task, samples, [&](int64_t sentence, int64_t sample, const float* logprobs) {
     return sampler.draw(logprobs, streams[static_cast<size_t>(sentence * samples + sample)]);

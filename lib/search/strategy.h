@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "search/sampler.h"
 #include "search/search.h"
 
 namespace seqmill::search {
@@ -30,8 +31,6 @@ Results sampling_search(const Task& task);
 
 /// Hypotheses that do not compete: `copies` per sentence, one row each until its end. `choose(sentence, copy,
 /// logprobs)` names the next token, kImpossible when there is none, or kNotFinite; it leaves the row as it is.
-constexpr int32_t kImpossible = -1;
-constexpr int32_t kNotFinite = -2;
 using Choose = std::function<int32_t(int64_t sentence, int64_t copy, const float* logprobs)>;
 Results independent_search(const Task& task, int64_t copies, const Choose& choose);
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <mutex>
 
 #include "base/error.h"
 #include "base/strings.h"
@@ -151,6 +152,34 @@ class ByteLevelTokenizer final : public Tokenizer {
     std::vector<int32_t> ids;
   };
 
+  // Work of earlier calls, for its memory: what a pattern needs costs more to allocate than a line of text to encode.
+  class BorrowedWork {
+   public:
+    explicit BorrowedWork(const ByteLevelTokenizer& owner) : owner_(owner) {
+      const std::lock_guard<std::mutex> lock(owner_.idle_mutex_);
+      if (owner_.idle_.empty()) return;
+      work_ = std::move(owner_.idle_.back());
+      owner_.idle_.pop_back();
+    }
+    ~BorrowedWork() {
+      if (!work_ || std::max(work_->parts.capacity(), work_->pairs.capacity()) > kMostKept) return;
+      const std::lock_guard<std::mutex> lock(owner_.idle_mutex_);
+      owner_.idle_.push_back(std::move(work_));
+    }
+    BorrowedWork(const BorrowedWork&) = delete;
+    BorrowedWork& operator=(const BorrowedWork&) = delete;
+    Work& get() {
+      if (!work_) work_ = std::make_unique<Work>();
+      return *work_;
+    }
+
+   private:
+    static constexpr size_t kMostKept = 1 << 16;  // parts of a text or symbols of a word; what a long one needed is given back
+
+    const ByteLevelTokenizer& owner_;
+    std::unique_ptr<Work> work_;
+  };
+
   void encode_plain(std::string_view text, Work& work) const {
     work.parts.assign(1, text);
     for (const SplitPattern& split : splits_) {
@@ -176,7 +205,9 @@ class ByteLevelTokenizer final : public Tokenizer {
       fail("{}: cannot encode a text: byte {} (0x{:02X}) is not valid UTF-8", path_, bad + 1, static_cast<unsigned char>(text[bad]));
     }
     if (text.size() > kMaxTextBytes) fail("{}: cannot encode a text of {} bytes, expected at most {}", path_, text.size(), kMaxTextBytes);
-    Work work;
+    BorrowedWork borrowed(*this);
+    Work& work = borrowed.get();
+    work.ids.clear();
     std::string prefixed;
     if (prefix_space && !text.empty() && text.front() != ' ') text = prefixed = " " + std::string(text);
     for (const auto& part : finder_.split(text)) {
@@ -203,6 +234,8 @@ class ByteLevelTokenizer final : public Tokenizer {
   AddedTokenFinder finder_, normalized_finder_;
   int32_t bos_ = -1, eos_ = -1;
   std::unique_ptr<const BytePairs> pairs_;
+  mutable std::mutex idle_mutex_;
+  mutable std::vector<std::unique_ptr<Work>> idle_;
 };
 
 }  // namespace

@@ -24,6 +24,10 @@ class BytePairs {
   };
   /// A word under way, kept between calls for its memory.
   class Scratch {
+   public:
+    size_t capacity() const { return symbols.capacity(); }
+
+   private:
     friend class BytePairs;
     struct Symbol {
       int32_t id, previous, next;  // -1: none; an id of -1 was merged away

@@ -16,7 +16,8 @@ constexpr uint64_t kMaxPieces = uint64_t{1} << 24;
 // Field numbers of sentencepiece_model.proto.
 enum ModelField { kPieces = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5 };
 enum PieceField { kText = 1, kScore = 2 };
-enum TrainerField { kWhiteSpaceAsSuffix = 24 };
+enum TrainerField { kModelType = 3, kWhiteSpaceAsSuffix = 24 };
+constexpr uint64_t kBpe = 2;
 enum NormalizerField { kCharsMap = 2, kAddDummyPrefix = 3, kRemoveExtraWhiteSpaces = 4 };
 
 enum WireType { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
@@ -173,6 +174,7 @@ SentencePieceTraits sentencepiece_traits(std::string_view model) {
     if (fields.type != kBytes) continue;
     Fields inner(fields.bytes);
     while (fields.number == kTrainer && inner.next()) {
+      if (inner.number == kModelType) traits.is_bpe = inner.value == kBpe;
       if (inner.number == kWhiteSpaceAsSuffix) traits.dummy_suffix = inner.value != 0;
     }
     while (fields.number == kNormalizer && inner.next()) {

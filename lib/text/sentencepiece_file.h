@@ -13,6 +13,7 @@ std::string find_model_damage(std::string_view model);
 
 /// What a model without damage does with white space.
 struct SentencePieceTraits {
+  bool is_bpe = false;              ///< rather than unigram, words or characters
   bool dummy_prefix = true;         ///< a space is put before a text
   bool dummy_suffix = false;        ///< or behind it instead
   bool removes_extra_spaces = true;

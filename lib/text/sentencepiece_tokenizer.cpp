@@ -13,6 +13,27 @@ namespace {
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";     // U+2581
 constexpr const char* kUnknownText = " \xE2\x81\x87 ";      // U+2047, as SentencePiece has it
 constexpr int32_t kMaxAdded = 1 << 16;
+constexpr size_t kPartBytes = 2048;
+
+// Whether no piece goes on behind a word, as of a model that was trained to split at spaces.
+bool ends_with_word(const std::string& piece) {
+  bool in_word = false;
+  for (std::string_view rest = piece; !rest.empty();) {
+    const bool is_mark = starts_with(rest, kSpaceMark);
+    if (rest.front() == ' ' || (is_mark && in_word)) return false;
+    in_word = in_word || !is_mark;
+    rest.remove_prefix(is_mark ? kSpaceMark.size() : 1);
+  }
+  return true;
+}
+
+// The length of a first part of a text of about `size` bytes that ends where a word does and a space follows; all of it if there is no such place.
+size_t first_part(std::string_view text, size_t size) {
+  for (size_t at = text.find(' ', size); at != std::string_view::npos; at = text.find(' ', at + 1)) {
+    if (text[at - 1] != ' ' && !ends_with(text.substr(0, at), kSpaceMark)) return at;
+  }
+  return text.size();
+}
 
 std::string with_spaces(std::string text) {
   for (size_t at = 0; (at = text.find(kSpaceMark, at)) != std::string::npos;) text.replace(at, kSpaceMark.size(), " ");
@@ -84,6 +105,10 @@ class SentencePieceTokenizer final : public Tokenizer {
       pieces_.push_back(std::move(piece));
     }
     has_bytes_ = std::find(byte_ids_.begin(), byte_ids_.end(), -1) == byte_ids_.end();
+    is_local_ = traits_.is_bpe && !traits_.has_rules && !traits_.removes_extra_spaces;
+    for (int32_t id = 0; id < backend_->size() && is_local_; ++id) {
+      is_local_ = backend_->kind(id) != PieceKind::kText || ends_with_word(pieces_[static_cast<size_t>(id)].text);
+    }
     keeps_everything_ = has_bytes_ && !traits_.has_rules && !traits_.dummy_prefix && !traits_.removes_extra_spaces;
   }
 
@@ -165,7 +190,14 @@ class SentencePieceTokenizer final : public Tokenizer {
       spell(kSpaceMark, ids);
       text.remove_prefix(mark + kSpaceMark.size());
     }
-    append(continues ? backend_->encode_continued(text) : backend_->encode(text), ids);
+    // SentencePiece is made for sentences: its queue of merges of a long text leaves the caches. Where no piece spans two words, parts give the same ids; but
+    // not in a unigram model, which adds up scores from the beginning of the text.
+    do {
+      const size_t size = is_local_ ? first_part(text, kPartBytes) : text.size();
+      append(continues ? backend_->encode_continued(text.substr(0, size)) : backend_->encode(text.substr(0, size)), ids);
+      text.remove_prefix(size);
+      continues = true;
+    } while (!text.empty());
   }
 
   std::vector<int32_t> encode_text(std::string_view text, bool continues) const {
@@ -190,6 +222,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::vector<Piece> pieces_;
   std::vector<int32_t> byte_ids_;
   bool has_bytes_ = false, keeps_everything_ = false;
+  bool is_local_ = false;  // merges never span two words
   SpecialTokens special_;
   AddedTokenFinder finder_;
   int32_t bos_ = -1, eos_ = -1;

@@ -33,7 +33,7 @@ bool defines_model(const std::string& key, const Values& before, const Values& n
   for (const char* option : {"vocab-type", "vocab-separate", "vocab-coverage", "vocab-byte-fallback"}) {
     if (key == option) return trains_vocabulary(before) && trains_vocabulary(now);
   }
-  return starts_with(key, "model.") && !ends_with(key, "dropout");
+  return (starts_with(key, "model.") || starts_with(key, "lora.") || key == "chat.template") && !ends_with(key, "dropout");
 }
 
 void check_changes(const std::string& path, const std::string& config_yaml, bool has_checkpoint) {

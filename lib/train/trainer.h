@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/options.h"
 #include "io/run_dir.h"
@@ -28,6 +29,7 @@ struct TrainerOptions {
   int64_t keep_best = 1;
   int64_t early_stopping = 0;    ///< validations without gain after which training ends; 0: never
   std::string stop_on = "loss";  ///< which score decides what is best
+  std::vector<std::string> scores{"loss", "bleu"};  ///< those that it may be: what the task's validations give
   int64_t average = 0;           ///< at the end: the mean of this many newest checkpoints, as a model directory <run>/average
   int64_t max_skipped = 10;      ///< updates in a row whose loss or gradient is not finite, before giving up
   std::string resume = "auto";   ///< auto, never (the run must be new), must (there must be a checkpoint)

@@ -18,7 +18,7 @@ void TrainerOptions::declare(Options& options) {
   options.add("ema", ema, "Decay of a moving average of the weights, which is then what is validated and used; 0: none")
       .range(0, 0.999999);
   options.add("early-stopping", early_stopping, "Stop after this many validations without gain; 0: never").range(0);
-  options.add("stop-on", stop_on, "The score that decides what is best").one_of({"loss", "bleu"});
+  options.add("stop-on", stop_on, "The score that decides what is best").one_of(scores);
   options.add("max-skipped", max_skipped, "Updates in a row that may be skipped as not finite before giving up").range(0);
 
   options.group("Checkpoints and log");

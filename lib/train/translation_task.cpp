@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 
-#include "base/ahead.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strings.h"
-#include "base/time_spent.h"
 #include "model/torch_translation.h"
 #include "text/parallel_reader.h"
+#include "train/batch_walk.h"
+#include "train/worker_models.h"
 
 namespace seqmill::train {
 namespace {
@@ -26,7 +27,7 @@ class TranslationTask final : public Task {
  public:
   TranslationTask(model::Seq2Seq& model, const ModelCopier& copy, const infer::Vocabularies& vocabularies, const TranslationTaskOptions& options,
                   const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer, Ranks& ranks)
-      : model_(model), copy_(copy), vocabularies_(vocabularies), options_(options), threads_(threads), stride_(ranks.count()), seed_(seed), scorer_(std::move(scorer)) {
+      : model_(model), workers_(model, copy), vocabularies_(vocabularies), options_(options), threads_(threads), seed_(seed), scorer_(std::move(scorer)) {
     check_options();
     const std::string train = cache + "/train.tokens", valid = cache + "/valid.tokens";
     ranks.first_then_others([&] { load_all(train, valid, cache); },
@@ -35,33 +36,19 @@ class TranslationTask final : public Task {
                               valid_ = std::make_unique<data::ParallelCorpus>(valid);
                             });
     ranks.expect_same("corpus", fmt::format("{} pairs, {}; validation {:016x}", train_->size(), order_key(), valid_->shape()));
-    plan();
+    begin_walk(ranks.count());
   }
 
   nn::Parameters& parameters() override { return model_.parameters(); }
 
-  /// On other devices a batch stays whole: a part of it would not fill them.
-  int64_t parts() const override {
-    const double parts = static_cast<double>(options_.batch_tokens) / static_cast<double>(options_.part_tokens);
-    return on_cpu() ? std::max<int64_t>(1, std::llround(parts)) : 1;
-  }
-
-  std::vector<nn::Parameters*> workers(int64_t count) override {
-    std::vector<nn::Parameters*> all{&model_.parameters()};
-    while (on_cpu() && static_cast<int64_t>(all.size()) < count) {
-      copies_.push_back(copy_());
-      copies_.back()->parameters().share(model_.parameters());
-      all.push_back(&copies_.back()->parameters());
-    }
-    return all;
-  }
+  int64_t parts() const override { return workers_.parts(options_.batch_tokens, options_.part_tokens); }
+  std::vector<nn::Parameters*> workers(int64_t count) override { return workers_.make(count); }
 
   std::vector<Part> next() override {
     std::vector<Part> parts;
-    for (data::Batch& batch : take_batch()) {
+    for (data::Batch& batch : walk_->take()) {
       parts.push_back([this, batch = std::move(batch)](int64_t worker, tensor::DropoutStream& dropout) -> StepLoss {
-        const model::Seq2Seq& model = worker == 0 ? model_ : *copies_[static_cast<size_t>(worker - 1)];
-        const loss::TokenLoss loss = model.loss(batch, options_.label_smoothing, &dropout);
+        const loss::TokenLoss loss = workers_.of(worker).loss(batch, options_.label_smoothing, &dropout);
         return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
       });
     }
@@ -69,19 +56,11 @@ class TranslationTask final : public Task {
     return parts;
   }
 
-  void skip(int64_t batches) override {
-    for (; batches > 0; --batches) {
-      if (++cursor_.batch < static_cast<int64_t>(plan_.size())) continue;
-      ++cursor_.epoch;
-      cursor_.batch = 0;
-      plan();
-    }
-  }
-
-  int64_t epoch() const override { return cursor_.epoch; }
-  double epoch_progress() const override {
-    return static_cast<double>(cursor_.batch) / static_cast<double>(plan_.size());
-  }
+  void skip(int64_t batches) override { walk_->skip(batches); }
+  int64_t epoch() const override { return walk_->epoch(); }
+  double epoch_progress() const override { return walk_->progress(); }
+  io::Json cursor() const override { return walk_->cursor(); }
+  void set_cursor(const io::Json& json) override { walk_->set_cursor(json); }
 
   Scores validate(Ranks& ranks) override {
     at::NoGradGuard no_grad;
@@ -109,35 +88,11 @@ class TranslationTask final : public Task {
     return scores;
   }
 
-  io::Json cursor() const override {
-    io::Json json = io::Json::object();
-    json.set("epoch", cursor_.epoch);
-    json.set("batch", cursor_.batch);
-    json.set("pairs", train_->size());
-    json.set("order", order_key());
-    return json;
-  }
-
-  void set_cursor(const io::Json& json) override {
-    const int64_t pairs = json.at("pairs").as_int();
-    if (pairs != train_->size()) {
-      fail("the checkpoint was made with {} training pairs, now there are {}; give the same data or another --run", pairs,
-           train_->size());
-    }
-    cursor_.epoch = json.at("epoch").as_int();
-    cursor_.batch = json.at("batch").as_int();
-    if (cursor_.epoch < 0 || cursor_.batch < 0) fail("epoch {} and batch {} are no place in the data", cursor_.epoch, cursor_.batch);
-    plan();
-    if (json.at("order").as_string() != order_key() || cursor_.batch >= static_cast<int64_t>(plan_.size())) {
-      log::warn("the text, --seed, --batch-tokens or --bucket-batches is another one than before: epoch {} starts anew", cursor_.epoch);
-      cursor_.batch = 0;
-    }
-  }
-
  private:
   void load_all(const std::string& train, const std::string& valid, const std::string& cache) {
     std::filesystem::create_directories(cache);
-    remove_leftovers(cache);
+    // What a killed session was writing; the run is ours, so nobody else is at it.
+    data::remove_unfinished_token_files(cache);
     train_ = load(options_.train_source, options_.train_target, options_.max_length, options_.max_ratio, train);
     report("training data", train_->counts());
     // Validation sees every pair it can: left out are empty ones, what the model has no positions for, and what no memory would hold.
@@ -153,17 +108,6 @@ class TranslationTask final : public Task {
     if (options_.max_length + 1 > model_.max_positions()) {
       fail_usage("--max-length {} and an end symbol are more than the {} positions of the model (model.max-positions)",
                  options_.max_length, model_.max_positions());
-    }
-  }
-
-  /// What a killed session was writing; the run is ours, so nobody else is at it.
-  static void remove_leftovers(const std::string& cache) {
-    std::error_code code;
-    for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(cache, code)) {
-      const std::string name = entry.path().filename().string();
-      const bool ours = ends_with(name, ".tokens.tokens") || (starts_with(name, ".") && name.find(".tokens") != std::string::npos &&
-                                                              name.find(".tmp-") != std::string::npos);
-      if (ours && entry.is_regular_file(code)) std::filesystem::remove(entry.path(), code);
     }
   }
 
@@ -183,25 +127,16 @@ class TranslationTask final : public Task {
     return [&corpus](int64_t pair) { return std::make_pair(corpus.source_length(pair), corpus.target_length(pair)); };
   }
 
-  void plan() {
-    const Timed timed(Work::kBatches);
-    data::BatchOrder order;
-    order.batch_tokens = options_.batch_tokens;
-    order.bucket_batches = options_.bucket_batches;
-    order.seed = seed_;
-    plan_ = data::plan_batches(train_->size(), lengths_of(*train_), order, cursor_.epoch);
-  }
-
-  bool on_cpu() const { return model_.output_layer().weight.device().is_cpu(); }
-
-  /// The batch at the cursor, in parts. The next one of this rank is made while the model works on it.
-  std::vector<data::Batch> take_batch() {
-    const Timed timed(Work::kBatches);
-    const auto at = [this](int64_t number) { return [this, pairs = plan_[static_cast<size_t>(number)]] { return make_parts(pairs); }; };
-    std::vector<data::Batch> batch = next_batch_.take({cursor_.epoch, cursor_.batch}, at(cursor_.batch));
-    const int64_t next = cursor_.batch + stride_;
-    if (next < static_cast<int64_t>(plan_.size())) next_batch_.prepare({cursor_.epoch, next}, at(next));
-    return batch;
+  void begin_walk(int64_t stride) {
+    const auto plan = [this](int64_t epoch) {
+      data::BatchOrder order;
+      order.batch_tokens = options_.batch_tokens;
+      order.bucket_batches = options_.bucket_batches;
+      order.seed = seed_;
+      return data::plan_batches(train_->size(), lengths_of(*train_), order, epoch);
+    };
+    const auto make = [this](const std::vector<int64_t>& pairs) { return make_parts(pairs); };
+    walk_.emplace(BatchWalk<data::Batch>::Data{plan, make, "pairs", train_->size(), order_key(), "--batch-tokens or --bucket-batches"}, stride);
   }
 
   std::vector<data::Batch> make_parts(const std::vector<int64_t>& pairs) const {
@@ -249,19 +184,15 @@ class TranslationTask final : public Task {
   }
 
   model::Seq2Seq& model_;
-  ModelCopier copy_;
-  std::vector<std::unique_ptr<model::Seq2Seq>> copies_;  ///< of the second worker, the third, ...
+  WorkerModels<model::Seq2Seq> workers_;
   const infer::Vocabularies& vocabularies_;
   TranslationTaskOptions options_;
   int threads_;
-  int64_t stride_;  ///< from one batch of this rank to its next
   uint64_t seed_;
   CorpusScorer scorer_;
   std::unique_ptr<data::ParallelCorpus> train_, valid_;
-  data::Cursor cursor_;
-  data::BatchPlan plan_;
   std::vector<std::string> sources_, references_;
-  Ahead<std::pair<int64_t, int64_t>, std::vector<data::Batch>> next_batch_;  // last: it ends before what it works on
+  std::optional<BatchWalk<data::Batch>> walk_;  // last: it ends before what it works on
 };
 
 }  // namespace

@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, "build")
@@ -43,19 +42,23 @@ def run(command, env=None):
     return done.stdout
 
 
+# A child counts the memory that its parent had when it was started as its own: so the parent is a small one.
+WATCHER = ("import json, resource, subprocess, sys, time\n"
+           "begin = time.perf_counter()\n"
+           "code = subprocess.run(sys.argv[2:]).returncode\n"
+           "with open(sys.argv[1], 'w') as out:\n"
+           "    json.dump([code, time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024], out)\n")
+
+
 def watched(command, text=os.devnull, env=None):
     """A command that reads this file: its wall time, the peak memory of its largest process, its standard output and error."""
-    with open(text) as given, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        begin = time.perf_counter()
-        process = subprocess.Popen(command, env=environment(env), stdin=given, stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        if process.returncode != 0:
-            sys.exit(f"{' '.join(command)}: exit {process.returncode}\n{err.read()[-2000:]}")
-        return {"seconds": seconds, "peak-bytes": usage.ru_maxrss * 1024, "out": out.read(), "err": err.read()}
+    with open(text) as given, tempfile.NamedTemporaryFile("r") as figures:
+        done = subprocess.run([PYTHON, "-I", "-S", "-c", WATCHER, figures.name, *command], env=environment(env), stdin=given, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, check=True)
+        code, seconds, peak = json.load(figures)
+    if code != 0:
+        sys.exit(f"{' '.join(command)}: exit {code}\n{done.stderr[-2000:]}")
+    return {"seconds": seconds, "peak-bytes": peak, "out": done.stdout, "err": done.stderr}
 
 
 def measured_training(command, run_directory, env=None):

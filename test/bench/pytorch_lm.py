@@ -15,10 +15,10 @@ import json
 import math
 import resource
 import statistics
-import struct
 import time
 
 import numpy
+import token_file
 import torch
 from torch import nn
 from torch.nn import functional
@@ -30,13 +30,7 @@ def read_tokens(path):
         return numpy.load(path, mmap_mode="r")
     if not path.endswith(".tokens"):
         return numpy.memmap(path, numpy.int32, "r")
-    with open(path, "rb") as file:
-        kind = file.read(8)
-        file.seek(-32, 2)
-        _, tokens, _, _ = struct.unpack("<Q3q", file.read())
-    if not kind.startswith(b"sqm"):
-        raise SystemExit(f"{path}: not a token file")
-    return numpy.memmap(path, numpy.int32, "r", 8, (tokens,))
+    return token_file.read(path)[0]
 
 
 # The model

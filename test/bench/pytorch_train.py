@@ -10,25 +10,17 @@ import json
 import math
 import resource
 import statistics
-import struct
 import time
 
-import numpy
+import token_file
 import torch
 from torch import nn
 
 
 def read_corpus(path):
-    """[(source ids, target ids)] of a corpus cache (docs/formats.md calls it RUN/cache; the layout is in lib/data/corpus.cpp)."""
-    with open(path, "rb") as file:
-        data = file.read()
-    magic, _, _, kept, *_, token_bytes = struct.unpack_from("<8sQ7qq", data)
-    if magic != b"sqmcorp1":
-        raise SystemExit(f"{path}: not a corpus cache")
-    header = 8 + 8 + 7 * 8 + 8
-    tokens = numpy.frombuffer(data, numpy.int32, token_bytes // 4, header)
-    index = numpy.frombuffer(data, numpy.int64, 2 * kept + 1, header + (token_bytes + 7) // 8 * 8)
-    return [(tokens[index[2 * i]:index[2 * i + 1]], tokens[index[2 * i + 1]:index[2 * i + 2]]) for i in range(kept)]
+    """[(source ids, target ids)] of RUN/cache/train.tokens."""
+    tokens, index = token_file.read(path)
+    return [(tokens[index[i]:index[i + 1]], tokens[index[i + 1]:index[i + 2]]) for i in range(0, len(index) - 1, 2)]
 
 
 def make_batches(pairs, batch_tokens, bos, eos, pad, generator):

@@ -35,7 +35,6 @@ keep-best: 2
 ema: 0.9
 accumulate: 2
 END
-command=("$train" -c conf.yaml --threads 2 --quiet)
 run() { "${command[@]}" "$@"; }
 
 # same A B: the last checkpoints of two runs hold the same bits
@@ -64,43 +63,80 @@ whole() {
   done
 }
 
-begin=$(date +%s%N)
-run --run whole || report "the uninterrupted run: exit $?"
-milliseconds=$((($(date +%s%N) - begin) / 1000000))
-[[ -e whole/ckpt/last/model.safetensors ]] || { echo "FAILED: the uninterrupted run left no checkpoint"; exit 1; }
-echo "one run without interruption: $milliseconds ms"
+# survives_kills NAME KILLS: the run NAME of `command`, and the same run killed at random moments within sessions that would last on. A killed run that ends is
+# compared with it and begun anew.
+survives_kills() {
+  local name=$1 wanted=$2 begin milliseconds kills=0 runs=0 sessions=0 target delay status
+  begin=$(date +%s%N)
+  run --run "$name" || report "the uninterrupted run $name: exit $?"
+  milliseconds=$((($(date +%s%N) - begin) / 1000000))
+  [[ -e $name/ckpt/last/model.safetensors ]] || { echo "FAILED: the uninterrupted run $name left no checkpoint"; exit 1; }
+  echo "one run without interruption: $milliseconds ms"
+  while ((kills < wanted)); do
+    target=$name-killed$runs
+    "${command[@]}" --run "$target" 2>session.log &  # no function here: $! must be the tool itself
+    child=$!
+    sessions=$((sessions + 1))
+    # Mostly within the first half: then there are several kills in a run.
+    delay=$((RANDOM % (milliseconds * 6 / 10) + 1))
+    sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
+    if kill -9 "$child" 2>/dev/null; then kills=$((kills + 1)); fi
+    status=0
+    wait "$child" 2>/dev/null || status=$?
+    child=""
+    if ((status != 0 && status != 137)); then
+      report "session $sessions: exit $status: $(cat session.log)"
+      break
+    fi
+    if [[ -d $target/ckpt ]]; then whole "$target" || report "after kill $kills: a checkpoint of $target is not whole"; fi
+    if ((status == 0)); then
+      same "$name" "$target" || report "$target, killed and resumed, differs from the run without interruption"
+      rm -rf "$target"
+      runs=$((runs + 1))
+    fi
+    ((sessions < 20 * wanted)) || { report "no end after $sessions sessions"; break; }
+  done
+  if [[ -d $name-killed$runs ]]; then
+    run --run "$name-killed$runs" 2>session.log || report "the last session: exit $?"
+    same "$name" "$name-killed$runs" || report "$name-killed$runs, killed and resumed, differs from the run without interruption"
+  fi
+  passed "$name: $kills kills in $sessions sessions, $((runs + 1)) runs compared"
+}
 
-# kill -9 at random moments: within a session that would last on, at any point of it. A run that ends is compared and begun anew.
-kills=0 runs=0 sessions=0
-while ((kills < kills_wanted)); do
-  target=killed$runs
-  "${command[@]}" --run "$target" 2>session.log &  # no function here: $! must be the tool itself
-  child=$!
-  sessions=$((sessions + 1))
-  # Mostly within the first half: then there are several kills in a run.
-  delay=$((RANDOM % (milliseconds * 6 / 10) + 1))
-  sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
-  if kill -9 "$child" 2>/dev/null; then kills=$((kills + 1)); fi
-  status=0
-  wait "$child" 2>/dev/null || status=$?
-  child=""
-  if ((status != 0 && status != 137)); then
-    report "session $sessions: exit $status: $(cat session.log)"
-    break
-  fi
-  if [[ -d $target/ckpt ]]; then whole "$target" || report "after kill $kills: a checkpoint of $target is not whole"; fi
-  if ((status == 0)); then
-    same whole "$target" || report "$target, killed and resumed, differs from the run without interruption"
-    rm -rf "$target"
-    runs=$((runs + 1))
-  fi
-  ((sessions < 20 * kills_wanted)) || { report "no end after $sessions sessions"; break; }
-done
-if [[ -d killed$runs ]]; then
-  run --run "killed$runs" 2>session.log || report "the last session: exit $?"
-  same whole "killed$runs" || report "killed$runs, killed and resumed, differs from the run without interruption"
+# Language models: of text, and adapters of one on conversations. What a session tokenised is used by the next.
+if [[ -x $bin/lm-train ]]; then
+  awk '{ print; if (NR % 7 == 0) print "" }' train.a train.b > text
+  paste -d '|' train.a train.b | sed -E 's/^(.*)\|(.*)$/{"prompt":"\1","response":"\2"}/' > chats.jsonl
+  head -n 20 chats.jsonl > valid.jsonl
+  cat > lm.yaml << 'END'
+model:
+  dim: 32
+  ffn: 64
+  heads: 2
+  kv-heads: 1
+  layers: 2
+  max-positions: 64
+  dropout: 0.1
+batch-tokens: 256
+part-tokens: 64
+window: 32
+learning-rate: 0.003
+warmup: 20
+max-updates: 150
+save-every: 7
+validate-every: 60
+keep-last: 2
+keep-best: 2
+accumulate: 2
+END
+  command=("$bin/lm-train" -c lm.yaml --threads 2 --quiet --train text --valid valid.a --vocab-size 330 --ema 0.9)
+  survives_kills lm $((kills_wanted / 4))
+  command=("$bin/lm-train" -c lm.yaml --threads 2 --quiet --init-from lm --format chat --train chats.jsonl --valid valid.jsonl --lora.rank 2 --window 48 --checkpointing)
+  survives_kills lm-tuned $((kills_wanted / 4))
 fi
-passed "$kills kills in $sessions sessions, $((runs + 1)) runs compared"
+
+command=("$train" -c conf.yaml --threads 2 --quiet)
+survives_kills whole "$kills_wanted"
 
 # Asked to stop, a run saves and exits with 128 + the signal's number.
 for signal in TERM:143 INT:130 USR1:138; do

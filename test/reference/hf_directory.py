@@ -4,6 +4,7 @@ Written from the published formats (config.json of LlamaConfig, MistralConfig an
 from this project's code, which is tested with it.
 """
 import collections
+import glob
 import itertools
 import json
 import os
@@ -269,6 +270,8 @@ def make(directory, shape, dtype, shards, seed, vocabulary, settings):
     if shape == "llama":
         shapes.update(frequency_buffers(config))
     os.makedirs(directory, exist_ok=True)
+    for old in glob.glob(os.path.join(glob.escape(directory), "model*.safetensors*")):
+        os.remove(old)
     place = lambda name: os.path.join(directory, name)
     for name, content in {"config.json": dict(sorted(config.items())), **files}.items():
         write_json(place(name), content)

@@ -99,8 +99,10 @@ class Model:
     def logits(self, tokens):
         """[T, vocabulary]"""
         config, width = self.config, hf_directory.head_dim(self.config)
-        if not tokens or min(tokens) < 0 or max(tokens) >= config["vocab_size"]:
-            raise Wrong(f"ids are 0 .. {config['vocab_size'] - 1}, at least one; found {tokens}")
+        if not isinstance(tokens, list) or not tokens or not all(isinstance(token, int) for token in tokens):
+            raise Wrong(f"a list of ids, at least one, is expected; found {tokens}")
+        if min(tokens) < 0 or max(tokens) >= config["vocab_size"]:
+            raise Wrong(f"ids are 0 .. {config['vocab_size'] - 1}; found {tokens}")
         norm = lambda x, name: rms_norm(x, self.weights[name + ".weight"], config["rms_norm_eps"])
         heads = lambda x: x.reshape(len(x), -1, width)
         frequencies = rope_frequencies(config)

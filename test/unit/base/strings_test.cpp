@@ -109,3 +109,11 @@ TEST_CASE("the first invalid byte of UTF-8 is found") {
   CHECK(find_invalid_utf8("\xF4\x90\x80\x80") == 0);  // past U+10FFFF
   CHECK(find_invalid_utf8("\xFF") == 0);
 }
+
+TEST_CASE("bytes that are no character become U+FFFD") {
+  CHECK(replace_invalid_utf8("") == "");
+  CHECK(replace_invalid_utf8("Stra\xC3\x9F" "e") == "Stra\xC3\x9F" "e");
+  CHECK(replace_invalid_utf8("a\xE2\x82") == "a\xEF\xBF\xBD");
+  CHECK(replace_invalid_utf8("\xE2\x82x\xFF\xFE") == "\xEF\xBF\xBDx\xEF\xBF\xBD\xEF\xBF\xBD");
+  CHECK(replace_invalid_utf8("\xED\xA0\x80z") == "\xEF\xBF\xBDz");
+}

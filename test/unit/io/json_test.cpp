@@ -49,6 +49,11 @@ TEST_CASE("JSON numbers keep their digits") {
 }
 
 TEST_CASE("JSON integers past 64 bits are no silent doubles") {
+  const Json rounded = parse_json("[1000000000000000019884624838656,-9223372036854775809,18446744073709551615,7]", "test", LargeIntegers::kRound);
+  CHECK(rounded.as_array()[0].as_double() == 1e30);
+  CHECK(rounded.as_array()[1].as_double() == -9223372036854775808.0);
+  CHECK(rounded.as_array()[2].as_double() == 18446744073709551616.0);
+  CHECK(rounded.as_array()[3].as_int() == 7);
   CHECK(failure_with("9223372036854775808").says("does not fit in 64 bits"));
   CHECK(failure_with("[18446744073709551616]").says("does not fit in 64 bits"));
   CHECK(failure_with("1" + std::string(400, '0')).exit_code == kExitFailure);

@@ -203,3 +203,22 @@ TEST_CASE("appending creates and extends") {
   CHECK(get(dir / "log") == "ab");
   CHECK(failure_of([&] { append_file(dir / "no/log", "a"); }).says("No such file or directory"));
 }
+
+TEST_CASE("a file that grows is cut, written at once, and held by one process") {
+  TempDir dir;
+  const std::string path = put(dir / "grows", "whole\ntorn");
+  {
+    AppendedFile file(path);
+    CHECK(failure_of([&] { AppendedFile second(path); }).says("another process"));
+    CHECK(failure_of([&] { file.cut(100); }).says("it has 10 bytes"));
+    file.cut(6);
+    file.write("more\n");
+    CHECK(get(path) == "whole\nmore\n");
+    file.close();
+  }
+  AppendedFile again(path);
+  again.write("x");
+  CHECK(get(path) == "whole\nmore\nx");
+  CHECK(failure_of([&] { AppendedFile none(dir / "no/file"); }).says("No such file or directory"));
+  CHECK(failure_of([] { AppendedFile device("/dev/null"); }).says("no regular file"));
+}

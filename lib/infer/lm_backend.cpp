@@ -1,0 +1,81 @@
+#include "infer/lm_backend.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+#include "infer/lm_engine.h"
+#include "io/safetensors.h"
+
+namespace seqmill::infer {
+
+LoadedLanguageModel load_language_model(const std::string& path, const BackendOptions& options, int threads) {
+  check_backend(options);
+  const bool rounds = options.precision == "bf16", on_cpu = options.device == "cpu";
+  if (options.backend != "torch" && on_cpu) {
+    const ModelSource source(path);
+    if (options.backend == "engine" || lm_engine_knows(source.config.type)) return load_lm_in_engine(source, options.average, rounds);
+  }
+  if (rounds) fail_usage("--precision bf16 is the engine's; --backend torch computes in fp32");
+  return torch_library(threads).load_lm(path, options.average, options.device);
+}
+
+int64_t LanguageModelSize::weight_bytes(const std::string& precision) const { return integers + (parameters - integers) * (precision == "bf16" ? 2 : 4); }
+
+int64_t LanguageModelSize::cache_bytes(const std::string& precision) const { return cache_numbers * (precision == "bf16" ? 2 : 4); }
+
+LanguageModelSize size_language_model(const std::string& path) {
+  const ModelSource source(path);
+  LanguageModelSize size;
+  size.type = source.config.type;
+  size.vocabulary = text::load_tokenizer(source.files.directory)->size();
+  const LmSize known = configure<LmEngineType>(source)->size(size.vocabulary);
+  size.max_positions = known.max_positions;
+  size.cache_numbers = known.cache_numbers;
+  const io::WeightFiles weights(source.files.weights);
+  for (const io::TensorRecord& tensor : weights.tensors()) {
+    const int64_t numbers = tensor.bytes() / io::size_of(tensor.dtype);
+    size.parameters += numbers;
+    if (tensor.dtype == io::DType::kI8) size.integers += numbers;
+  }
+  return size;
+}
+
+int64_t memory_needed(const LanguageModelSize& size, const std::string& precision, const SequenceLoad& load) {
+  const int64_t tokens = std::min(load.tokens, size.max_positions);
+  return size.weight_bytes(precision) + load.rows * (tokens * size.cache_bytes(precision) + size.vocabulary * static_cast<int64_t>(sizeof(float)));
+}
+
+void check_memory(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available) {
+  const int64_t least = memory_needed(size, precision, {1, load.tokens}), all = memory_needed(size, precision, load);
+  if (least > available) {
+    fail("{} needs {} of memory: {} of weights in {} and {} for one sequence of {} tokens; {} are available. {}--describe tells what a model takes", path,
+         format_bytes(least), format_bytes(size.weight_bytes(precision)), precision, format_bytes(least - size.weight_bytes(precision)),
+         std::min(load.tokens, size.max_positions), format_bytes(available),
+         precision == "bf16" ? "int8-quantize makes a model of half of the bytes; " : "--precision bf16 takes half, a model of int8-quantize a quarter; ");
+  }
+  if (all > available) {
+    log::warn("{} rows of {} tokens may need {} of memory, and {} are available: a smaller --batch or fewer --threads need less", load.rows,
+              std::min(load.tokens, size.max_positions), format_bytes(all), format_bytes(available));
+  }
+}
+
+std::string describe(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available) {
+  const int64_t reals = size.parameters - size.integers;
+  std::string text = fmt::format("model       {} ({})\n", path, size.type);
+  text += fmt::format("parameters  {}", size.parameters);
+  text += size.integers > 0 ? fmt::format(", of which {} in 8 bits\n", size.integers) : "\n";
+  text += fmt::format("weights     {} in fp32, {} in bf16\n", format_bytes(size.weight_bytes("fp32")), format_bytes(size.weight_bytes("bf16")));
+  if (size.integers == 0) text += fmt::format("            about {} after int8-quantize\n", format_bytes(reals));
+  text += fmt::format("cache       {} a token in fp32, {} in bf16\n", format_bytes(size.cache_bytes("fp32")), format_bytes(size.cache_bytes("bf16")));
+  text += fmt::format("positions   {}: a sequence of all of them takes {} in {}\n", size.max_positions,
+                      format_bytes(size.max_positions * size.cache_bytes(precision)), precision);
+  text += fmt::format("vocabulary  {} tokens\n", size.vocabulary);
+  text += fmt::format("memory      about {} in {} for {} rows of {} tokens; {} are available\n", format_bytes(memory_needed(size, precision, load)), precision, load.rows,
+                      std::min(load.tokens, size.max_positions), available == INT64_MAX ? "unknown" : format_bytes(available));
+  return text;
+}
+
+}  // namespace seqmill::infer

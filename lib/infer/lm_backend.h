@@ -1,0 +1,45 @@
+#pragma once
+// What computes a language model (infer/backend.h), and the memory that it takes.
+
+#include <cstdint>
+#include <string>
+
+#include "infer/backend.h"
+#include "infer/language_model.h"
+
+namespace seqmill::infer {
+
+/// As load_translation_model().
+LoadedLanguageModel load_language_model(const std::string& path, const BackendOptions& options, int threads);
+
+/// What a model is, by its configuration, its tokeniser and the heads of its weight files.
+struct LanguageModelSize {
+  std::string type;
+  int64_t parameters = 0;
+  int64_t integers = 0;       ///< of them, those stored in 8 bits
+  int64_t vocabulary = 0;     ///< tokens of the tokeniser
+  int64_t max_positions = 0;
+  int64_t cache_numbers = 0;  ///< keys and values of one token
+
+  int64_t weight_bytes(const std::string& precision) const;
+  int64_t cache_bytes(const std::string& precision) const;  ///< of one token
+};
+
+/// Throws Error as loading does for files that cannot be read.
+LanguageModelSize size_language_model(const std::string& path);
+
+/// So many sequences at a time, each of so many tokens.
+struct SequenceLoad {
+  int64_t rows = 1, tokens = 1;
+};
+
+/// Bytes of weights, keys and values, and log-probabilities.
+int64_t memory_needed(const LanguageModelSize& size, const std::string& precision, const SequenceLoad& load);
+
+/// Throws Error with numbers and advice when the weights and one sequence will not fit into `available` bytes; warns when all of `load` may not.
+void check_memory(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available);
+
+/// Lines for people.
+std::string describe(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available);
+
+}  // namespace seqmill::infer

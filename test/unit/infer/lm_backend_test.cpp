@@ -1,0 +1,74 @@
+#include "infer/lm_backend.h"
+
+#include <catch2/catch.hpp>
+
+#include "support/files.h"
+
+using namespace seqmill;
+using namespace seqmill::infer;
+using namespace seqmill::test;
+
+namespace {
+
+LanguageModelSize some_size() {
+  LanguageModelSize size;
+  size.type = "llama";
+  size.parameters = 1000;
+  size.vocabulary = 100;
+  size.max_positions = 64;
+  size.cache_numbers = 10;
+  return size;
+}
+
+}  // namespace
+
+TEST_CASE("memory of a model: weights, and for each row keys, values and log-probabilities", "[memory]") {
+  LanguageModelSize size = some_size();
+  CHECK(size.weight_bytes("fp32") == 4000);
+  CHECK(size.weight_bytes("bf16") == 2000);
+  CHECK(size.cache_bytes("fp32") == 40);
+  CHECK(size.cache_bytes("bf16") == 20);
+  CHECK(memory_needed(size, "fp32", {1, 5}) == 4000 + 5 * 40 + 400);
+  CHECK(memory_needed(size, "bf16", {3, 5}) == 2000 + 3 * (5 * 20 + 400));
+  CHECK(memory_needed(size, "fp32", {1, 1000}) == memory_needed(size, "fp32", {1, 64}));
+  size.integers = 900;
+  CHECK(size.weight_bytes("fp32") == 900 + 400);
+  CHECK(size.weight_bytes("bf16") == 900 + 200);
+}
+
+TEST_CASE("too little memory is an error with numbers before anything is loaded", "[memory]") {
+  const LanguageModelSize size = some_size();
+  const SequenceLoad load{8, 10};
+  const int64_t least = memory_needed(size, "fp32", {1, 10});
+  const auto failure = [&](const std::string& precision, int64_t available) {
+    return failure_of([&] { check_memory(size, "the/model", precision, load, available); });
+  };
+  CHECK(failure("fp32", least).exit_code == kExitDone);
+  const Failure refused = failure("fp32", least - 1);
+  CHECK(refused.exit_code == kExitFailure);
+  CHECK(refused.says("the/model needs 4.69 KiB of memory: 3.91 KiB of weights in fp32 and 800 bytes for one sequence of 10 tokens; 4.69 KiB are available"));
+  CHECK(refused.says("--precision bf16 takes half"));
+  CHECK(failure("bf16", 100).says("int8-quantize"));
+}
+
+TEST_CASE("a model is described", "[memory]") {
+  LanguageModelSize size = some_size();
+  const std::string text = describe(size, "the/model", "bf16", {8, 10}, 5000);
+  for (const char* part : {"the/model (llama)", "parameters  1000\n", "3.91 KiB in fp32, 1.95 KiB in bf16", "about 1000 bytes after int8-quantize",
+                           "40 bytes a token in fp32, 20 bytes in bf16", "positions   64: a sequence of all of them takes 1.25 KiB in bf16", "100 tokens",
+                           "for 8 rows of 10 tokens; 4.88 KiB are available"}) {
+    CAPTURE(text, part);
+    CHECK(text.find(part) != std::string::npos);
+  }
+  size.integers = 900;
+  CHECK(describe(size, "the/model", "fp32", {8, 10}, INT64_MAX).find("parameters  1000, of which 900 in 8 bits") != std::string::npos);
+}
+
+TEST_CASE("what a backend cannot do is a usage error", "[backend]") {
+  BackendOptions options;
+  options.backend = "engine";
+  options.device = "cuda";
+  const Failure refused = failure_of([&] { load_language_model("nowhere", options, 1); });
+  CHECK(refused.exit_code == kExitUsage);
+  CHECK(refused.says("--device cuda needs --backend torch"));
+}

@@ -1,0 +1,250 @@
+// Language models of the Llama family: the fast path of training against the general one, against the engine, and taken apart.
+
+#include "infer/lm_engine.h"
+#include "infer/quantise.h"
+#include "model/lm_load.h"
+#include "model/torch_lm.h"
+#include "models.h"
+
+using namespace seqmill;
+using namespace seqmill::model;
+using namespace seqmill::test;
+
+namespace {
+
+constexpr int64_t kTokens = 29;
+
+Settings tiny(const Settings& more = {}) {
+  Settings settings{{"model.dim", "16"}, {"model.ffn", "20"}, {"model.layers", "2"}, {"model.heads", "4"}, {"model.kv-heads", "2"}, {"model.max-positions", "64"}};
+  for (const auto& [key, value] : more) settings[key] = value;
+  return settings;
+}
+
+std::vector<Settings> shapes() {
+  return {tiny(),
+          tiny({{"model.kv-heads", "4"}, {"model.tie", "true"}}),
+          tiny({{"model.qkv-bias", "true"}, {"model.tie", "true"}, {"model.kv-heads", "1"}}),
+          tiny({{"model.window", "3"}}),
+          tiny({{"model.head-dim", "6"}, {"model.rope-theta", "500"}, {"model.rope-scaling", "llama3"}, {"model.rope-factor", "8"}, {"model.rope-original-positions", "16"}}),
+          tiny({{"model.norm", "layer"}, {"model.activation", "gelu"}, {"model.positions", "learned"}}),
+          tiny({{"model.norm", "l1"}, {"model.activation", "relu"}, {"model.attention", "polynomial"}, {"model.kv-heads", "0"}}),
+          tiny({{"model.vocabulary", "32"}, {"model.rope-scaling", "linear"}, {"model.rope-factor", "2"}}),
+          tiny({{"lora.rank", "2"}, {"lora.targets", "q_proj,v_proj,gate_proj,down_proj,o_proj"}})};
+}
+
+std::string text_of(const Settings& settings) {
+  std::string text;
+  for (const auto& [key, value] : settings) text += key + "=" + value + " ";
+  return text;
+}
+
+void set_all(Options& options, const Settings& settings) {
+  for (const auto& [key, value] : settings) {
+    Option* option = options.find(key);
+    REQUIRE(option);
+    REQUIRE(option->set(option->is_list() ? split(value, ',') : std::vector<std::string>{value}).empty());
+  }
+}
+
+std::unique_ptr<Lm> lm(const Settings& settings, std::optional<uint64_t> seed = 1) {
+  Options options;
+  std::string type = "llama";
+  const auto config = declare_lm(options, type);
+  set_all(options, settings);
+  return config->build(kTokens, seed);
+}
+
+/// With every parameter moved away from its start, so that no bias and no adapter is 0 and no norm is 1.
+std::unique_ptr<Lm> random_lm(const Settings& settings, uint64_t seed = 1) {
+  auto model = lm(settings, seed);
+  for (const nn::Parameter& parameter : model->parameters().all()) parameter.value.detach().add_(normals(parameter.value.sizes(), ++seed * 1000) * 0.2);
+  return model;
+}
+
+std::unique_ptr<Lm> in_double(const Settings& settings) {
+  auto model = random_lm(settings);
+  model->parameters().to(at::kCPU, at::kDouble);
+  return model;
+}
+
+/// What a model sees and what it has to say.
+struct Sample {
+  data::PackedTokens input;
+  at::Tensor targets;
+};
+
+Sample sample(const std::vector<int64_t>& lengths = {5, 1, 9, 4}) {
+  std::vector<data::Tokens> inputs;
+  std::vector<int64_t> targets;
+  for (const Tokens& sequence : random_sequences(lengths, kTokens, 3)) {
+    inputs.emplace_back(sequence.begin(), sequence.end());
+    for (size_t i = 1; i <= sequence.size(); ++i) targets.push_back(i < sequence.size() ? sequence[i] : kEos);
+  }
+  return {data::pack(inputs, -1, -1), at::tensor(targets, at::kLong)};
+}
+
+double loss_of(const Lm& model, const Sample& s, const at::Tensor& rows = {}, tensor::DropoutStream* stream = nullptr) {
+  at::NoGradGuard no_grad;
+  const at::Tensor targets = rows.defined() ? s.targets.index_select(0, rows) : s.targets;
+  return model.loss(s.input, rows, targets, 0.1, stream).sum.item<double>();
+}
+
+std::unique_ptr<infer::LanguageModel> engine_of(const std::string& file, const Settings& settings, bool to_bfloat16 = false) {
+  Options options;
+  const auto config = Registry<infer::LmEngineType>::instance().get("llama").config();
+  config->declare(options);
+  set_all(options, settings);
+  infer::Weights weights({file}, to_bfloat16);
+  auto engine = config->build(kTokens, weights);
+  weights.check();
+  return engine;
+}
+
+/// The same sequences, begun, branched and stepped, through two models: the largest difference of log-probabilities.
+double largest_difference(const infer::LanguageModel& a, const infer::LanguageModel& b) {
+  const auto first = a.start(1), second = b.start(1);
+  const int64_t size = a.vocabulary_size();
+  REQUIRE(b.vocabulary_size() == size);
+  double worst = 0;
+  std::vector<float> one(static_cast<size_t>(size)), other(static_cast<size_t>(size));
+  const auto compare = [&](const float* x, const float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) worst = std::max(worst, static_cast<double>(std::abs(x[i] - y[i])));
+  };
+  std::vector<infer::SequenceDecoder::Handle> ours, theirs;
+  const auto begin = [&](const Tokens& prompt) {
+    ours.push_back(first->begin(prompt, one.data()));
+    theirs.push_back(second->begin(prompt, other.data()));
+    compare(one.data(), other.data(), size);
+  };
+  const std::vector<Tokens> prompts = random_sequences({4, 1, 7}, kTokens, 5);
+  for (const Tokens& prompt : prompts) begin(prompt);
+  Rng rng(1, "steps");
+  for (int step = 0; step < 12; ++step) {
+    if (step == 3) {
+      ours.push_back(first->branch(ours[2]));
+      theirs.push_back(second->branch(theirs[2]));
+    }
+    if (step == 6) {
+      first->end(ours[0]);
+      second->end(theirs[0]);
+      ours.erase(ours.begin());
+      theirs.erase(theirs.begin());
+      begin(random_sequences({20}, kTokens, 6)[0]);
+    }
+    std::vector<int32_t> tokens;
+    for (size_t i = 0; i < ours.size(); ++i) tokens.push_back(static_cast<int32_t>(rng.below(kTokens)));
+    compare(first->advance(ours, tokens), second->advance(theirs, tokens), static_cast<int64_t>(ours.size()) * size);
+  }
+  return worst;
+}
+
+}  // namespace
+
+TEST_CASE("the gradient of a language model is that of finite differences, fast and general", "[llama][gradient]") {
+  const Sample s = sample();
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    const auto model = random_lm(settings), exact = in_double(settings);
+    model->loss(s.input, {}, s.targets, 0.1, nullptr).sum.backward();
+    CHECK(loss_of(*model, s) == Approx(loss_of(*exact, s)).epsilon(1e-5));
+    at::NoGradGuard no_grad;
+    for (size_t i = 0; i < model->parameters().all().size(); ++i) {
+      const nn::Parameter& parameter = model->parameters().all()[i];
+      CAPTURE(parameter.name);
+      if (!parameter.value.requires_grad()) {
+        CHECK_FALSE(parameter.value.grad().defined());
+        continue;
+      }
+      REQUIRE(parameter.value.grad().defined());
+      CHECK(parameter.value.grad().abs().max().item<double>() > 1e-4);
+      at::Tensor values = exact->parameters().all()[i].value.detach();
+      const at::Tensor kept = values.clone(), direction = normals(values.sizes(), i, at::kDouble);
+      constexpr double kStep = 1e-7;
+      const auto loss_at = [&](double step) {
+        values.copy_(kept + direction * step);
+        return loss_of(*exact, s);
+      };
+      const double slope = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
+      values.copy_(kept);
+      CHECK((parameter.value.grad() * direction).sum().item<double>() == Approx(slope).epsilon(2e-4).margin(1e-3));
+    }
+  }
+}
+
+TEST_CASE("checkpointing changes no bit of loss and gradients, under dropout too", "[llama][gradient]") {
+  const Sample s = sample();
+  for (const char* rank : {"0", "2"}) {
+    std::vector<at::Tensor> gradients[2];
+    for (const bool checkpointing : {false, true}) {
+      const auto model = random_lm(tiny({{"model.dropout", "0.2"}, {"model.attention-dropout", "0.1"}, {"model.activation-dropout", "0.1"}, {"lora.rank", rank}}));
+      model->set_checkpointing(checkpointing);
+      model->parameters().flatten();
+      tensor::DropoutStream stream(1, 1);
+      const loss::TokenLoss loss = model->loss(s.input, {}, s.targets, 0.1, &stream);
+      loss.sum.backward();
+      gradients[checkpointing] = {loss.sum.detach(), model->parameters().flat_gradients()};
+    }
+    CHECK(same_bits(gradients[0][0], gradients[1][0]));
+    CHECK(same_bits(gradients[0][1], gradients[1][1]));
+    CHECK(gradients[0][1].abs().sum().item<double>() > 1);
+  }
+}
+
+TEST_CASE("a token does not see what follows it, nor what other sequences say", "[llama]") {
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    const auto model = random_lm(settings);
+    at::NoGradGuard no_grad;
+    const Sample together = sample();
+    const at::Tensor all = model->features(together.input, nullptr);
+    const std::vector<Tokens> sequences = random_sequences({5, 1, 9, 4}, kTokens, 3);
+    const Tokens beginning(sequences[2].begin(), sequences[2].begin() + 6);
+    CHECK(difference(model->features(data::pack({beginning}, -1, -1), nullptr), all.narrow(0, 6, 6)) < 1e-5);
+  }
+}
+
+TEST_CASE("loss of chosen rows is that of those tokens", "[llama]") {
+  const auto model = random_lm(tiny());
+  const Sample s = sample();
+  const at::Tensor rows = at::tensor({0, 3, 7, 18}, at::kLong);
+  const at::Tensor all = model->target_logprobs(s.input, {}, s.targets);
+  CHECK(difference(model->target_logprobs(s.input, rows, s.targets.index_select(0, rows)), all.index_select(0, rows)) < 1e-6);
+  const loss::TokenLoss loss = model->loss(s.input, rows, s.targets.index_select(0, rows), 0, nullptr);
+  CHECK(loss.nll_sum == Approx(-all.index_select(0, rows).sum().item<double>()).epsilon(1e-5));
+}
+
+TEST_CASE("LibTorch's decoder says step by step what the model says at once", "[llama]") {
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    const auto model = random_lm(settings);
+    const Tokens tokens = random_sequences({12}, kTokens, 7)[0];
+    const std::vector<double> scores = TorchLm(*model).score({tokens}, 1);
+    const auto decoder = TorchLm(*model).start(1);
+    std::vector<float> row(static_cast<size_t>(TorchLm(*model).vocabulary_size()));
+    const auto handle = decoder->begin({tokens[0]}, row.data());
+    const float* logprobs = row.data();
+    for (size_t i = 1; i < tokens.size(); ++i) {
+      CHECK(static_cast<double>(logprobs[tokens[i]]) == Approx(scores[i - 1]).margin(2e-5));
+      logprobs = decoder->advance({handle}, {tokens[i]});
+    }
+  }
+  const auto model = random_lm(tiny({{"model.max-positions", "5"}}));
+  const auto decoder = model->start();
+  CHECK(failure_of([&] { decoder->begin(Tokens(6, 4), nullptr); }).says("5 positions"));
+  CHECK(failure_of([&] { decoder->begin({}, nullptr); }).says("at least one"));
+}
+
+TEST_CASE("the engine says what LibTorch says, for sequences that come, branch and go", "[llama][engine]") {
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    const auto model = random_lm(settings);
+    const TempDir dir;
+    tensor::save_tensors(dir / "m.safetensors", model->parameters().named());
+    const auto engine = engine_of(dir / "m.safetensors", settings);
+    CHECK(largest_difference(*engine, TorchLm(*model)) < 1e-4);
+    const std::vector<Tokens> sequences = random_sequences({5, 1, 30, 8}, kTokens, 9);
+    const std::vector<double> ours = engine->score(sequences, 2), theirs = TorchLm(*model).score(sequences, 1);
+    REQUIRE(ours.size() == theirs.size());
+    for (size_t i = 0; i < ours.size(); ++i) CHECK(ours[i] == Approx(theirs[i]).margin(1e-4));
+  }
+}
