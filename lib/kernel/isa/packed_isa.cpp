@@ -145,6 +145,13 @@ void score_keys(const float* q, const Number* const* keys, int64_t count, int64_
   }
 }
 
+/// Asks for what lies `count` numbers from x on. Keys that lie anywhere are not foreseen by the machine itself.
+template <typename Number>
+inline void prefetch(const Number* x, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(Number);
+  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(x + i);
+}
+
 /// The same for kHeads queries, whose scores are `count` apart, with one key of them all. `dim` is a multiple of the lanes. As many keys at once as a vector has
 /// lanes: they are turned, so that each of their numbers is one of every key, and what is behind the last key is the last once more.
 template <int kHeads, typename Number>
@@ -153,6 +160,7 @@ void score_shared_keys(const float* q, const Number* const* keys, int64_t count,
     const int64_t present = count - t < kVectorLanes ? count - t : kVectorLanes;
     const Number* places[kVectorLanes];
     for (int64_t i = 0; i < kVectorLanes; ++i) places[i] = keys[t + (i < present ? i : present - 1)] + offset;
+    for (int64_t i = t + kVectorLanes; i < t + 2 * kVectorLanes && i < count; ++i) prefetch(keys[i] + offset, dim);
     Vector sums[kHeads] = {};
     for (int64_t d = 0; d < dim; d += kVectorLanes) {
       Vector square[kVectorLanes];
@@ -182,9 +190,11 @@ void weigh(float* row, int64_t count, float scale, const Polynomial* polynomial)
 /// out[h] = the sum over t of weights[h][t] times a value, for kCount vectors of kHeads heads, whose rows of out are `dim` apart.
 template <int kHeads, int kCount, typename Number>
 void sum_values(const float* weights, const Number* const* values, int64_t count, int64_t offset, float* out, int64_t dim) {
+  constexpr int64_t kAhead = 16;
   Vector sums[kHeads][kCount] = {};
   for (int64_t t = 0; t < count; ++t) {
     const Number* value = values[t] + offset;
+    if (t + kAhead < count) prefetch(values[t + kAhead] + offset, kCount * kVectorLanes);
     Vector parts[kCount];
     for (int v = 0; v < kCount; ++v) parts[v] = load(value + v * kVectorLanes);
     for (int h = 0; h < kHeads; ++h) {
