@@ -1,6 +1,5 @@
 // lm-generate: prompts through a language model.
 
-#include "base/error.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "base/threads.h"

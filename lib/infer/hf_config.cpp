@@ -12,7 +12,7 @@ namespace {
 
 class HfConfig {
  public:
-  explicit HfConfig(const std::string& file) : json_(io::read_json(file)) {
+  explicit HfConfig(const std::string& file) : json_(io::read_json(file, io::LargeIntegers::kRound)) {
     config_.file = file;
     if (!json_.is_object()) fail("{}: expected an object, found {}", file, json_.type_name());
   }
@@ -88,7 +88,7 @@ class HfConfig {
   std::string guess_template() const {
     const std::string beside = (std::filesystem::path(config_.file).parent_path() / "tokenizer_config.json").string();
     if (!std::filesystem::exists(beside)) return "plain";
-    const io::Json json = io::read_json(beside);
+    const io::Json json = io::read_json(beside, io::LargeIntegers::kRound);
     const io::Json* jinja = json.is_object() ? json.find("chat_template") : nullptr;
     if (!jinja || !jinja->is_string()) return "plain";
     const auto holds = [&](const char* mark) { return jinja->as_string().find(mark) != std::string::npos; };

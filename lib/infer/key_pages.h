@@ -11,14 +11,14 @@
 
 namespace seqmill::infer {
 
-/// Pages of `width` numbers for each layer and each of some tokens. They are taken and given back without asking the system for memory once there were
-/// enough of them.
+/// Pages of some tokens, each token having `parts` times `width` numbers: its keys and values by layer and head. What attention looks at together lies together: a
+/// page is [parts, kTokens, width]. Pages are taken and given back without asking the system for memory once there were enough of them.
 template <typename Number>
 class KeyPages {
  public:
   static constexpr int64_t kTokens = 16;
 
-  KeyPages(int64_t layers, int64_t width) : layers_(layers), width_(width) {}
+  KeyPages(int64_t parts, int64_t width) : parts_(parts), width_(width) {}
 
   /// A page of one user.
   int32_t take() {
@@ -36,21 +36,21 @@ class KeyPages {
   /// Of how many pages there are, the ones with users.
   int64_t used() const { return static_cast<int64_t>(users_.size() - free_.size()); }
 
-  /// The numbers of a token in the first layer; those of the next are layer_stride() behind.
+  /// The first part of a token; the others are part_stride() behind each other.
   Number* token(int32_t page, int64_t index) { return pages_[static_cast<size_t>(page)] + index * width_; }
-  int64_t layer_stride() const { return kTokens * width_; }
+  int64_t part_stride() const { return kTokens * width_; }
 
   /// The first `tokens` of them.
   void copy(int32_t from, int32_t to, int64_t tokens) {
-    for (int64_t layer = 0; layer < layers_; ++layer) {
-      std::memcpy(token(to, 0) + layer * layer_stride(), token(from, 0) + layer * layer_stride(), static_cast<size_t>(tokens * width_) * sizeof(Number));
+    for (int64_t part = 0; part < parts_; ++part) {
+      std::memcpy(token(to, 0) + part * part_stride(), token(from, 0) + part * part_stride(), static_cast<size_t>(tokens * width_) * sizeof(Number));
     }
   }
 
  private:
   void grow() {
     constexpr int64_t kMostAtOnce = int64_t{64} << 20;  // bytes
-    const int64_t size = layers_ * layer_stride(), bytes = size * static_cast<int64_t>(sizeof(Number));
+    const int64_t size = parts_ * part_stride(), bytes = size * static_cast<int64_t>(sizeof(Number));
     const int64_t count = std::clamp<int64_t>(kMostAtOnce / bytes, 1, std::max<int64_t>(4, static_cast<int64_t>(users_.size())));
     Buffer<Number> slab(count * size);
     free_.reserve(users_.size() + static_cast<size_t>(count));
@@ -63,7 +63,7 @@ class KeyPages {
     }
   }
 
-  int64_t layers_, width_;
+  int64_t parts_, width_;
   std::vector<Buffer<Number>> slabs_;
   std::vector<Number*> pages_;
   std::vector<int32_t> users_, free_;
@@ -74,7 +74,7 @@ template <typename Number>
 class PagedSequence {
  public:
   int64_t length() const { return length_; }
-  /// Where the numbers of a token are in the first layer, and those of the tokens behind it. Those that were forgotten are nowhere.
+  /// The first parts of a token and of those behind it. Of those that were forgotten they are nowhere.
   const Number* const* tokens(int64_t first) const { return tokens_.data() + first; }
   Number* token(int64_t index) const { return tokens_[static_cast<size_t>(index)]; }
 

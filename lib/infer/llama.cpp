@@ -193,7 +193,7 @@ class Layers {
   using Spans = std::vector<Span<Number>>;
 
   Layers(const Llama& model, Workspace& room, int threads)
-      : model_(model), o_(model.options()), room_(room), threads_(threads), pages_(o_.layers, 2 * o_.key_width()) {}
+      : model_(model), o_(model.options()), room_(room), threads_(threads), pages_(o_.layers * 2 * o_.kv_heads, o_.head_dim) {}
 
   KeyPages<Number>& pages() { return pages_; }
 
@@ -227,6 +227,8 @@ class Layers {
   }
 
  private:
+  /// Where a layer's keys of a head lie behind the first part of a token; its values are kv_heads further.
+  int64_t place_of(int64_t layer, int64_t head) const { return (layer * 2 * o_.kv_heads + head) * pages_.part_stride(); }
   int64_t qkv_width() const { return o_.query_width() + 2 * o_.key_width(); }
 
   /// Cosines and sines of rotary positions, by row.
@@ -258,12 +260,14 @@ class Layers {
             const float* angles = room_.angles.data() + (span.row + i) * o_.head_dim;
             kernel::float_kernels().rotate(row, row, angles, angles + half, o_.heads + o_.kv_heads, half);
           }
-          Number* to = span.sequence->token(span.start + i) + layer * pages_.layer_stride();
+          Number* to = span.sequence->token(span.start + i) + place_of(layer, 0);
           const float* from = row + o_.query_width();
-          if constexpr (std::is_same_v<Number, float>) {
-            std::memcpy(to, from, static_cast<size_t>(2 * o_.key_width()) * sizeof(float));
-          } else {
-            kernel::float_kernels().to_bfloat16(from, to, 2 * o_.key_width());
+          for (int64_t part = 0; part < 2 * o_.kv_heads; ++part, from += o_.head_dim, to += pages_.part_stride()) {
+            if constexpr (std::is_same_v<Number, float>) {
+              std::memcpy(to, from, static_cast<size_t>(o_.head_dim) * sizeof(float));
+            } else {
+              kernel::float_kernels().to_bfloat16(from, to, o_.head_dim);
+            }
           }
         }
       });
@@ -332,10 +336,9 @@ class Layers {
 
   void attend_scattered(const Item& item, const Layer& layer, int64_t number, const float* qkv, float* weights, float* attended) {
     const int64_t group = o_.heads / o_.kv_heads, first_head = item.head * group;
-    const int64_t key = number * pages_.layer_stride() + item.head * o_.head_dim;
     for (int64_t i = item.first; i < item.first + item.count; ++i) {
       const int64_t row = item.span->row + i, before = item.span->start + i + 1, count = o_.window > 0 ? std::min(o_.window, before) : before;
-      const kernel::ScatteredKeys<Number> keys{item.span->sequence->tokens(before - count), count, key, key + o_.key_width()};
+      const kernel::ScatteredKeys<Number> keys{item.span->sequence->tokens(before - count), count, place_of(number, item.head), place_of(number, o_.kv_heads + item.head)};
       const float* q = qkv + row * qkv_width() + first_head * o_.head_dim;
       float* out = attended + row * o_.query_width() + first_head * o_.head_dim;
       attend_kernel()(q, keys, group, group, o_.head_dim, scale(), polynomials(layer, first_head), weights, out);
@@ -349,15 +352,14 @@ class Layers {
 
   void attend_together(const Item& item, const Layer& layer, const float* qkv, float* attended) {
     const Span<Number>& span = *item.span;
-    const int64_t key_head = item.head / (o_.heads / o_.kv_heads);
+    const int64_t key_head = item.head / (o_.heads / o_.kv_heads), end = span.start + span.count;
     const bool gathered = span.start > 0;
-    const float* keys = gathered ? room_.gathered.data() : qkv + span.row * qkv_width() + o_.query_width();
     kernel::AttentionHead head{};
     head.q = qkv + (span.row + item.first) * qkv_width() + item.head * o_.head_dim;
-    head.k = keys + key_head * o_.head_dim;
-    head.v = head.k + o_.key_width();
+    head.k = gathered ? room_.gathered.data() + key_head * end * o_.head_dim : qkv + span.row * qkv_width() + o_.query_width() + key_head * o_.head_dim;
+    head.v = head.k + (gathered ? end : 1) * o_.key_width();
     head.q_stride = qkv_width();
-    head.k_stride = head.v_stride = gathered ? 2 * o_.key_width() : qkv_width();
+    head.k_stride = head.v_stride = gathered ? o_.head_dim : qkv_width();
     head.q_length = item.count;
     head.k_length = span.start + item.first + item.count;
     head.dim = o_.head_dim;
@@ -367,15 +369,18 @@ class Layers {
     kernel::float_kernels().attention_forward(head, nullptr, attended + (span.row + item.first) * o_.query_width() + item.head * o_.head_dim, o_.query_width());
   }
 
-  /// Keys and values of all positions of a span, and of those before it.
+  /// Keys and values of all positions of a span, and of those before it [2 * kv_heads, positions, head_dim].
   void gather(const Span<Number>& span, int64_t layer) {
-    const int64_t width = 2 * o_.key_width(), end = span.start + span.count;
-    float* all = room_.gathered.room_for(end * width);
-    share(threads_, end, grain_of(2 * width), [&](int64_t begin, int64_t last) {
-      for (int64_t t = begin; t < last; ++t) {
-        const Number* from = span.sequence->token(t) + layer * pages_.layer_stride();
-        const auto type = std::is_same_v<Number, float> ? kernel::NumberType::kFloat32 : kernel::NumberType::kBFloat16;
-        kernel::packed_kernels().widen(from, type, width, all + t * width);
+    constexpr int64_t kTokens = KeyPages<Number>::kTokens;
+    const int64_t end = span.start + span.count, pages = (end + kTokens - 1) / kTokens;
+    const auto type = std::is_same_v<Number, float> ? kernel::NumberType::kFloat32 : kernel::NumberType::kBFloat16;
+    float* all = room_.gathered.room_for(end * 2 * o_.key_width());
+    share(threads_, pages, 1, [&](int64_t begin, int64_t last) {
+      for (int64_t t = begin * kTokens; t < std::min(end, last * kTokens); t += kTokens) {
+        const int64_t count = std::min(kTokens, end - t);
+        for (int64_t part = 0; part < 2 * o_.kv_heads; ++part) {
+          kernel::packed_kernels().widen(span.sequence->token(t) + place_of(layer, part), type, count * o_.head_dim, all + (part * end + t) * o_.head_dim);
+        }
       }
     });
   }

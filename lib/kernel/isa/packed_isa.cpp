@@ -145,6 +145,35 @@ void score_keys(const float* q, const Number* const* keys, int64_t count, int64_
   }
 }
 
+/// Asks for what lies `count` numbers from x on. Keys that lie anywhere are not foreseen by the machine itself.
+template <typename Number>
+inline void prefetch(const Number* x, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(Number);
+  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(x + i);
+}
+
+/// The same for kHeads queries, whose scores are `count` apart, with one key of them all. `dim` is a multiple of the lanes. As many keys at once as a vector has
+/// lanes: they are turned, so that each of their numbers is one of every key, and what is behind the last key is the last once more.
+template <int kHeads, typename Number>
+void score_shared_keys(const float* q, const Number* const* keys, int64_t count, int64_t offset, int64_t dim, float* scores) {
+  for (int64_t t = 0; t < count; t += kVectorLanes) {
+    const int64_t present = count - t < kVectorLanes ? count - t : kVectorLanes;
+    const Number* places[kVectorLanes];
+    for (int64_t i = 0; i < kVectorLanes; ++i) places[i] = keys[t + (i < present ? i : present - 1)] + offset;
+    for (int64_t i = t + kVectorLanes; i < t + 2 * kVectorLanes && i < count; ++i) prefetch(keys[i] + offset, dim);
+    Vector sums[kHeads] = {};
+    for (int64_t d = 0; d < dim; d += kVectorLanes) {
+      Vector square[kVectorLanes];
+      for (int64_t i = 0; i < kVectorLanes; ++i) square[i] = load(places[i] + d);
+      transpose_square(square);
+      for (int64_t i = 0; i < kVectorLanes; ++i) {
+        for (int h = 0; h < kHeads; ++h) sums[h] += q[h * dim + d + i] * square[i];
+      }
+    }
+    for (int h = 0; h < kHeads; ++h) std::memcpy(scores + h * count + t, &sums[h], static_cast<size_t>(present) * sizeof(float));
+  }
+}
+
 /// Scores become weights.
 void weigh(float* row, int64_t count, float scale, const Polynomial* polynomial) {
   if (polynomial) {
@@ -161,9 +190,11 @@ void weigh(float* row, int64_t count, float scale, const Polynomial* polynomial)
 /// out[h] = the sum over t of weights[h][t] times a value, for kCount vectors of kHeads heads, whose rows of out are `dim` apart.
 template <int kHeads, int kCount, typename Number>
 void sum_values(const float* weights, const Number* const* values, int64_t count, int64_t offset, float* out, int64_t dim) {
+  constexpr int64_t kAhead = 16;
   Vector sums[kHeads][kCount] = {};
   for (int64_t t = 0; t < count; ++t) {
     const Number* value = values[t] + offset;
+    if (t + kAhead < count) prefetch(values[t + kAhead] + offset, kCount * kVectorLanes);
     Vector parts[kCount];
     for (int v = 0; v < kCount; ++v) parts[v] = load(value + v * kVectorLanes);
     for (int h = 0; h < kHeads; ++h) {
@@ -197,23 +228,29 @@ constexpr int kHeadsAtOnce = 8;
 constexpr int kHeadsAtOnce = 4;
 #endif
 
+/// Calls function(std::integral_constant<int, heads at once>(), first of them) for the heads of a group.
+template <typename Function>
+void for_heads_at_once(int64_t first, int64_t group, Function function) {
+  int64_t h = first;
+  const int64_t end = first + group;
+  for (; h + kHeadsAtOnce <= end; h += kHeadsAtOnce) function(std::integral_constant<int, kHeadsAtOnce>(), h);
+  for (; h + 2 <= end; h += 2) function(std::integral_constant<int, 2>(), h);
+  for (; h < end; ++h) function(std::integral_constant<int, 1>(), h);
+}
+
 template <typename Number>
 void attend(const float* q, const ScatteredKeys<Number>& keys, int64_t heads, int64_t group, int64_t dim, float scale, const Polynomial* polynomials,
             float* weights, float* out) {
-  constexpr int64_t kNear = 64;  // keys of a head that are in the first cache when the next query of its group comes
   const int64_t count = keys.count;
   for (int64_t first = 0; first < heads; first += group) {
     const int64_t key = keys.key + first / group * dim, value = keys.value + first / group * dim;
-    for (int64_t t = 0; t < count; t += kNear) {
-      const int64_t near = count - t < kNear ? count - t : kNear;
-      for (int64_t h = first; h < first + group; ++h) score_keys(q + h * dim, keys.tokens + t, near, key, dim, weights + h * count + t);
+    if (group > 1 && dim % kVectorLanes == 0) {
+      for_heads_at_once(first, group, [&](auto at_once, int64_t h) { score_shared_keys<at_once>(q + h * dim, keys.tokens, count, key, dim, weights + h * count); });
+    } else {
+      for (int64_t h = first; h < first + group; ++h) score_keys(q + h * dim, keys.tokens, count, key, dim, weights + h * count);
     }
     for (int64_t h = first; h < first + group; ++h) weigh(weights + h * count, count, scale, polynomials ? polynomials + h : nullptr);
-    int64_t h = first;
-    const int64_t end = first + group;
-    for (; h + kHeadsAtOnce <= end; h += kHeadsAtOnce) sum_heads<kHeadsAtOnce>(weights + h * count, keys.tokens, count, value, out + h * dim, dim);
-    for (; h + 2 <= end; h += 2) sum_heads<2>(weights + h * count, keys.tokens, count, value, out + h * dim, dim);
-    for (; h < end; ++h) sum_heads<1>(weights + h * count, keys.tokens, count, value, out + h * dim, dim);
+    for_heads_at_once(first, group, [&](auto at_once, int64_t h) { sum_heads<at_once>(weights + h * count, keys.tokens, count, value, out + h * dim, dim); });
   }
 }
 

@@ -235,7 +235,7 @@ TEST_CASE("pages are shared until they are written to, and come back", "[llama]"
   const auto extend = [&](infer::PagedSequence<float>& sequence, int64_t count, float number) {
     sequence.make_room(pages, count);
     for (int64_t i = sequence.length(); i < sequence.length() + count; ++i) {
-      for (int64_t layer = 0; layer < 2; ++layer) std::fill_n(sequence.token(i) + layer * pages.layer_stride(), 3, number + static_cast<float>(i));
+      for (int64_t part = 0; part < 2; ++part) std::fill_n(sequence.token(i) + part * pages.part_stride(), 3, number + static_cast<float>(i));
     }
     sequence.extend(count);
   };
@@ -249,8 +249,8 @@ TEST_CASE("pages are shared until they are written to, and come back", "[llama]"
   CHECK(pages.used() == 4);
   extend(third, 1, 300);  // the last that has it
   CHECK(pages.used() == 4);
-  for (int64_t layer = 0; layer < 2; ++layer) {
-    const auto at = [&](infer::PagedSequence<float>& sequence, int64_t token) { return sequence.token(token)[layer * pages.layer_stride() + 2]; };
+  for (int64_t part = 0; part < 2; ++part) {
+    const auto at = [&](infer::PagedSequence<float>& sequence, int64_t token) { return sequence.token(token)[part * pages.part_stride() + 2]; };
     for (int64_t i = 0; i < 20; ++i) CHECK((at(first, i) == static_cast<float>(i) && at(second, i) == static_cast<float>(i) && at(third, i) == static_cast<float>(i)));
     CHECK((at(first, 20) == 220 && at(second, 20) == 120 && at(third, 20) == 320));
   }

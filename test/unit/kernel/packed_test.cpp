@@ -180,24 +180,6 @@ TEST_CASE("attention to scattered keys is attention, also of heads that share ke
   }
 }
 
-TEST_CASE("sharing keys changes no bit of a head's attention", "[packed]") {
-  for (const PackedKernels* kernels : usable_packed_kernels()) {
-    CAPTURE(kernels->instruction_set);
-    for (const int64_t heads : {1, 2, 3, 5, 6}) {
-      for (const int64_t count : {5, 64, 131}) {
-        CAPTURE(heads, count);
-        const Attention together{count, heads, heads, 64, 200, false};
-        const std::vector<float> q = normals(heads * 64, 1), pool = normals(count * together.stride, 2), all = attended(kernels->attend, together, q, pool);
-        for (int64_t h = 0; h < heads; ++h) {
-          const Attention alone{count, 1, 1, 64, 200, false};
-          const std::vector<float> one = attended(kernels->attend, alone, std::vector<float>(q.begin() + h * 64, q.begin() + (h + 1) * 64), pool);
-          CHECK(std::equal(one.begin(), one.end(), all.begin() + h * 64));
-        }
-      }
-    }
-  }
-}
-
 TEST_CASE("numbers of files become float32 exactly", "[packed]") {
   for (const PackedKernels* kernels : usable_packed_kernels()) {
     CAPTURE(kernels->instruction_set);

@@ -95,7 +95,7 @@ std::unique_ptr<infer::LanguageModel> engine_of(const std::string& file, const S
   config->declare(options);
   set_all(options, settings);
   infer::Weights weights({file}, to_bfloat16);
-  auto engine = config->build(std::max(kTokens, config->vocabulary_of(weights)), weights);
+  auto engine = config->build(kTokens, weights);
   weights.check();
   return engine;
 }
