@@ -105,7 +105,9 @@ if ((stage <= 2)); then
   measure "$valid" --json >"$run/valid.json"
   measure "$test" --json >"$run/test.json"
   # Every token with at least three quarters of a window before it.
-  measure "$test" --json --stride 64 >"$run/test.sliding.json"
+  stride=64
+  if $smoke; then stride=16; fi
+  measure "$test" --json --stride "$stride" >"$run/test.sliding.json"
   python3 - "$run" "$seed" "$threads" "$smoke" "$("$bin/lm-train" --version | head -n 1)" ${extra[@]+"${extra[@]}"} <<'END'
 import datetime, json, os, sys
 

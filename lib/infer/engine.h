@@ -69,14 +69,11 @@ Weights weights_of(const ModelSource& source, int64_t average, bool to_bfloat16)
 /// What build(weights) makes of the weights of a source, which must take all.
 template <typename Build>
 auto build_from(const ModelSource& source, Weights weights, Build build) {
-  try {
+  return with_options_of(source.files.config, [&] {
     auto model = build(weights);
     weights.check();
     return model;
-  } catch (const Error& error) {
-    if (error.exit_code() != kExitUsage) throw;
-    throw Error(fmt::format("{}: {}", source.files.config, error.what()));  // the options are the file's, not the user's
-  }
+  });
 }
 
 /// The options of its architecture.

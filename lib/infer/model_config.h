@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/options.h"
 #include "io/yaml.h"
 
@@ -25,6 +26,17 @@ struct ModelConfig {
 /// Of a config.yaml, or of a config.json as Hugging Face's transformers write it for Llama, Mistral and Qwen2 (hf_config.cpp). Throws Error for a file that does not say
 /// model.type, and for a model that is none of those or has what they have not here, naming it.
 ModelConfig read_model_config(const std::string& file);
+
+/// What `work` returns. A usage error about options is turned into one about the file that they came from, as they are not the user's.
+template <typename Work>
+auto with_options_of(const std::string& file, Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.exit_code() != kExitUsage) throw;
+    throw Error(fmt::format("{}: {}", file, error.what()));
+  }
+}
 
 /// The entries that stand for a config.json.
 ModelConfig read_hf_config(const std::string& file);

@@ -204,7 +204,7 @@ ScaledIntegers Weights::take_integers(const std::string& name, const std::vector
 }
 
 void Weights::refuse(const std::vector<std::string>& unexpected) const {
-  std::string message = paths_.front() + " does not fit the model its config.yaml describes";
+  std::string message = paths_.front() + " does not fit the model that its configuration describes";
   if (!missing_.empty()) message += "; missing: " + join(missing_, ", ");
   if (!unexpected.empty()) message += "; unexpected: " + join(unexpected, ", ");
   if (!misfits_.empty()) message += "; " + join(misfits_, "; ");

@@ -1,5 +1,6 @@
 #include "model/lm_load.h"
 
+#include <filesystem>
 #include <map>
 
 #include "base/error.h"
@@ -57,26 +58,18 @@ std::unique_ptr<LmConfig> configure(const infer::ModelConfig& config) {
   return model;
 }
 
-std::unique_ptr<Lm> build(const infer::ModelConfig& config, int64_t tokens) {
-  const std::unique_ptr<LmConfig> described = configure(config);
-  try {
-    return described->build(tokens, std::nullopt);
-  } catch (const Error& error) {
-    if (error.exit_code() != kExitUsage) throw;
-    throw Error(fmt::format("{}: {}", config.file, error.what()));  // the options are the file's, not the user's
-  }
-}
-
 }  // namespace
 
-std::unique_ptr<Lm> build_lm(const infer::ModelConfig& config, int64_t tokens) { return build(config, tokens); }
+std::unique_ptr<Lm> build_lm(const infer::ModelConfig& config, int64_t tokens) {
+  return infer::with_options_of(config.file, [&] { return configure(config)->build(tokens, std::nullopt); });
+}
 
 LoadedLm load_lm(const std::string& path, int64_t average) {
   const io::ModelFiles files = io::find_model(path);
   LoadedLm loaded;
   loaded.config = infer::read_model_config(files.config);
   loaded.tokenizer = text::load_tokenizer(files.directory);
-  loaded.model = build(loaded.config, loaded.tokenizer->size());
+  loaded.model = build_lm(loaded.config, loaded.tokenizer->size());
   const std::vector<NamedTensor> targets = loaded.model->parameters().named();
   tensor::load_into(files.weights, targets);
   if (average > 0) {
@@ -207,9 +200,20 @@ class HfExport {
     if (windowed) json.set("sliding_window", whole("model.window"));
     if (biased) json.set("use_sliding_window", false);
     json.set("torch_dtype", stored_ == Stored::kBFloat16 ? "bfloat16" : "float32");
-    if (loaded_.tokenizer->bos() >= 0) json.set("bos_token_id", static_cast<int64_t>(loaded_.tokenizer->bos()));
+    json.set("bos_token_id", loaded_.tokenizer->bos() >= 0 ? io::Json(static_cast<int64_t>(loaded_.tokenizer->bos())) : io::Json());
     json.set("eos_token_id", static_cast<int64_t>(loaded_.tokenizer->eos()));
+    keep_ids(json);
     return json;
+  }
+
+  /// The symbols that another's configuration names, which may be several, and may be others than the tokeniser's.
+  void keep_ids(io::Json& json) const {
+    const std::string theirs = files_.directory + "/config.json";
+    if (!std::filesystem::exists(theirs)) return;
+    const io::Json config = io::read_json(theirs, io::LargeIntegers::kRound);
+    for (const char* key : {"bos_token_id", "eos_token_id"}) {
+      if (const io::Json* ids = config.find(key)) json.set(key, *ids);
+    }
   }
 
   io::Json rope_scaling() const {

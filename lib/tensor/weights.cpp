@@ -93,7 +93,7 @@ void load_into(const std::string& path, const std::vector<NamedTensor>& targets)
     if (!known.count(record.name)) unexpected.push_back(record.name);
   }
   if (!missing.empty() || !misfits.empty() || !unexpected.empty()) {
-    std::string message = path + " does not fit the model its config.yaml describes";
+    std::string message = path + " does not fit the model that its configuration describes";
     if (!missing.empty()) message += "; missing: " + join(missing, ", ");
     if (!unexpected.empty()) message += "; unexpected: " + join(unexpected, ", ");
     if (!misfits.empty()) message += "; " + join(misfits, "; ");

@@ -77,7 +77,8 @@ DEFAULT_VOCABULARY = 320
 
 # What a config.json must have to be read by others; what LlamaConfig has a default for may be missing in old ones.
 REQUIRED = ["architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "rms_norm_eps",
-            "vocab_size", "hidden_act", "tie_word_embeddings", "torch_dtype", "bos_token_id", "eos_token_id"]
+            "vocab_size", "hidden_act", "tie_word_embeddings", "torch_dtype", "eos_token_id"]
+# A tokeniser may have no symbol that a text begins with: then bos_token_id is null.
 REQUIRED_OF_EXPORTS = [*REQUIRED, "num_key_value_heads", "rope_theta"]
 ARCHITECTURES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2"}
 
