@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/strings.h"
 #include "cli/tool_main.h"
 #include "io/run_dir.h"
@@ -86,6 +87,7 @@ void train_in(Settings& settings, const cli::Invocation& call, train::Session& s
     model->set_checkpointing(settings.checkpointing);
     return model;
   };
+  train::check_training_memory(settings.model->size(tokenizer->size()), available_memory());
   const auto model = build(call.seed);
   log::info("{} with {} parameters, {} tokens in its vocabulary, {} threads, {}", settings.model_type, model->parameters().count(), tokenizer->size(),
             call.threads, settings.session.precision);

@@ -271,6 +271,11 @@ class LlamaConfig final : public LmConfig {
   std::unique_ptr<Lm> build(int64_t vocabulary, std::optional<uint64_t> seed) const override {
     return std::make_unique<Llama>(options_.resolve(), vocabulary, seed);
   }
+  LmSize size(int64_t vocabulary) const override {
+    const LlamaOptions o = options_.resolve();
+    const infer::LlamaSize size = infer::size_of(o, o.rows(vocabulary));
+    return o.lora.rank > 0 ? LmSize{size.adapters, size.parameters} : LmSize{size.parameters, 0};
+  }
 
  private:
   LlamaOptions options_;

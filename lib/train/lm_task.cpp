@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/log.h"
 #include "data/chat_corpus.h"
 #include "data/lm_batches.h"
@@ -280,6 +281,15 @@ void LmTaskOptions::declare(Options& options) {
 std::unique_ptr<Task> make_lm_task(model::Lm& model, const LmCopier& copy, const text::Tokenizer& tokenizer, const text::ChatTemplate* frame,
                                    const LmTaskOptions& options, const std::string& cache, uint64_t seed, bool progress, Ranks& ranks) {
   return std::make_unique<LmTask>(model, copy, tokenizer, frame, options, cache, seed, progress, ranks);
+}
+
+void check_training_memory(const model::LmSize& size, int64_t available) {
+  constexpr int64_t kBytes = sizeof(float), kCopies = 4;  // the value, its gradient and two moments
+  const int64_t needed = kBytes * (kCopies * size.trained + size.fixed);
+  if (needed <= available) return;
+  fail("training {} parameters{} needs at least {} of memory for weights, gradients and moments, and {} are available; {}a smaller model needs less", size.trained,
+       size.fixed > 0 ? fmt::format(" beside {} that stay", size.fixed) : "", format_bytes(needed), format_bytes(available),
+       size.fixed > 0 ? "" : "--lora.rank trains adapters alone; ");
 }
 
 }  // namespace seqmill::train

@@ -248,3 +248,20 @@ TEST_CASE("the engine says what LibTorch says, for sequences that come, branch a
     for (size_t i = 0; i < ours.size(); ++i) CHECK(ours[i] == Approx(theirs[i]).margin(1e-4));
   }
 }
+
+TEST_CASE("the size of a model is known before it is built", "[llama]") {
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    Options options;
+    std::string type = "llama";
+    const auto config = declare_lm(options, type);
+    set_all(options, settings);
+    const LmSize size = config->size(kTokens);
+    auto model = config->build(kTokens, 1);
+    int64_t trained = 0, fixed = 0;
+    for (const nn::Parameter& parameter : model->parameters().trained()) trained += parameter.value.numel();
+    for (const nn::Parameter& parameter : model->parameters().fixed()) fixed += parameter.value.numel();
+    CHECK(size.trained == trained);
+    CHECK(size.fixed == fixed);
+  }
+}
