@@ -2,6 +2,7 @@
 
 #include "infer/lm_engine.h"
 #include "infer/quantise.h"
+#include "kernel/gemm.h"
 #include "model/lm_load.h"
 #include "model/torch_lm.h"
 #include "models.h"
@@ -173,7 +174,10 @@ TEST_CASE("the gradient of a language model is that of finite differences, fast 
 
 TEST_CASE("checkpointing changes no bit of loss and gradients, under dropout too", "[llama][gradient]") {
   const Sample s = sample();
-  for (const char* rank : {"0", "2"}) {
+  for (const auto& [rank, precision] : std::vector<std::pair<const char*, tensor::Precision>>{
+           {"0", tensor::Precision::kFloat32}, {"2", tensor::Precision::kFloat32}, {"0", tensor::Precision::kBFloat16}, {"2", tensor::Precision::kBFloat16}}) {
+    if (precision == tensor::Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    const WithPrecision set(precision);
     std::vector<at::Tensor> gradients[2];
     for (const bool checkpointing : {false, true}) {
       const auto model = random_lm(tiny({{"model.dropout", "0.2"}, {"model.attention-dropout", "0.1"}, {"model.activation-dropout", "0.1"}, {"lora.rank", rank}}));
