@@ -129,6 +129,7 @@ class Llama final : public LanguageModel {
     for (int64_t i = 0; i < options.layers; ++i) layers_.emplace_back(weights, fmt::format("model.layers.{}", i), options);
     norm_.emplace(weights, "model.norm", options);
     if (!options.tie) output_.emplace(weights, "lm_head.weight", vocabulary, options.dim);
+    if (options.tie) weights.take_copy("lm_head.weight", "model.embed_tokens.weight");
     // Not by sizes that only config.yaml knows.
     if (options.positions == "rotary" && weights.fit()) frequencies_ = rope_frequencies(options.rope, options.head_dim);
   }
