@@ -46,14 +46,17 @@ void generate(Settings& settings, const cli::Invocation& call) {
   // Of a type that LibTorch alone knows, nothing can be told before it is loaded.
   const std::string type = infer::ModelSource(settings.model).config.type;
   const bool is_known = infer::lm_engine_knows(type);
+  infer::LanguageModelSize size;
+  if (is_known) size = infer::size_language_model(settings.model);
   if (settings.describe) {
     if (!is_known) fail_usage("--describe knows the models of the engine; {} is of the type '{}'", settings.model, type);
     io::Output output(settings.stream.output);
-    output.write(infer::describe(infer::size_language_model(settings.model), settings.model, precision, load, available_memory()));
+    output.write(infer::describe(size, settings.model, precision, load, available_memory()));
     return output.close();
   }
   if (settings.backend.device == "cpu" && is_known) {
-    infer::check_memory(infer::size_language_model(settings.model), settings.model, precision, load, available_memory(), "a smaller --batch or fewer --threads");
+    infer::check_memory(size, settings.model, precision, load, available_memory(), "a smaller --batch or fewer --threads");
+    settings.stream.check_length = [&](int64_t tokens) { infer::check_sequence_memory(size, precision, tokens, available_memory()); };
   }
   const infer::LoadedLanguageModel model = infer::load_language_model(settings.model, settings.backend, call.threads);
   const auto chat = text::make_chat_template(settings.chat.empty() ? model.chat_template : settings.chat, *model.tokenizer);

@@ -263,6 +263,7 @@ class Stream {
     try {
       job.request.prompt = chat_.prompt(prompt.record.messages);
       job.length = fit(job.request);
+      check_length(static_cast<int64_t>(job.request.prompt.size()) + job.request.max_new);
     } catch (const Error& error) {
       fail("{}: {}", prompt.place, error.what());
     }
@@ -285,6 +286,12 @@ class Stream {
     request.max_new = std::min(generation_.max_new_tokens, positions_ - tokens);
     request.min_new = generation_.min_new_tokens;
     return is_cut ? before : 0;
+  }
+
+  void check_length(int64_t tokens) {
+    if (tokens <= longest_) return;
+    if (options_.check_length) options_.check_length(tokens);
+    longest_ = tokens;
   }
 
   void deliver(const GenerationRequest& request, const std::vector<Generated>& results) {
@@ -337,6 +344,7 @@ class Stream {
   std::mutex mutex_;               // of open_: requests are taken by one worker at a time and delivered by one, which may be two
   std::map<int64_t, Open> open_;   // under way, by their numbers
   int64_t number_ = 0, written_ = 0, truncations_ = 0, replaced_ = 0, skipped_ = 0;
+  int64_t longest_ = 0;                         // sequence so far, with all that may be new
   int64_t longest_cut_ = 0, longest_kept_ = 0;  // tokens of the longest prompt that was cut
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 // The work of lm-generate: a stream of prompts through a Generator, one record out for one in and in input order.
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +23,9 @@ struct GenerateStreamOptions {
   std::string origin;               ///< the model's name in the records
   ProgressStyle progress = ProgressStyle::kNone;
   std::vector<std::pair<std::string, std::string>> computed_by;  ///< further options that texts depend on: a resumed file must be of a call that had the same
+
+  /// Optional: called with the tokens of a sequence, prompt and all that may be new, that is longer than those before it. What it throws is an error of the record.
+  std::function<void(int64_t tokens)> check_length;
 
   void declare(Options& options);
   /// Throws a usage error for combinations that make no sense.

@@ -380,7 +380,7 @@ class Layers {
     const int64_t end = span.start + span.count, pages = (end + kTokens - 1) / kTokens;
     const auto type = std::is_same_v<Number, float> ? kernel::NumberType::kFloat32 : kernel::NumberType::kBFloat16;
     float* all = room_.gathered.room_for(end * 2 * o_.key_width());
-    share(threads_, pages, 1, [&](int64_t begin, int64_t last) {
+    share(threads_, pages, grain_of(kTokens * 2 * o_.key_width()), [&](int64_t begin, int64_t last) {
       for (int64_t t = begin * kTokens; t < std::min(end, last * kTokens); t += kTokens) {
         const int64_t count = std::min(kTokens, end - t);
         for (int64_t part = 0; part < 2 * o_.kv_heads; ++part) {

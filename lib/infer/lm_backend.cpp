@@ -87,6 +87,13 @@ void check_memory(const LanguageModelSize& size, const std::string& path, const 
   }
 }
 
+void check_sequence_memory(const LanguageModelSize& size, const std::string& precision, int64_t tokens, int64_t available) {
+  const int64_t needed = memory_needed(size, precision, {1, tokens}) - size.weight_bytes(precision);
+  if (needed > available) {
+    fail("a sequence of {} tokens, prompt and --max-new-tokens, needs {} of memory, and {} are available", tokens, format_bytes(needed), format_bytes(available));
+  }
+}
+
 std::string describe(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available) {
   const int64_t reals = size.parameters - size.integers;
   std::string text = fmt::format("model       {} ({})\n", path, size.type);

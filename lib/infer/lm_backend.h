@@ -45,6 +45,9 @@ int64_t memory_needed(const LanguageModelSize& size, const std::string& precisio
 void check_memory(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available,
                   const std::string& advice);
 
+/// Of a model that is loaded: throws Error when one sequence of so many tokens will not fit into `available` bytes.
+void check_sequence_memory(const LanguageModelSize& size, const std::string& precision, int64_t tokens, int64_t available);
+
 /// Lines for people.
 std::string describe(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available);
 

@@ -330,6 +330,19 @@ TEST_CASE("a prompt too long for the model is an error, or is cut on the left", 
   CHECK(streamed.records().at(0).at("hypotheses").as_array().at(0).at("length").as_int() == 3);
 }
 
+TEST_CASE("the length of sequences is checked as they come", "[stream]") {
+  Streamed streamed("{\"id\":1,\"prompt\":\"ab\"}\n{\"id\":2,\"prompt\":\"a\"}\n{\"id\":3,\"prompt\":\"abcd\"}\n{\"id\":4,\"prompt\":\"abcdef\"}\n");
+  std::vector<int64_t> lengths;
+  streamed.options.check_length = [&](int64_t tokens) {
+    lengths.push_back(tokens);
+    if (tokens > 18) fail("too long for this machine");
+  };
+  CHECK(streamed.failure().says("in:4: record 4: too long for this machine"));
+  CHECK(lengths == std::vector<int64_t>{15, 17, 19});
+  streamed.options.skip_bad = true;
+  CHECK(streamed.records().size() == 3);
+}
+
 TEST_CASE("prompts are cut on the left; a begin symbol stays where there is room", "[stream]") {
   const auto cut = [](Tokens tokens, int64_t most, int32_t bos) {
     const bool was_longer = cut_left(tokens, most, bos);

@@ -64,6 +64,13 @@ TEST_CASE("too little memory is an error with numbers before anything is loaded"
   CHECK(failure("bf16", 100).says("int8-quantize"));
 }
 
+TEST_CASE("a sequence longer than was foreseen needs its own memory, not that of the weights", "[memory]") {
+  const LanguageModelSize size = some_size();
+  const auto failure = [&](int64_t tokens, int64_t available) { return failure_of([&] { check_sequence_memory(size, "fp32", tokens, available); }); };
+  CHECK(failure(60, 60 * 40 + 400).exit_code == kExitDone);
+  CHECK(failure(60, 60 * 40 + 399).says("a sequence of 60 tokens, prompt and --max-new-tokens, needs 2.73 KiB of memory, and 2.73 KiB are available"));
+}
+
 TEST_CASE("a model is described", "[memory]") {
   LanguageModelSize size = some_size();
   const std::string text = describe(size, "the/model", "bf16", {8, 10}, 5000);
