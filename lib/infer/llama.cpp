@@ -185,7 +185,7 @@ struct Span {
 };
 
 /// What is to be known of rows that went through the layers.
-enum class Wanted { kAll, kLast, kNothing };
+enum class Wanted { kAll, kLasts, kNothing };
 
 /// The layers over rows of sequences, which keep keys and values for those to come.
 template <typename Number>
@@ -198,8 +198,8 @@ class Layers {
 
   KeyPages<Number>& pages() { return pages_; }
 
-  /// Spans of tokens, whose rows follow one another. Returns hidden states [rows, dim]; of Wanted::kLast, those of the last row alone, which is the last of the
-  /// only span.
+  /// Spans of tokens, whose rows follow one another. Returns hidden states [rows, dim]; of Wanted::kLasts, those of the last row of each
+  /// span [spans, dim].
   const float* run(const Spans& all_spans, const int32_t* tokens, int64_t rows, Wanted wanted = Wanted::kAll) {
     const Spans* spans = &all_spans;
     float* x = room_.x.room_for(rows * o_.dim);
@@ -216,8 +216,8 @@ class Layers {
       keep_keys(all_spans, i, qkv, rows);
       if (i + 1 == o_.layers && wanted != Wanted::kAll) {
         if (wanted == Wanted::kNothing) return nullptr;
-        spans = keep_last_row(all_spans.back(), x, qkv, rows);
-        rows = 1;
+        spans = keep_last_rows(all_spans, x, qkv);
+        rows = static_cast<int64_t>(spans->size());
       }
       const float* attended = attend(*spans, layer, i, qkv, rows);
       layer.out.multiply(attended, rows, x, Finish{nullptr, false, x}, room_.rounded, threads_);
@@ -275,10 +275,15 @@ class Layers {
     }
   }
 
-  const Spans* keep_last_row(const Span<Number>& span, float* x, float* qkv, int64_t rows) {
-    std::memmove(x, x + (rows - 1) * o_.dim, static_cast<size_t>(o_.dim) * sizeof(float));
-    std::memmove(qkv, qkv + (rows - 1) * qkv_width(), static_cast<size_t>(o_.query_width()) * sizeof(float));
-    last_ = {{span.sequence, 0, 1, span.start + span.count - 1}};
+  const Spans* keep_last_rows(const Spans& spans, float* x, float* qkv) {
+    last_.clear();
+    for (const Span<Number>& span : spans) {
+      // No span is shorter than a row: what is moved to has been moved.
+      const int64_t to = static_cast<int64_t>(last_.size()), from = span.row + span.count - 1;
+      std::memmove(x + to * o_.dim, x + from * o_.dim, static_cast<size_t>(o_.dim) * sizeof(float));
+      std::memmove(qkv + to * qkv_width(), qkv + from * qkv_width(), static_cast<size_t>(o_.query_width()) * sizeof(float));
+      last_.push_back({span.sequence, to, 1, span.start + span.count - 1});
+    }
     return &last_;
   }
 
@@ -376,7 +381,7 @@ class Layers {
     const int64_t end = span.start + span.count, pages = (end + kTokens - 1) / kTokens;
     const auto type = std::is_same_v<Number, float> ? kernel::NumberType::kFloat32 : kernel::NumberType::kBFloat16;
     float* all = room_.gathered.room_for(end * 2 * o_.key_width());
-    share(threads_, pages, 1, [&](int64_t begin, int64_t last) {
+    share(threads_, pages, grain_of(kTokens * 2 * o_.key_width()), [&](int64_t begin, int64_t last) {
       for (int64_t t = begin * kTokens; t < std::min(end, last * kTokens); t += kTokens) {
         const int64_t count = std::min(kTokens, end - t);
         for (int64_t part = 0; part < 2 * o_.kv_heads; ++part) {
@@ -404,10 +409,8 @@ class Decoder final : public SequenceDecoder {
   Decoder(const Llama& model, int threads) : model_(model), threads_(threads), room_(model.workspaces().take()), layers_(model, *room_, threads) {}
 
   Handle begin(const Tokens& tokens, float* logprobs) override {
-    if (tokens.empty()) fail("a sequence of no tokens has no next one: it needs a begin symbol at least");
+    check(tokens);
     const auto length = static_cast<int64_t>(tokens.size());
-    model_.check_length(length);
-    for (const int32_t token : tokens) model_.check_token(token);
     PagedSequence<Number> sequence;
     const float* last = nullptr;
     try {
@@ -415,7 +418,7 @@ class Decoder final : public SequenceDecoder {
         const int64_t count = std::min(kRows, length - first);
         sequence.make_room(layers_.pages(), count);
         const bool wanted = logprobs && first + count == length;
-        last = layers_.run({{&sequence, 0, count, first}}, tokens.data() + first, count, wanted ? Wanted::kLast : Wanted::kNothing);
+        last = layers_.run({{&sequence, 0, count, first}}, tokens.data() + first, count, wanted ? Wanted::kLasts : Wanted::kNothing);
         extend(sequence, count);
       }
       if (logprobs) find_logprobs(last, 1, logprobs);
@@ -424,6 +427,20 @@ class Decoder final : public SequenceDecoder {
       sequence.end(layers_.pages());
       throw;
     }
+  }
+
+  std::vector<Handle> begin_all(const std::vector<Beginning>& beginnings) override {
+    for (const Beginning& beginning : beginnings) check(*beginning.tokens);
+    std::vector<Handle> handles;
+    for (size_t first = 0, end; first < beginnings.size(); first = end) {
+      auto rows = static_cast<int64_t>(beginnings[first].tokens->size());
+      for (end = first + 1; end < beginnings.size() && rows + static_cast<int64_t>(beginnings[end].tokens->size()) <= kRows; ++end) {
+        rows += static_cast<int64_t>(beginnings[end].tokens->size());
+      }
+      if (end == first + 1) handles.push_back(begin(*beginnings[first].tokens, beginnings[first].logprobs));
+      else begin_together(beginnings.data() + first, beginnings.data() + end, handles);
+    }
+    return handles;
   }
 
   Handle branch(Handle sequence) override { return keep(sequences_[index_of(sequence)].branch(layers_.pages())); }
@@ -457,6 +474,39 @@ class Decoder final : public SequenceDecoder {
   }
 
  private:
+  void check(const Tokens& tokens) const {
+    if (tokens.empty()) fail("a sequence of no tokens has no next one: it needs a begin symbol at least");
+    model_.check_length(static_cast<int64_t>(tokens.size()));
+    for (const int32_t token : tokens) model_.check_token(token);
+  }
+
+  /// Of kRows tokens at most.
+  void begin_together(const Beginning* begin, const Beginning* end, std::vector<Handle>& handles) {
+    std::vector<PagedSequence<Number>> sequences(static_cast<size_t>(end - begin));
+    try {
+      Tokens tokens;
+      std::vector<Span<Number>> spans;
+      for (size_t i = 0; i < sequences.size(); ++i) {
+        const auto count = static_cast<int64_t>(begin[i].tokens->size());
+        sequences[i].make_room(layers_.pages(), count);
+        spans.push_back({&sequences[i], static_cast<int64_t>(tokens.size()), count, 0});
+        tokens.insert(tokens.end(), begin[i].tokens->begin(), begin[i].tokens->end());
+      }
+      const float* lasts = layers_.run(spans, tokens.data(), static_cast<int64_t>(tokens.size()), Wanted::kLasts);
+      for (const Span<Number>& span : spans) extend(*span.sequence, span.count);
+      const int64_t size = model_.vocabulary_size(), rows = static_cast<int64_t>(sequences.size());
+      float* logprobs = room_->logits.room_for(rows * size);
+      find_logprobs(lasts, rows, logprobs);
+      for (int64_t i = 0; i < rows; ++i) {
+        if (begin[i].logprobs) std::copy_n(logprobs + i * size, size, begin[i].logprobs);
+      }
+    } catch (...) {
+      for (PagedSequence<Number>& sequence : sequences) sequence.end(layers_.pages());
+      throw;
+    }
+    for (PagedSequence<Number>& sequence : sequences) handles.push_back(keep(std::move(sequence)));
+  }
+
   size_t index_of(Handle sequence) const {
     const bool known = sequence >= 0 && static_cast<size_t>(sequence) < sequences_.size() && sequences_[static_cast<size_t>(sequence)].length() > 0;
     if (!known) fail("there is no sequence {} under way", sequence);
@@ -586,8 +636,10 @@ class LlamaConfig final : public LmEngineConfig {
 
   LmSize size(int64_t tokens) const override {
     const LlamaOptions resolved = options_.resolve();
-    const LlamaSize size = size_of(resolved, resolved.rows(tokens));
-    return {size.parameters, size.cache_numbers, resolved.max_positions};
+    const int64_t rows = resolved.rows(tokens);
+    const LlamaSize size = size_of(resolved, rows);
+    const int64_t on_their_way = 2 * resolved.dim + 2 * resolved.query_width() + 2 * resolved.key_width() + 3 * resolved.ffn;
+    return {size.parameters, size.cache_numbers, resolved.max_positions, rows, on_their_way};
   }
 
   std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const override {
