@@ -211,8 +211,13 @@ class Stream {
       ahead_.pop_front();
       return Next::kRequest;
     }
-    if (may_wait ? !source_.wait() : source_.would_block()) return Next::kLater;
-    return read(request) ? Next::kRequest : Next::kEnd;
+    std::optional<Job> job;
+    do {
+      if (may_wait ? !source_.wait() : source_.would_block()) return Next::kLater;
+    } while (!read_job(job));
+    if (!job) return Next::kEnd;
+    request = open(std::move(*job));
+    return Next::kRequest;
   }
 
   bool read(GenerationRequest& request) {
@@ -238,20 +243,27 @@ class Stream {
     return std::move(job.request);
   }
 
-  // Nothing at the end of the input.
+  // The next one, however long it takes; nothing at the end of the input.
   std::optional<Job> next_job() {
-    while (true) {
-      try {
-        // Not in the reader, where no signal is heard.
-        while (!source_.wait()) throw_if_stopped();
-        std::optional<Prompt> prompt = source_.next();
-        if (!prompt) return std::nullopt;
-        return job_of(std::move(*prompt));
-      } catch (const Error& error) {
-        if (!options_.skip_bad) throw;
-        log::warn("left out: {}", error.what());
-        ++skipped_;
-      }
+    std::optional<Job> job;
+    do {
+      // Not in the reader, where no signal is heard.
+      while (!source_.wait()) throw_if_stopped();
+    } while (!read_job(job));
+    return job;
+  }
+
+  // False for a bad record, which is left out. No job at the end of the input.
+  bool read_job(std::optional<Job>& job) {
+    try {
+      std::optional<Prompt> prompt = source_.next();
+      if (prompt) job = job_of(std::move(*prompt));
+      return true;
+    } catch (const Error& error) {
+      if (!options_.skip_bad) throw;
+      log::warn("left out: {}", error.what());
+      ++skipped_;
+      return false;
     }
   }
 

@@ -196,7 +196,7 @@ class Generator::SamplingWorker final : public Worker {
 
   // As many as fill the free rows, short ones together.
   bool begin_prompts() {
-    constexpr size_t kTokens = 512;  // that are worth no more when there are more of them
+    constexpr size_t kTokens = 512;  // more of them at once are no faster
     std::vector<std::shared_ptr<Prompt>> taken;
     size_t tokens = 0;
     for (int64_t free = call_.plan.rows - static_cast<int64_t>(rows_.size()); free > 0 && tokens < kTokens && !ended_ && !call_.failed;) {

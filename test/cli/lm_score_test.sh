@@ -72,6 +72,25 @@ python 'for r in records:
         if "\ufffd" in h["text"] or h["scores"]["lm-tokens"] - (h["finish"] == "end") != h["length"]: continue
         assert abs(h["scores"]["lm-logprob"] - h["logprob"]) < 1e-3, h' || report "finish: $(tail -n 1 trace)"
 
+# A signal ends it, also while it waits for input, and leaves nothing behind.
+mkfifo to
+mkdir stopped
+"${command[@]}" "${model[@]}" --output stopped/out --quiet < to 2> err &
+child=$!
+exec 8> to
+head -n 1 answers >&8
+for _ in $(seq 1000); do
+  compgen -G 'stopped/.out.tmp-*' > made && break
+  kill -0 "$child" 2> /dev/null || break
+  sleep 0.1
+done
+kill -s TERM "$child"
+found=0
+wait "$child" 2> /dev/null || found=$?
+child=""
+exec 8>&-
+[[ $found == 143 && -z $(ls -A stopped) ]] || report "SIGTERM: exit $found, leaves '$(ls -A stopped)': $(cat err)"
+
 # Perplexity.
 for n in $(seq 60); do printf 'line %s of a text with words\n' "$n"; done > text
 gives 'perplexity' 'per token' "${model[@]}" --perplexity < text

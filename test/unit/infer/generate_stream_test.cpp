@@ -276,7 +276,8 @@ TEST_CASE("a worker that fails does not wait for one that waits for input", "[st
   streamed.options.input = streamed.dir / "pipe";
   REQUIRE(::mkfifo(streamed.options.input.c_str(), 0600) == 0);
   const int open_end = ::open(streamed.options.input.c_str(), O_RDWR);
-  const std::string prompts = "{\"id\":\"bad\",\"prompt\":\"a\"}\n{\"id\":\"good\",\"prompt\":\"b\"}\n";
+  const std::string prompts = "{\"id\":\"bad\",\"prompt\":\"a\"}\n{\"id\":\"good\",\"prompt\":\"b\"}\nno JSON\n";
+  streamed.options.skip_bad = true;
   REQUIRE(::write(open_end, prompts.data(), prompts.size()) == static_cast<ssize_t>(prompts.size()));
   streamed.generation.batch = 1;
   streamed.generation.max_new_tokens = 100;
