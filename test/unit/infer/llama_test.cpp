@@ -5,6 +5,7 @@
 #include "kernel/packed_bf16.h"
 #include "support/files.h"
 #include "support/lm.h"
+#include "support/lm_steps.h"
 
 using namespace seqmill;
 using namespace seqmill::test;
@@ -47,39 +48,7 @@ struct Loaded {
   std::unique_ptr<LanguageModel> model;
 };
 
-using Row = std::vector<float>;
-
-Row begin(SequenceDecoder& decoder, const Tokens& tokens, SequenceDecoder::Handle& handle) {
-  Row row(kVocabulary);
-  handle = decoder.begin(tokens, row.data());
-  return row;
-}
-
-std::vector<Row> advance(SequenceDecoder& decoder, const std::vector<SequenceDecoder::Handle>& handles, const Tokens& tokens) {
-  const float* all = decoder.advance(handles, tokens);
-  std::vector<Row> rows;
-  for (size_t i = 0; i < handles.size(); ++i) rows.emplace_back(all + i * kVocabulary, all + (i + 1) * kVocabulary);
-  return rows;
-}
-
-/// Behind each token, the first alone at the beginning and the others step by step.
-std::vector<Row> by_steps(const LanguageModel& model, const Tokens& tokens) {
-  const auto decoder = model.start(1);
-  SequenceDecoder::Handle handle;
-  std::vector<Row> rows{begin(*decoder, {tokens[0]}, handle)};
-  for (size_t i = 1; i < tokens.size(); ++i) rows.push_back(advance(*decoder, {handle}, {tokens[i]})[0]);
-  return rows;
-}
-
-template <typename Number>
-double worst(const Row& a, const std::vector<Number>& b) {
-  double worst = a.size() == b.size() ? 0 : INFINITY;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double now = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(now <= worst)) worst = now;
-  }
-  return worst;
-}
+using Row = LogprobRow;
 
 /// Every way to get there gives the log-probabilities of the definition.
 void check_all_ways(const TinyLlama& tiny, const LanguageModel& model, const Tokens& tokens, double tolerance) {
@@ -93,8 +62,8 @@ void check_all_ways(const TinyLlama& tiny, const LanguageModel& model, const Tok
     CAPTURE(length);
     const auto decoder = model.start(1);
     SequenceDecoder::Handle handle;
-    CHECK(worst(begin(*decoder, Tokens(tokens.begin(), tokens.begin() + static_cast<int64_t>(length)), handle), expected[length - 1]) < tolerance);
-    if (length < tokens.size()) CHECK(worst(advance(*decoder, {handle}, {tokens[length]})[0], expected[length]) < tolerance);
+    CHECK(worst(begin(*decoder, kVocabulary, Tokens(tokens.begin(), tokens.begin() + static_cast<int64_t>(length)), handle), expected[length - 1]) < tolerance);
+    if (length < tokens.size()) CHECK(worst(advance(*decoder, kVocabulary, {handle}, {tokens[length]})[0], expected[length]) < tolerance);
   }
   const std::vector<double> scores = model.score({tokens}, 1);
   REQUIRE(scores.size() == tokens.size() - 1);
@@ -146,8 +115,8 @@ TEST_CASE("prompts that take several turns continue as if they had come at once"
     const auto decoder = loaded.model->start(1);
     SequenceDecoder::Handle handle;
     const Tokens prompt(tokens.begin(), tokens.end() - 1);
-    CHECK(worst(begin(*decoder, prompt, handle), expected[prompt.size() - 1]) < 2e-4);
-    CHECK(worst(advance(*decoder, {handle}, {tokens.back()})[0], expected.back()) < 2e-4);
+    CHECK(worst(begin(*decoder, kVocabulary, prompt, handle), expected[prompt.size() - 1]) < 2e-4);
+    CHECK(worst(advance(*decoder, kVocabulary, {handle}, {tokens.back()})[0], expected.back()) < 2e-4);
     const std::vector<double> scores = loaded.model->score({tokens}, 1);
     REQUIRE(scores.size() == 1099);
     double furthest = 0;
@@ -169,8 +138,8 @@ TEST_CASE("what a sequence gives depends neither on other sequences nor on threa
       const auto alone = [&](const Tokens& tokens, size_t next) {
         const auto decoder = loaded.model->start(1);
         SequenceDecoder::Handle handle;
-        std::vector<Row> rows{begin(*decoder, tokens, handle)};
-        for (size_t step = 0; step < 20; ++step) rows.push_back(advance(*decoder, {handle}, {static_cast<int32_t>((next + step) % kVocabulary)})[0]);
+        std::vector<Row> rows{begin(*decoder, kVocabulary, tokens, handle)};
+        for (size_t step = 0; step < 20; ++step) rows.push_back(advance(*decoder, kVocabulary, {handle}, {static_cast<int32_t>((next + step) % kVocabulary)})[0]);
         return rows;
       };
       std::vector<double> scores_alone;
@@ -183,11 +152,11 @@ TEST_CASE("what a sequence gives depends neither on other sequences nor on threa
         const auto decoder = loaded.model->start(count);
         std::vector<SequenceDecoder::Handle> handles(sequences.size());
         std::vector<std::vector<Row>> rows;
-        for (size_t i = 0; i < sequences.size(); ++i) rows.push_back({begin(*decoder, sequences[i], handles[i])});
+        for (size_t i = 0; i < sequences.size(); ++i) rows.push_back({begin(*decoder, kVocabulary, sequences[i], handles[i])});
         for (size_t step = 0; step < 20; ++step) {
           Tokens next;
           for (size_t i = 0; i < sequences.size(); ++i) next.push_back(static_cast<int32_t>((i + step) % kVocabulary));
-          const std::vector<Row> out = advance(*decoder, handles, next);
+          const std::vector<Row> out = advance(*decoder, kVocabulary, handles, next);
           for (size_t i = 0; i < sequences.size(); ++i) rows[i].push_back(out[i]);
         }
         for (size_t i = 0; i < sequences.size(); ++i) CHECK((rows[i] == alone(sequences[i], i)));
@@ -206,26 +175,26 @@ TEST_CASE("branches go their own ways from where they were", "[llama]") {
     const Tokens prompt = random_tokens(length, 7);
     const auto decoder = loaded.model->start(1);
     SequenceDecoder::Handle first;
-    begin(*decoder, prompt, first);
+    begin(*decoder, kVocabulary, prompt, first);
     const SequenceDecoder::Handle second = decoder->branch(first), third = decoder->branch(second);
     std::vector<Tokens> texts(3, prompt);
     for (int step = 0; step < 20; ++step) {
       const Tokens next{step % 3, 5 + step % 7, 20 + step % 11};
-      const std::vector<Row> rows = advance(*decoder, {third, first, second}, next);
+      const std::vector<Row> rows = advance(*decoder, kVocabulary, {third, first, second}, next);
       for (size_t i = 0; i < 3; ++i) texts[i].push_back(next[i]);
       if (step % 9 > 0) continue;
       for (size_t i = 0; i < 3; ++i) CHECK(worst(rows[i], tiny.logprobs(texts[i]).back()) < 2e-4);
     }
     // One that ends takes nothing from the others, and its handle is of no use until it comes again.
     decoder->end(first);
-    CHECK(failure_of([&] { advance(*decoder, {first}, {1}); }).says("no sequence"));
+    CHECK(failure_of([&] { advance(*decoder, kVocabulary, {first}, {1}); }).says("no sequence"));
     texts[0].push_back(4);
-    CHECK(worst(advance(*decoder, {third}, {4})[0], tiny.logprobs(texts[0]).back()) < 2e-4);
+    CHECK(worst(advance(*decoder, kVocabulary, {third}, {4})[0], tiny.logprobs(texts[0]).back()) < 2e-4);
     SequenceDecoder::Handle again;
-    CHECK(worst(begin(*decoder, {3, 4}, again), tiny.logprobs({3, 4}).back()) < 2e-4);
+    CHECK(worst(begin(*decoder, kVocabulary, {3, 4}, again), tiny.logprobs({3, 4}).back()) < 2e-4);
     CHECK(again == first);
     texts[2].push_back(9);
-    CHECK(worst(advance(*decoder, {second}, {9})[0], tiny.logprobs(texts[2]).back()) < 2e-4);
+    CHECK(worst(advance(*decoder, kVocabulary, {second}, {9})[0], tiny.logprobs(texts[2]).back()) < 2e-4);
   }
 }
 
@@ -300,13 +269,13 @@ TEST_CASE("weights and sequences that do not fit are named", "[llama]") {
   CHECK(failure_of([&] { decoder->begin(random_tokens(7, 1), nullptr); }).says("7 tokens is longer than the 6 positions"));
   CHECK(failure_of([&] { decoder->begin({1, kVocabulary}, nullptr); }).says("token 37 is outside the vocabulary of 37"));
   const SequenceDecoder::Handle full = decoder->begin(random_tokens(6, 1), nullptr), other = decoder->begin({1, 2}, nullptr);
-  const std::vector<Row> before = advance(*decoder, {other}, {3});
-  CHECK(failure_of([&] { advance(*decoder, {other, full}, {4, 4}); }).says("7 tokens is longer than the 6 positions"));
-  CHECK(failure_of([&] { advance(*decoder, {other, other}, {4, 4}); }).says("twice"));
-  CHECK(failure_of([&] { advance(*decoder, {other}, {-1}); }).says("token -1"));
+  const std::vector<Row> before = advance(*decoder, kVocabulary, {other}, {3});
+  CHECK(failure_of([&] { advance(*decoder, kVocabulary, {other, full}, {4, 4}); }).says("7 tokens is longer than the 6 positions"));
+  CHECK(failure_of([&] { advance(*decoder, kVocabulary, {other, other}, {4, 4}); }).says("twice"));
+  CHECK(failure_of([&] { advance(*decoder, kVocabulary, {other}, {-1}); }).says("token -1"));
   CHECK(failure_of([&] { loaded.model->score({random_tokens(8, 1)}, 1); }).says("7 tokens is longer than the 6 positions"));
   CHECK(loaded.model->score({{1}, {}, {1, 2}}, 1).size() == 1);
-  CHECK(worst(advance(*decoder, {other}, {4})[0], tiny.logprobs({1, 2, 3, 4}).back()) < 2e-4);  // failures have changed nothing
+  CHECK(worst(advance(*decoder, kVocabulary, {other}, {4})[0], tiny.logprobs({1, 2, 3, 4}).back()) < 2e-4);  // failures have changed nothing
 
   const auto refusal = [&](auto change) {
     TinyLlama changed = tiny;
