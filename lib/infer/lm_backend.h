@@ -17,9 +17,11 @@ struct LanguageModelSize {
   std::string type;
   int64_t parameters = 0;
   int64_t integers = 0;       ///< of them, those stored in 8 bits
+  int64_t wide_integers = 0;  ///< and those stored in 16
   int64_t vocabulary = 0;     ///< tokens of the tokeniser
   int64_t max_positions = 0;
   int64_t cache_numbers = 0;  ///< keys and values of one token
+  bool throughout = false;    ///< all that is computed is integers, keys and values too
 
   int64_t weight_bytes(const std::string& precision) const;
   int64_t cache_bytes(const std::string& precision) const;  ///< of one token
