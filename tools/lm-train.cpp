@@ -4,9 +4,11 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/strings.h"
 #include "cli/tool_main.h"
 #include "io/run_dir.h"
+#include "model/hf_export.h"
 #include "model/lm_load.h"
 #include "train/lm_task.h"
 #include "train/lm_tokenizer.h"
@@ -18,7 +20,7 @@ using namespace seqmill;
 namespace {
 
 struct Settings {
-  std::string init_from, export_to, chat_template = "plain", model_type = "llama";
+  std::string init_from, export_to, export_type = "f32", chat_template = "plain", model_type = "llama";
   bool checkpointing = false;
   train::SessionOptions session;
   train::LmTaskOptions data;
@@ -39,6 +41,7 @@ struct Settings {
     options.add("export-hf", export_to, "Write what was trained (without --train: the model of --init-from) as a directory that Hugging Face's transformers read")
         .placeholder("DIR")
         .transient();
+    options.add("export-dtype", export_type, "Numbers of what is exported").one_of({"f32", "bf16"}).transient();
     data.declare(options);
     // A run that goes on has all of it in its configuration, whatever became of the model that it began with.
     const std::string source = options.preview("init-from", "");
@@ -61,12 +64,30 @@ struct Settings {
     if (data.train.empty()) missing.push_back("--train");
     if (data.valid.empty()) missing.push_back("--valid");
     if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
-    if (!export_to.empty() && std::filesystem::exists(export_to)) fail_usage("--export-hf {}: it exists already", export_to);
   }
 };
 
+/// What would stop the export is said before hours of training. A run that goes on may have exported already.
+void check_export(const Settings& settings, const cli::Invocation& call, bool resumes) {
+  if (settings.export_to.empty()) return;
+  if (!resumes && std::filesystem::exists(settings.export_to)) fail_usage("--export-hf {}: it exists already", settings.export_to);
+  model::check_exportable(infer::model_config_of(io::parse_yaml(call.config_yaml, "configuration"), "configuration"));
+}
+
+void export_model(const Settings& settings, const std::string& run, bool resumes) {
+  if (settings.export_to.empty()) return;
+  if (resumes && std::filesystem::exists(settings.export_to)) return log::warn("--export-hf {}: it exists already and is left as it is", settings.export_to);
+  model::export_hf(run, settings.export_to, settings.export_type);
+}
+
+void check_model(const Settings& settings, const model::LmSize& size, bool resumes) {
+  if (size.fixed > 0 && settings.init_from.empty() && !resumes) fail_usage("--lora.rank trains adapters of a model that is there: give it by --init-from");
+  train::check_training_memory(size, settings.session.trainer.ema > 0, available_memory());
+}
+
 void train_in(Settings& settings, const cli::Invocation& call, train::Session& session) {
   train::Ranks& ranks = session.ranks;
+  check_export(settings, call, session.resumes);
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::string chat_template;
   ranks.first_then_others(
@@ -86,7 +107,10 @@ void train_in(Settings& settings, const cli::Invocation& call, train::Session& s
     model->set_checkpointing(settings.checkpointing);
     return model;
   };
-  const auto model = build(call.seed);
+  check_model(settings, settings.model->size(tokenizer->size()), session.resumes);
+  // A run that goes on has its weights from the checkpoint, other ranks from the first.
+  const bool draws = ranks.first() && !session.resumes;
+  const auto model = build(draws ? std::optional<uint64_t>(call.seed) : std::nullopt);
   log::info("{} with {} parameters, {} tokens in its vocabulary, {} threads, {}", settings.model_type, model->parameters().count(), tokenizer->size(),
             call.threads, settings.session.precision);
   // The others get their weights from rank 0 when training begins.
@@ -96,13 +120,13 @@ void train_in(Settings& settings, const cli::Invocation& call, train::Session& s
   const auto task = train::make_lm_task(*model, [&] { return build(std::nullopt); }, *tokenizer, frame.get(), settings.data, session.run.file("cache"),
                                         call.seed, progress, ranks);
   train::train(*task, session.run, settings.session.trainer, call.seed, progress, ranks, session.begins);
-  if (!settings.export_to.empty() && ranks.first()) model::export_hf(session.run.path(), settings.export_to);
+  if (ranks.first()) export_model(settings, session.run.path(), session.resumes);
 }
 
 void train_model(Settings& settings, const cli::Invocation& call) {
   if (settings.converts_only()) {
     if (settings.init_from.empty()) fail_usage("--export-hf without --train needs --init-from, the model to convert");
-    return model::export_hf(settings.init_from, settings.export_to);
+    return model::export_hf(settings.init_from, settings.export_to, settings.export_type);
   }
   settings.check();
   train::run_session(settings.session, {call.config_yaml, call.command_line, call.host, call.started, call.threads, call.launch},

@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "infer/model_config.h"
 #include "io/json.h"
+#include "io/run_dir.h"
 
 namespace seqmill::infer {
 namespace {
@@ -86,7 +87,10 @@ class HfConfig {
 
   /// Its Jinja program is not run: what frames messages tells which of the known ones it is.
   std::string guess_template() const {
-    const std::string beside = (std::filesystem::path(config_.file).parent_path() / "tokenizer_config.json").string();
+    const std::filesystem::path folder = std::filesystem::path(config_.file).parent_path();
+    if (std::filesystem::exists(folder / io::kChatTemplateFile)) return (folder / io::kChatTemplateFile).string();
+    if (given(infer::kChatTemplateKey)) return text(infer::kChatTemplateKey, "");
+    const std::string beside = (folder / "tokenizer_config.json").string();
     if (!std::filesystem::exists(beside)) return "plain";
     const io::Json json = io::read_json(beside, io::LargeIntegers::kRound);
     const io::Json* jinja = json.is_object() ? json.find("chat_template") : nullptr;

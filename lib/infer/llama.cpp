@@ -251,7 +251,7 @@ class Layers {
           float* row = qkv + (span.row + i) * width;
           if (half > 0) {
             const float* angles = room_.angles.data() + (span.row + i) * o_.head_dim;
-            kernel::float_kernels().rotate(row, row, angles, angles + half, o_.heads + o_.kv_heads, half);
+            kernel::float_kernels().rotate(row, row, angles, angles + half, false, o_.heads + o_.kv_heads, half);
           }
           Number* to = span.sequence->token(span.start + i) + place_of(layer, 0);
           const float* from = row + o_.query_width();

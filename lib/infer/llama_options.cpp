@@ -1,6 +1,7 @@
 #include "infer/llama_options.h"
 
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 
@@ -99,6 +100,10 @@ LlamaSize size_of(const LlamaOptions& o, int64_t rows) {
   size.parameters = (o.tie ? 1 : 2) * rows * o.dim + o.layers * (attention + feed_forward + 2 * norm) + norm +
                     (o.positions == "learned" ? o.max_positions * o.dim : 0);
   size.cache_numbers = 2 * o.layers * o.key_width();
+  const std::map<std::string, int64_t> ends{{"q_proj", o.query_width() + o.dim}, {"k_proj", o.key_width() + o.dim}, {"v_proj", o.key_width() + o.dim},
+                                            {"o_proj", o.query_width() + o.dim}, {"gate_proj", o.ffn + o.dim},      {"up_proj", o.ffn + o.dim},
+                                            {"down_proj", o.ffn + o.dim}};
+  for (const std::string& target : o.lora.targets) size.adapters += o.layers * o.lora.rank * ends.at(target);
   return size;
 }
 

@@ -56,7 +56,8 @@ std::vector<float> rope_frequencies(const RopeOptions& rope, int64_t head_dim);
 
 /// What a model of these options is, without loading it.
 struct LlamaSize {
-  int64_t parameters = 0;
+  int64_t parameters = 0;     ///< without adapters
+  int64_t adapters = 0;       ///< parameters of them
   int64_t cache_numbers = 0;  ///< keys and values of one token
 };
 LlamaSize size_of(const LlamaOptions& resolved, int64_t rows);

@@ -8,17 +8,22 @@
 
 namespace seqmill::infer {
 
-ModelConfig read_model_config(const std::string& file) {
-  if (ends_with(file, ".json")) return read_hf_config(file);
+ModelConfig model_config_of(const std::vector<io::ConfigEntry>& entries, const std::string& file) {
   ModelConfig config;
   config.file = file;
-  for (const io::ConfigEntry& entry : io::read_yaml(file)) {
+  for (const io::ConfigEntry& entry : entries) {
     if (entry.key == "chat.template" && entry.values.size() == 1) config.chat_template = entry.values[0];
     if (!starts_with(entry.key, "model.") && !starts_with(entry.key, "lora.")) continue;
     config.entries.push_back(entry);
     if (entry.key == "model.type" && entry.values.size() == 1) config.type = entry.values[0];
   }
   if (config.type.empty()) fail("{} does not say model.type: it is not the configuration of a model", file);
+  return config;
+}
+
+ModelConfig read_model_config(const std::string& file) {
+  if (ends_with(file, ".json")) return read_hf_config(file);
+  ModelConfig config = model_config_of(io::read_yaml(file), file);
   const std::string kept = (std::filesystem::path(file).parent_path() / io::kChatTemplateFile).string();
   if (std::filesystem::exists(kept)) config.chat_template = kept;
   return config;

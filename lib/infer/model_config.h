@@ -38,6 +38,12 @@ auto with_options_of(const std::string& file, Work work) {
   }
 }
 
+/// The same of entries that were read before, from what messages call `file`.
+ModelConfig model_config_of(const std::vector<io::ConfigEntry>& entries, const std::string& file);
+
+/// What our own config.json says besides: the name of the template of conversations.
+constexpr const char* kChatTemplateKey = "seqmill_chat_template";
+
 /// The entries that stand for a config.json.
 ModelConfig read_hf_config(const std::string& file);
 

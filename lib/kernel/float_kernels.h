@@ -118,9 +118,9 @@ struct FloatKernels {
   void (*swiglu_backward)(const float* gates, const float* gradient, float* out, int64_t rows, int64_t columns);
   /// The same, what it reads and writes being rounded.
   void (*swiglu_backward_bfloat16)(const BFloat16* gates, const float* gradient, BFloat16* out, int64_t rows, int64_t columns);
-  /// Rotary positions (Su et al., 2021, eq. 34) of one row: `heads` heads of 2 * half numbers, a pair being one of each half. `cosines` and `sines` [half]; with
-  /// the sines negated it is the way back. In place is allowed.
-  void (*rotate)(const float* x, float* out, const float* cosines, const float* sines, int64_t heads, int64_t half);
+  /// Rotary positions (Su et al., 2021, eq. 34) of one row: `heads` heads of 2 * half numbers, a pair being one of each half. `cosines` and `sines` [half];
+  /// `back` turns the other way. In place is allowed.
+  void (*rotate)(const float* x, float* out, const float* cosines, const float* sines, bool back, int64_t heads, int64_t half);
   /// out += scale * x
   void (*add_scaled)(const float* x, float scale, float* out, int64_t count);
   /// to += from, from = 0

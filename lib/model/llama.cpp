@@ -74,7 +74,7 @@ class Llama final : public Lm {
     }
     for (int64_t i = 0; i < options.layers; ++i) layers_.emplace_back(model / "layers" / std::to_string(i), options);
     norm_.emplace_back(model / "norm", options.dim, norm_settings(options));
-    output_ = options.tie ? embedding_ : (root / "lm_head").matrix("weight", vocabulary, options.dim, small(options));
+    output_ = options.tie ? embedding_ : (root / "lm_head").matrix("weight", vocabulary, options.dim, small(options), nn::Rows::kTargetPieces);
     if (options.lora.rank == 0) return;
     parameters_.train_only([](const std::string& name) { return name.find(".lora_") != std::string::npos; });
   }
@@ -89,10 +89,10 @@ class Llama final : public Lm {
   at::Tensor features(const PackedTokens& input, DropoutStream* stream) const override {
     at::Tensor x = embed(input.tokens, input.positions, stream);
     const bool again = checkpointing_ && at::GradMode::is_enabled();
-    // Of a model with adapters nothing before the first layer learns.
-    if (again && !x.requires_grad()) x.requires_grad_(true);
+    // Of a model with adapters nothing before the first layer learns; all of its layers are to compute as in training nevertheless.
+    if (at::GradMode::is_enabled() && !x.requires_grad()) x.requires_grad_(true);
     for (const Layer& layer : layers_) {
-      const auto run = [this, &layer, &input](const at::Tensor& y, DropoutStream* masks) {
+      const auto run = [this, &layer, input](const at::Tensor& y, DropoutStream* masks) {
         return layer(y, options_.activation_dropout, masks, [&](const at::Tensor& qkv) {
           return tensor::self_attention(turned(qkv, input.positions), input.spans, settings(true, layer, masks));
         });
@@ -270,6 +270,11 @@ class LlamaConfig final : public LmConfig {
   void declare(Options& options) override { options_.declare(options); }
   std::unique_ptr<Lm> build(int64_t vocabulary, std::optional<uint64_t> seed) const override {
     return std::make_unique<Llama>(options_.resolve(), vocabulary, seed);
+  }
+  LmSize size(int64_t vocabulary) const override {
+    const LlamaOptions o = options_.resolve();
+    const infer::LlamaSize size = infer::size_of(o, o.rows(vocabulary));
+    return o.lora.rank > 0 ? LmSize{size.adapters, size.parameters} : LmSize{size.parameters, 0};
   }
 
  private:

@@ -43,6 +43,11 @@ class Lm {
   at::Tensor target_logprobs(const data::PackedTokens& input, const at::Tensor& rows, const at::Tensor& targets) const;
 };
 
+/// Numbers of a model that are trained, and that stay as they are.
+struct LmSize {
+  int64_t trained = 0, fixed = 0;
+};
+
 /// The options of one architecture; what they describe can be built.
 class LmConfig {
  public:
@@ -50,6 +55,8 @@ class LmConfig {
   virtual void declare(Options& options) = 0;  ///< keys "model.<name>" and "lora.<name>"
   /// Throws a usage error for options that do not go together. Without a seed the weights are left unset, for a model that gets them elsewhere.
   virtual std::unique_ptr<Lm> build(int64_t vocabulary, std::optional<uint64_t> seed) const = 0;
+  /// What build() would make, without making it.
+  virtual LmSize size(int64_t vocabulary) const = 0;
 };
 
 /// An entry of the registry of architectures.

@@ -28,11 +28,4 @@ std::unique_ptr<Lm> build_lm(const infer::ModelConfig& config, int64_t tokens);
 /// adapters, which begin as they are; adapters of the file that the model has not are merged into its weights. Throws Error that names what does not fit.
 void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenizer& tokenizer);
 
-/// Numbers of weights in files.
-enum class Stored { kFloat32, kBFloat16 };
-
-/// Writes the model at `path` as a directory that Hugging Face's transformers read (config.json, model.safetensors, tokeniser), adapters merged. The directory must not exist: it
-/// appears when it is complete. Throws Error for a model that is no Llama, Mistral or Qwen2.
-void export_hf(const std::string& path, const std::string& directory, Stored stored = Stored::kFloat32);
-
 }  // namespace seqmill::model

@@ -1,7 +1,5 @@
 #include "model/load.h"
 
-#include <map>
-
 #include "base/error.h"
 #include "base/log.h"
 #include "infer/model_config.h"
@@ -22,17 +20,9 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
   LoadedSeq2Seq loaded;
   loaded.vocabularies = infer::load_vocabularies(files.directory);
   loaded.model = build_seq2seq(files.config, loaded.vocabularies.sizes());
-  std::vector<tensor::NamedTensor> targets = loaded.model->parameters().named();
+  const std::vector<tensor::NamedTensor> targets = loaded.model->parameters().named();
   tensor::load_into(files.weights, targets);
-  if (average > 0) {
-    std::map<std::string, at::Tensor> mean;
-    for (auto& [name, value] : tensor::average_weights(io::newest_checkpoints(path, average))) mean.emplace(name, value);
-    for (auto& [name, target] : targets) {
-      const auto found = mean.find(name);
-      if (found == mean.end() || found->second.sizes() != target.sizes()) fail("the newest checkpoints of {} have no {} of that shape: they are of another model", path, name);
-      target.copy_(found->second);
-    }
-  }
+  if (average > 0) tensor::load_average(path, io::newest_checkpoints(path, average), targets);
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) parameter.value.set_requires_grad(false);
   return loaded;
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "base/threads.h"
 
 namespace seqmill::nn {
 
@@ -13,14 +14,19 @@ Init Init::xavier(int64_t inputs, int64_t outputs) {
 
 namespace {
 
-void draw(Init init, Rng rng, const at::Tensor& value) {
+void draw(Init init, const Rng& stream, const at::Tensor& value) {
   auto* data = value.data_ptr<float>();
-  for (int64_t i = 0; i < value.numel(); ++i) {
-    const double number = init.kind == Init::kUniform  ? init.scale * (2 * rng.uniform() - 1)
-                          : init.kind == Init::kNormal ? init.scale * rng.normal()
-                                                       : init.scale;
-    data[i] = static_cast<float>(number);
-  }
+  const uint64_t taken = init.kind == Init::kNormal ? 2 : 1;  // numbers of the stream for each value
+  parallel_for(value.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+    Rng rng = stream;
+    rng.set_counter(taken * static_cast<uint64_t>(begin));
+    for (int64_t i = begin; i < end; ++i) {
+      const double number = init.kind == Init::kUniform  ? init.scale * (2 * rng.uniform() - 1)
+                            : init.kind == Init::kNormal ? init.scale * rng.normal()
+                                                         : init.scale;
+      data[i] = static_cast<float>(number);
+    }
+  });
 }
 
 }  // namespace
@@ -59,9 +65,11 @@ int64_t Parameters::count() const {
   return count;
 }
 
-std::vector<std::pair<std::string, at::Tensor>> Parameters::named() const {
+namespace {
+
+std::vector<std::pair<std::string, at::Tensor>> names_of(const std::vector<Parameter>& parameters) {
   std::vector<std::pair<std::string, at::Tensor>> named;
-  for (const Parameter& parameter : all_) {
+  for (const Parameter& parameter : parameters) {
     const at::Tensor value = parameter.value.detach();
     if (parameter.parts.empty()) named.emplace_back(parameter.name, value);
     int64_t row = 0;
@@ -72,6 +80,11 @@ std::vector<std::pair<std::string, at::Tensor>> Parameters::named() const {
   }
   return named;
 }
+
+}  // namespace
+
+std::vector<std::pair<std::string, at::Tensor>> Parameters::named() const { return names_of(all_); }
+std::vector<std::pair<std::string, at::Tensor>> Parameters::named_trained() const { return names_of(trained()); }
 
 void Parameters::train_only(const std::function<bool(const std::string& name)>& chosen) {
   if (flat_values_.defined()) fail("what is trained is chosen before the parameters are flattened, not after");
@@ -151,8 +164,8 @@ at::Tensor Scope::matrix(const std::string& name, int64_t rows, int64_t columns,
   return parameters_->add(prefix_ + name, {rows, columns}, Init::xavier(columns, rows), true, kind);
 }
 
-at::Tensor Scope::matrix(const std::string& name, int64_t rows, int64_t columns, Init init) const {
-  return parameters_->add(prefix_ + name, {rows, columns}, init, true);
+at::Tensor Scope::matrix(const std::string& name, int64_t rows, int64_t columns, Init init, Rows kind) const {
+  return parameters_->add(prefix_ + name, {rows, columns}, init, true, kind);
 }
 
 namespace {

@@ -56,6 +56,7 @@ class Parameters {
 
   /// What files hold: every parameter by its name, or by those of its parts. The tensors are views.
   std::vector<std::pair<std::string, at::Tensor>> named() const;
+  std::vector<std::pair<std::string, at::Tensor>> named_trained() const;  ///< the same of those that are trained
 
   /// From here on only parameters with such names are trained; the others keep their values and have no gradients. Call before flatten().
   void train_only(const std::function<bool(const std::string& name)>& chosen);
@@ -88,7 +89,7 @@ class Scope {
   explicit Scope(Parameters& parameters, std::string prefix = "") : parameters_(&parameters), prefix_(std::move(prefix)) {}
   Scope operator/(const std::string& name) const { return Scope(*parameters_, prefix_ + name + "."); }
   at::Tensor matrix(const std::string& name, int64_t rows, int64_t columns, Rows kind = Rows::kOther) const;  ///< Xavier, decays
-  at::Tensor matrix(const std::string& name, int64_t rows, int64_t columns, Init init) const;                 ///< decays
+  at::Tensor matrix(const std::string& name, int64_t rows, int64_t columns, Init init, Rows kind = Rows::kOther) const;  ///< decays
   /// Parts [rows, columns] each under the scope that its name says: "q_proj.weight".
   at::Tensor joined(const std::string& name, const std::vector<Part>& parts, int64_t columns, Init init) const;  ///< decays
   at::Tensor joined_vector(const std::string& name, const std::vector<Part>& parts, Init init) const;

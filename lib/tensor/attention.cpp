@@ -84,16 +84,17 @@ void for_each_head(const Plan& plan, Function work) {
   });
 }
 
-at::Tensor forward_fast(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, at::Tensor& kept) {
-  kept = at::empty({plan.weights_offset.back()}, q_matrix.options());
+/// `kept`: where the attention weights go that a backward pass needs; null: none will follow.
+at::Tensor forward_fast(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan, at::Tensor* kept) {
+  if (kept) *kept = at::empty({plan.weights_offset.back()}, q_matrix.options());
   const int64_t dim = plan.layout.dim();
   at::Tensor out = at::empty({q_matrix.size(0), dim}, q_matrix.options());
   const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>();
-  float *keeps = kept.data_ptr<float>(), *target = out.data_ptr<float>();
+  float *keeps = kept ? kept->data_ptr<float>() : nullptr, *target = out.data_ptr<float>();
   for_each_head(plan, [&](int64_t s, int64_t h) {
     const kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
     kernel::float_kernels().attention_forward(
-        head, keeps + head.mask_offset, target + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim);
+        head, keeps ? keeps + head.mask_offset : nullptr, target + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim);
   });
   return out;
 }
@@ -102,7 +103,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q_matrix, const at::Tensor& kv_matrix,
                             const c10::optional<at::Tensor>&, const c10::optional<at::Tensor>&, const c10::intrusive_ptr<Plan>& plan) {
     at::Tensor kept;
-    at::Tensor out = forward_fast(q_matrix, kv_matrix, *plan, kept);
+    at::Tensor out = forward_fast(q_matrix, kv_matrix, *plan, &kept);
     context->save_for_backward({q_matrix, kv_matrix, kept});
     context->saved_data["plan"] = c10::IValue::make_capsule(plan);
     return out;
@@ -243,13 +244,12 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   if (!is_fast(q_matrix) || !is_fast(kv_matrix) || plan->window > 0 || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
     return attention_general(q_matrix, kv_matrix, *plan);
   }
-  if (plan->weights_offset.back() > (int64_t{1} << 32)) {
-    fail("a batch needs more than 2^32 attention weights; its longest sequence has {} tokens: leave such out, or lower --batch-tokens",
+  if ((records || plan->mask.probability > 0) && plan->weights_offset.back() > (int64_t{1} << 32)) {
+    fail("a batch needs more than 2^32 attention weights; its longest sequence has {} tokens: leave such out, or lower --batch-tokens or --window",
          *std::max_element(kv_spans.length.begin(), kv_spans.length.end()));
   }
   if (records) return AttentionFunction::apply(q_matrix, kv_matrix, optional(polynomial.bias), optional(polynomial.delta), plan);
-  at::Tensor kept;
-  return forward_fast(q_matrix, kv_matrix, *plan, kept);
+  return forward_fast(q_matrix, kv_matrix, *plan, nullptr);
 }
 
 Layout layout_of(const AttentionSettings& settings) {

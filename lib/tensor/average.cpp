@@ -1,5 +1,7 @@
 #include "tensor/average.h"
 
+#include <map>
+
 #include "base/error.h"
 
 namespace seqmill::tensor {
@@ -22,6 +24,18 @@ std::vector<NamedTensor> average_weights(const std::vector<std::string>& files) 
   }
   for (auto& [name, value] : sum) value = value.div_(static_cast<double>(files.size())).to(at::kFloat);
   return sum;
+}
+
+void load_average(const std::string& run, const std::vector<std::string>& files, const std::vector<NamedTensor>& targets) {
+  at::NoGradGuard no_grad;
+  std::map<std::string, at::Tensor> mean;
+  for (auto& [name, value] : average_weights(files)) mean.emplace(name, value);
+  for (const auto& [name, target] : targets) {
+    const auto found = mean.find(name);
+    if (found == mean.end() || found->second.sizes() != target.sizes()) fail("the newest checkpoints of {} have no {} of that shape: they are of another model", run, name);
+    at::Tensor into = target;
+    into.copy_(found->second);
+  }
 }
 
 }  // namespace seqmill::tensor

@@ -17,7 +17,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor rotate_fast(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& table, int64_t heads) {
+at::Tensor rotate_fast(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& table, bool back, int64_t heads) {
   const Timed timed(Work::kElementwise);
   const int64_t rows = x.size(0), width = x.size(1), half = table.size(2), turned = 2 * half * heads, known = table.size(0);
   at::Tensor out = at::empty({rows, width}, x.options());
@@ -30,30 +30,23 @@ at::Tensor rotate_fast(const at::Tensor& x, const at::Tensor& positions, const a
   parallel_for(rows, row_grain(width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float *cosines = angles + 2 * half * at[r], *row = from + r * width;
-      kernel::float_kernels().rotate(row, to + r * width, cosines, cosines + half, heads, half);
+      kernel::float_kernels().rotate(row, to + r * width, cosines, cosines + half, back, heads, half);
       std::memcpy(to + r * width + turned, row + turned, static_cast<size_t>(width - turned) * sizeof(float));
     }
   });
   return out;
 }
 
-/// The table of the way back.
-at::Tensor reversed(const at::Tensor& table) {
-  at::Tensor back = table.clone();
-  back.select(1, 1).neg_();
-  return back;
-}
-
 struct RotateFunction : torch::autograd::Function<RotateFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& positions, const at::Tensor& table, int64_t heads) {
     context->save_for_backward({positions, table});
     context->saved_data["heads"] = heads;
-    return rotate_fast(x, positions, table, heads);
+    return rotate_fast(x, positions, table, false, heads);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    return {rotate_fast(grads[0].contiguous(), saved[0], reversed(saved[1]), context->saved_data["heads"].toInt()), {}, {}, {}};
+    return {rotate_fast(grads[0].contiguous(), saved[0], saved[1], true, context->saved_data["heads"].toInt()), {}, {}, {}};
   }
 };
 
@@ -89,7 +82,7 @@ at::Tensor rotary_table(const std::vector<float>& frequencies, int64_t positions
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& table, int64_t heads) {
   const bool fast = is_fast(x) && is_fast(table) && x.dim() == 2 && positions.is_contiguous() && positions.device().is_cpu();
   if (!fast) return rotate_general(x, positions, table, heads);
-  if (!at::GradMode::is_enabled() || !x.requires_grad()) return rotate_fast(x, positions, table, heads);
+  if (!at::GradMode::is_enabled() || !x.requires_grad()) return rotate_fast(x, positions, table, false, heads);
   return RotateFunction::apply(x, positions, table, heads);
 }
 

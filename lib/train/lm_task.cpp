@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/log.h"
 #include "data/chat_corpus.h"
 #include "data/lm_batches.h"
@@ -31,6 +33,8 @@ class LmData {
   /// The same items in lists of about the same number of tokens.
   virtual data::BatchPlan deal(const std::vector<int64_t>& items, int64_t parts) const = 0;
   virtual data::LmBatch batch(const std::vector<int64_t>& items) const = 0;
+  /// No batch of so many tokens has more parts that are worth a worker.
+  virtual int64_t most_parts([[maybe_unused]] int64_t batch_tokens) const { return std::numeric_limits<int64_t>::max(); }
   /// Every token once, the same each time.
   virtual data::BatchPlan validation_plan(int64_t batch_tokens) const = 0;
   /// Of a validation in which `targets` tokens had the probability exp(-nll).
@@ -63,6 +67,8 @@ class StreamData final : public LmData {
     for (const int64_t begin : items) sequences.push_back(corpus_->slice(begin, end_of(begin)));
     return data::make_lm_batch(sequences);
   }
+
+  int64_t most_parts(int64_t batch_tokens) const override { return std::max<int64_t>(1, batch_tokens / window_); }
 
   data::BatchPlan validation_plan(int64_t batch_tokens) const override {
     const auto together = static_cast<size_t>(std::max<int64_t>(1, batch_tokens / window_));
@@ -155,7 +161,7 @@ class LmTask final : public Task {
   }
 
   nn::Parameters& parameters() override { return model_.parameters(); }
-  int64_t parts() const override { return workers_.parts(options_.batch_tokens, options_.part_tokens); }
+  int64_t parts() const override { return std::min(workers_.parts(options_.batch_tokens, options_.part_tokens), train_->most_parts(options_.batch_tokens)); }
   std::vector<nn::Parameters*> workers(int64_t count) override { return workers_.make(count); }
 
   std::vector<Part> next() override {
@@ -280,6 +286,15 @@ void LmTaskOptions::declare(Options& options) {
 std::unique_ptr<Task> make_lm_task(model::Lm& model, const LmCopier& copy, const text::Tokenizer& tokenizer, const text::ChatTemplate* frame,
                                    const LmTaskOptions& options, const std::string& cache, uint64_t seed, bool progress, Ranks& ranks) {
   return std::make_unique<LmTask>(model, copy, tokenizer, frame, options, cache, seed, progress, ranks);
+}
+
+void check_training_memory(const model::LmSize& size, bool averages, int64_t available) {
+  const int64_t copies = 4 + (averages ? 1 : 0);  // the value, its gradient and two moments
+  const int64_t needed = static_cast<int64_t>(sizeof(float)) * (copies * size.trained + size.fixed);
+  if (needed <= available) return;
+  fail("training {} parameters{} needs at least {} of memory for weights, gradients and moments, and {} are available; {}a smaller model needs less", size.trained,
+       size.fixed > 0 ? fmt::format(" beside {} that stay", size.fixed) : "", format_bytes(needed), format_bytes(available),
+       size.fixed > 0 ? "" : "--lora.rank trains adapters alone; ");
 }
 
 }  // namespace seqmill::train

@@ -37,4 +37,8 @@ using LmCopier = std::function<std::unique_ptr<model::Lm>()>;
 std::unique_ptr<Task> make_lm_task(model::Lm& model, const LmCopier& copy, const text::Tokenizer& tokenizer, const text::ChatTemplate* frame,
                                    const LmTaskOptions& options, const std::string& cache, uint64_t seed, bool progress, Ranks& ranks);
 
+/// Throws Error, with numbers and what helps, when a model of this size cannot be trained in the memory that is available: weights, gradients and moments alone do not
+/// fit. What a batch takes, and every further worker, comes on top. `averages`: with a moving average of the weights.
+void check_training_memory(const model::LmSize& size, bool averages, int64_t available);
+
 }  // namespace seqmill::train

@@ -301,9 +301,10 @@ class Trainer {
     for (const auto& [name, value] : scores) {
       event.set(name, value);
       text += fmt::format("{}{} {:.4g}", text.empty() ? "" : ", ", name, value);
-      if (name == options_.stop_on) score = name == "loss" ? -value : value;
-      known = known || name == options_.stop_on;
-      finite = finite && std::isfinite(value);
+      if (name != options_.stop_on) continue;
+      score = name == "loss" ? -value : value;
+      known = true;
+      finite = std::isfinite(value);
     }
     if (!known) fail("--stop-on {}: a validation gives no such score", options_.stop_on);
     event.set("seconds", now() - begin);
@@ -379,7 +380,7 @@ class Trainer {
       const std::vector<tensor::NamedTensor> weights = parameters_.named();
       std::vector<tensor::NamedTensor> rest = optimizer_.state();
       if (average_.defined()) {
-        for (const auto& [name, value] : weights) rest.emplace_back(name + ".raw", value);
+        for (const auto& [name, value] : parameters_.named_trained()) rest.emplace_back(name + ".raw", value);
       }
       with_inference_weights([&] { tensor::save_tensors(directory + "/model.safetensors", weights, {{"format", "pt"}}); });
       tensor::save_tensors(directory + "/optim.safetensors", rest);
@@ -421,7 +422,7 @@ class Trainer {
     if (average_.defined()) {
       at::NoGradGuard no_grad;
       average_.copy_(parameters_.flat_values());
-      for (const auto& [parameter, value] : weights) rest.emplace_back(parameter + ".raw", value);
+      for (const auto& [parameter, value] : parameters_.named_trained()) rest.emplace_back(parameter + ".raw", value);
     }
     tensor::load_into(directory + "/optim.safetensors", rest);
     optimizer_.set_steps(progress_.optimizer_steps);

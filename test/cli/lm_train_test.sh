@@ -190,4 +190,8 @@ gives 'list of models' 'llama ' --list-models
 gives 'resolved configuration' 'dim: 48' -c conf.yaml --model.dim 48 --dump-config
 for option in --help --dump-config; do full "$option" "$option"; done
 
+# A model that no memory holds.
+fails 'too large a model' 1 'of memory for weights, gradients and moments' --train train.txt --valid train.txt --vocab-size 300 --run huge --model.dim 65536 --model.heads 64 \
+  --model.ffn 200000 --max-updates 200
+
 finish

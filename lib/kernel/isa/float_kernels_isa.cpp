@@ -601,14 +601,16 @@ void swiglu_backward_bfloat16(const BFloat16* gates, const float* gradient, BFlo
   swiglu_gradient(gates, gradient, out, rows, columns);
 }
 
-void rotate(const float* x, float* out, const float* cosines, const float* sines, int64_t heads, int64_t half) {
+void rotate(const float* x, float* out, const float* cosines, const float* sines, bool back, int64_t heads, int64_t half) {
+  const float sign = back ? -1.0f : 1.0f;
   for (int64_t h = 0; h < heads; ++h) {
     const float *first = x + 2 * h * half, *second = first + half;
     float *to_first = out + 2 * h * half, *to_second = to_first + half;
     for (int64_t i = 0; i < half; ++i) {
       const float a = first[i], b = second[i];
-      to_first[i] = a * cosines[i] - b * sines[i];
-      to_second[i] = b * cosines[i] + a * sines[i];
+      const float sine = sign * sines[i];
+      to_first[i] = a * cosines[i] - b * sine;
+      to_second[i] = b * cosines[i] + a * sine;
     }
   }
 }

@@ -338,15 +338,14 @@ TEST_CASE("a rotation and the way back", "[rows]") {
     CAPTURE(kernels->instruction_set);
     constexpr int64_t kHeads = 3, kHalf = 20;
     const std::vector<float> x = normals(kHeads * 2 * kHalf, 1);
-    std::vector<float> cosines, sines, negated, out(x.size()), back(x.size());
+    std::vector<float> cosines, sines, out(x.size()), back(x.size());
     for (int64_t i = 0; i < kHalf; ++i) {
       const float angle = 0.1f * static_cast<float>(i * i);
       cosines.push_back(std::cos(angle));
       sines.push_back(std::sin(angle));
-      negated.push_back(-sines.back());
     }
-    kernels->rotate(x.data(), out.data(), cosines.data(), sines.data(), kHeads, kHalf);
-    kernels->rotate(out.data(), back.data(), cosines.data(), negated.data(), kHeads, kHalf);
+    kernels->rotate(x.data(), out.data(), cosines.data(), sines.data(), false, kHeads, kHalf);
+    kernels->rotate(out.data(), back.data(), cosines.data(), sines.data(), true, kHeads, kHalf);
     for (int64_t h = 0; h < kHeads; ++h) {
       for (int64_t i = 0; i < kHalf; ++i) {
         const auto first = static_cast<size_t>(2 * h * kHalf + i), second = first + kHalf, pair = static_cast<size_t>(i);
@@ -356,7 +355,7 @@ TEST_CASE("a rotation and the way back", "[rows]") {
       }
     }
     std::vector<float> place = x;
-    kernels->rotate(place.data(), place.data(), cosines.data(), sines.data(), kHeads, kHalf);
+    kernels->rotate(place.data(), place.data(), cosines.data(), sines.data(), false, kHeads, kHalf);
     CHECK(place == out);
   }
 }

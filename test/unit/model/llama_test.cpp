@@ -2,6 +2,7 @@
 
 #include "infer/lm_engine.h"
 #include "infer/quantise.h"
+#include "kernel/gemm.h"
 #include "model/lm_load.h"
 #include "model/torch_lm.h"
 #include "models.h"
@@ -173,7 +174,10 @@ TEST_CASE("the gradient of a language model is that of finite differences, fast 
 
 TEST_CASE("checkpointing changes no bit of loss and gradients, under dropout too", "[llama][gradient]") {
   const Sample s = sample();
-  for (const char* rank : {"0", "2"}) {
+  for (const auto& [rank, precision] : std::vector<std::pair<const char*, tensor::Precision>>{
+           {"0", tensor::Precision::kFloat32}, {"2", tensor::Precision::kFloat32}, {"0", tensor::Precision::kBFloat16}, {"2", tensor::Precision::kBFloat16}}) {
+    if (precision == tensor::Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    const WithPrecision set(precision);
     std::vector<at::Tensor> gradients[2];
     for (const bool checkpointing : {false, true}) {
       const auto model = random_lm(tiny({{"model.dropout", "0.2"}, {"model.attention-dropout", "0.1"}, {"model.activation-dropout", "0.1"}, {"lora.rank", rank}}));
@@ -246,5 +250,22 @@ TEST_CASE("the engine says what LibTorch says, for sequences that come, branch a
     const std::vector<double> ours = engine->score(sequences, 2), theirs = TorchLm(*model).score(sequences, 1);
     REQUIRE(ours.size() == theirs.size());
     for (size_t i = 0; i < ours.size(); ++i) CHECK(ours[i] == Approx(theirs[i]).margin(1e-4));
+  }
+}
+
+TEST_CASE("the size of a model is known before it is built", "[llama]") {
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    Options options;
+    std::string type = "llama";
+    const auto config = declare_lm(options, type);
+    set_all(options, settings);
+    const LmSize size = config->size(kTokens);
+    auto model = config->build(kTokens, 1);
+    int64_t trained = 0, fixed = 0;
+    for (const nn::Parameter& parameter : model->parameters().trained()) trained += parameter.value.numel();
+    for (const nn::Parameter& parameter : model->parameters().fixed()) fixed += parameter.value.numel();
+    CHECK(size.trained == trained);
+    CHECK(size.fixed == fixed);
   }
 }
