@@ -28,7 +28,7 @@ inline std::vector<LogprobRow> advance(infer::SequenceDecoder& decoder, int64_t 
 /// Behind each token, the first alone at the beginning and the others step by step.
 inline std::vector<LogprobRow> by_steps(const infer::LanguageModel& model, const infer::Tokens& tokens) {
   const auto decoder = model.start(1);
-  infer::SequenceDecoder::Handle handle;
+  infer::SequenceDecoder::Handle handle = -1;
   std::vector<LogprobRow> rows{begin(*decoder, model.vocabulary_size(), {tokens[0]}, handle)};
   for (size_t i = 1; i < tokens.size(); ++i) rows.push_back(advance(*decoder, model.vocabulary_size(), {handle}, {tokens[i]})[0]);
   return rows;

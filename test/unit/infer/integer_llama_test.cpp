@@ -159,7 +159,7 @@ TEST_CASE("integers of a sequence depend neither on other sequences nor on threa
       for (const int64_t length : {1, 30, 17, 200, 2, 64, 16, 33}) sequences.push_back(random_tokens(length, 10 + static_cast<uint64_t>(length)));
       const auto alone = [&](const Tokens& tokens, size_t next) {
         const auto decoder = model->start(1);
-        SequenceDecoder::Handle handle;
+        SequenceDecoder::Handle handle = -1;
         std::vector<LogprobRow> rows{begin(*decoder, kVocabulary, tokens, handle)};
         for (size_t step = 0; step < 18; ++step) rows.push_back(advance(*decoder, kVocabulary, {handle}, {static_cast<int32_t>(next + step)})[0]);
         return rows;
@@ -201,7 +201,7 @@ TEST_CASE("integers of a prompt are those of its tokens step by step, in branche
         CAPTURE(length);
         const Tokens prompt(tokens.begin(), tokens.begin() + length);
         const auto decoder = model->start(1);
-        SequenceDecoder::Handle first;
+        SequenceDecoder::Handle first = -1;
         CHECK((begin(*decoder, kVocabulary, prompt, first) == steps[static_cast<size_t>(length - 1)]));
         if (length == 60) continue;
         const SequenceDecoder::Handle second = decoder->branch(first);
@@ -228,7 +228,7 @@ TEST_CASE("integers of prompts that take several turns are those of their tokens
   const Tokens tokens = random_tokens(1100, 6);
   const std::vector<LogprobRow> steps = by_steps(*model, tokens);
   const auto decoder = model->start(1);
-  SequenceDecoder::Handle handle;
+  SequenceDecoder::Handle handle = -1;
   CHECK((begin(*decoder, kVocabulary, tokens, handle) == steps.back()));
   const std::vector<double> scores = model->score({tokens}, 1);
   for (size_t i = 0; i < scores.size(); ++i) REQUIRE(scores[i] == Approx(static_cast<double>(steps[i][static_cast<size_t>(tokens[i + 1])])).margin(1e-5));

@@ -61,7 +61,7 @@ void check_all_ways(const TinyLlama& tiny, const LanguageModel& model, const Tok
   for (const size_t length : {size_t{1}, size_t{2}, tokens.size() / 2 + 1, tokens.size()}) {
     CAPTURE(length);
     const auto decoder = model.start(1);
-    SequenceDecoder::Handle handle;
+    SequenceDecoder::Handle handle = -1;
     CHECK(worst(begin(*decoder, kVocabulary, Tokens(tokens.begin(), tokens.begin() + static_cast<int64_t>(length)), handle), expected[length - 1]) < tolerance);
     if (length < tokens.size()) CHECK(worst(advance(*decoder, kVocabulary, {handle}, {tokens[length]})[0], expected[length]) < tolerance);
   }
@@ -113,7 +113,7 @@ TEST_CASE("prompts that take several turns continue as if they had come at once"
     const Tokens tokens = random_tokens(1100, 4);
     const auto expected = tiny.logprobs(tokens);
     const auto decoder = loaded.model->start(1);
-    SequenceDecoder::Handle handle;
+    SequenceDecoder::Handle handle = -1;
     const Tokens prompt(tokens.begin(), tokens.end() - 1);
     CHECK(worst(begin(*decoder, kVocabulary, prompt, handle), expected[prompt.size() - 1]) < 2e-4);
     CHECK(worst(advance(*decoder, kVocabulary, {handle}, {tokens.back()})[0], expected.back()) < 2e-4);
@@ -137,7 +137,7 @@ TEST_CASE("what a sequence gives depends neither on other sequences nor on threa
       for (const int64_t length : {1, 30, 17, 200, 2, 64, 16, 33}) sequences.push_back(random_tokens(length, 10 + static_cast<uint64_t>(length)));
       const auto alone = [&](const Tokens& tokens, size_t next) {
         const auto decoder = loaded.model->start(1);
-        SequenceDecoder::Handle handle;
+        SequenceDecoder::Handle handle = -1;
         std::vector<Row> rows{begin(*decoder, kVocabulary, tokens, handle)};
         for (size_t step = 0; step < 20; ++step) rows.push_back(advance(*decoder, kVocabulary, {handle}, {static_cast<int32_t>((next + step) % kVocabulary)})[0]);
         return rows;
@@ -174,7 +174,7 @@ TEST_CASE("branches go their own ways from where they were", "[llama]") {
     CAPTURE(length);
     const Tokens prompt = random_tokens(length, 7);
     const auto decoder = loaded.model->start(1);
-    SequenceDecoder::Handle first;
+    SequenceDecoder::Handle first = -1;
     begin(*decoder, kVocabulary, prompt, first);
     const SequenceDecoder::Handle second = decoder->branch(first), third = decoder->branch(second);
     std::vector<Tokens> texts(3, prompt);
@@ -190,7 +190,7 @@ TEST_CASE("branches go their own ways from where they were", "[llama]") {
     CHECK(failure_of([&] { advance(*decoder, kVocabulary, {first}, {1}); }).says("no sequence"));
     texts[0].push_back(4);
     CHECK(worst(advance(*decoder, kVocabulary, {third}, {4})[0], tiny.logprobs(texts[0]).back()) < 2e-4);
-    SequenceDecoder::Handle again;
+    SequenceDecoder::Handle again = -1;
     CHECK(worst(begin(*decoder, kVocabulary, {3, 4}, again), tiny.logprobs({3, 4}).back()) < 2e-4);
     CHECK(again == first);
     texts[2].push_back(9);
