@@ -300,7 +300,7 @@ Quantised quantise_all(Weights& weights, const std::string& file, const Quantise
 }  // namespace
 
 void QuantiseOptions::declare(Options& options) {
-  options.add("mode", mode, "dynamic: integer weights, rows rounded around each product; scale-propagation: integers throughout, of an integer-transformer or a llama of polynomials")
+  options.add("mode", mode, "dynamic: integer weights, rows rounded around each product; scale-propagation: integers throughout, of an integer-transformer, or of a language model trained for it")
       .one_of({"dynamic", "scale-propagation"});
   options.add("bits", bits, "Bits of the integers, 4 to 8; 16 in scale-propagation").range(4, 16);
   options.add("w-scale", weight_scale, "A scale for each output channel, or one for each tensor").one_of({"channel", "tensor"});
