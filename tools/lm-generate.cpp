@@ -1,11 +1,16 @@
 // lm-generate: prompts through a language model.
 
+#include <algorithm>
+
+#include "base/error.h"
 #include "base/memory.h"
+#include "base/signals.h"
 #include "base/strings.h"
 #include "base/threads.h"
 #include "cli/tool_main.h"
 #include "infer/generate_stream.h"
 #include "infer/lm_backend.h"
+#include "infer/lm_engine.h"
 #include "io/output.h"
 
 using namespace seqmill;
@@ -37,18 +42,30 @@ void generate(Settings& settings, const cli::Invocation& call) {
   set_threads(call.threads);
   const std::string& precision = settings.backend.precision;
   const int64_t workers = settings.stream.stream ? 1 : call.threads;
-  const infer::SequenceLoad load{workers * settings.generation.batch, settings.generation.max_new_tokens + 1};
-  const infer::LanguageModelSize size = infer::size_language_model(settings.model);
+  const infer::SequenceLoad load{workers * std::max(settings.generation.batch, settings.generation.beam), settings.generation.max_new_tokens + 1, workers};
+  // Of a type that LibTorch alone knows, nothing can be told before it is loaded.
+  const std::string type = infer::ModelSource(settings.model).config.type;
+  const bool is_known = infer::lm_engine_knows(type);
+  infer::LanguageModelSize size;
+  if (is_known) size = infer::size_language_model(settings.model);
   if (settings.describe) {
+    if (!is_known) fail_usage("--describe knows the models of the engine; {} is of the type '{}'", settings.model, type);
     io::Output output(settings.stream.output);
     output.write(infer::describe(size, settings.model, precision, load, available_memory()));
     return output.close();
   }
-  if (settings.backend.device == "cpu") infer::check_memory(size, settings.model, precision, load, available_memory());
+  if (settings.backend.device == "cpu" && is_known) {
+    infer::check_memory(size, settings.model, precision, load, available_memory(), "a smaller --batch or fewer --threads");
+    settings.stream.check_length = [&](int64_t tokens) { infer::check_sequence_memory(size, precision, tokens, available_memory()); };
+  }
   const infer::LoadedLanguageModel model = infer::load_language_model(settings.model, settings.backend, call.threads);
   const auto chat = text::make_chat_template(settings.chat.empty() ? model.chat_template : settings.chat, *model.tokenizer);
   settings.stream.origin = settings.model;
-  settings.stream.progress = call.progress && !(settings.stream.output == "-" && call.prints_to_terminal);
+  settings.stream.progress = infer::progress_style(call.quiet, call.progress, settings.stream.output == "-" && call.prints_to_terminal);
+  Options backend;
+  settings.backend.declare(backend);
+  for (const auto& option : backend.all()) settings.stream.computed_by.emplace_back(option->key(), join(option->values(), " "));
+  catch_end_signals();
   infer::generate_stream(model, *chat, settings.generation, settings.stream, call.threads, call.seed);
 }
 

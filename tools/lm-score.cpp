@@ -2,9 +2,11 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/signals.h"
 #include "base/threads.h"
 #include "cli/tool_main.h"
 #include "infer/lm_backend.h"
+#include "infer/lm_engine.h"
 #include "infer/score_stream.h"
 
 using namespace seqmill;
@@ -31,12 +33,16 @@ void score(Settings& settings, const cli::Invocation& call) {
   infer::check_backend(settings.backend);
   set_threads(call.threads);
   const std::string& precision = settings.backend.precision;
-  const infer::LanguageModelSize size = infer::size_language_model(settings.model);
-  if (settings.backend.device == "cpu") infer::check_memory(size, settings.model, precision, {1, settings.stream.batch_tokens}, available_memory());
+  // Of a type that LibTorch alone knows, nothing can be told before it is loaded.
+  if (settings.backend.device == "cpu" && infer::lm_engine_knows(infer::ModelSource(settings.model).config.type)) {
+    infer::check_memory(infer::size_language_model(settings.model), settings.model, precision, {call.threads, settings.stream.batch_tokens, call.threads},
+                        available_memory(), "a smaller --batch-tokens or fewer --threads");
+  }
   const infer::LoadedLanguageModel model = infer::load_language_model(settings.model, settings.backend, call.threads);
-  settings.stream.progress = call.progress && !(settings.stream.output == "-" && call.prints_to_terminal);
+  settings.stream.progress = infer::progress_style(call.quiet, call.progress, settings.stream.output == "-" && call.prints_to_terminal);
   if (settings.stream.perplexity) return infer::perplexity_stream(model, settings.stream, call.threads);
   const auto chat = text::make_chat_template(settings.chat.empty() ? model.chat_template : settings.chat, *model.tokenizer);
+  catch_end_signals();
   infer::score_stream(model, *chat, settings.stream, call.threads);
 }
 

@@ -52,8 +52,8 @@ struct Settings {
         .placeholder("NAME");
     tokenizer.declare(options);
     model = begins_from_another ? model::declare_lm(options, model_type, theirs) : model::declare_lm(options, model_type);
-    session.declare_training(options);
     options.add("checkpointing", checkpointing, "Compute each layer again on the way back instead of keeping what it needs: slower by a third, much less memory");
+    session.declare_training(options);
   }
 
   bool converts_only() const { return !export_to.empty() && data.train.empty(); }
@@ -125,6 +125,7 @@ void train_in(Settings& settings, const cli::Invocation& call, train::Session& s
 
 void train_model(Settings& settings, const cli::Invocation& call) {
   if (settings.converts_only()) {
+    if (!settings.session.run.empty() || !settings.data.valid.empty()) fail_usage("--run and --valid have no effect without --train: --export-hf alone converts the model of --init-from");
     if (settings.init_from.empty()) fail_usage("--export-hf without --train needs --init-from, the model to convert");
     return model::export_hf(settings.init_from, settings.export_to, settings.export_type);
   }
@@ -144,7 +145,7 @@ int main(int argc, char** argv) {
   tool.examples = {
       "lm-train --train wiki.train.txt --valid wiki.valid.txt --vocab-size 8000 --run runs/wiki \\\n"
       "      --model.dim 256 --model.ffn 688 --model.heads 4 --max-updates 5000",
-      "lm-train --init-from TinyLlama --format chat --chat.template chatml --train chats.jsonl --valid dev.jsonl \\\n"
+      "lm-train --init-from TinyLlama --format chat --chat.template alpaca --train chats.jsonl --valid dev.jsonl \\\n"
       "      --lora.rank 8 --run runs/tuned --max-updates 500 --export-hf tuned-hf",
       "lm-train --init-from runs/wiki --export-hf wiki-hf"};
   tool.declare = [&](Options& options) { settings.declare(options); };

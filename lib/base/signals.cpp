@@ -4,6 +4,8 @@
 #include <csignal>
 #include <initializer_list>
 
+#include "base/error.h"
+
 namespace seqmill {
 namespace {
 
@@ -16,10 +18,8 @@ void remember(int number) {
   std::signal(number, SIG_DFL);
 }
 
-}  // namespace
-
-void catch_stop_signals() {
-  for (const int number : {SIGTERM, SIGINT, SIGUSR1}) {
+void catch_all(std::initializer_list<int> numbers) {
+  for (const int number : numbers) {
     struct sigaction action {};
     // Ignored by whoever started us (a background job of a script, say): it stays so.
     if (sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
@@ -31,8 +31,18 @@ void catch_stop_signals() {
   }
 }
 
+}  // namespace
+
+void catch_stop_signals() { catch_all({SIGTERM, SIGINT, SIGUSR1}); }
+void catch_end_signals() { catch_all({SIGTERM, SIGINT, SIGHUP}); }
+
 void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
 int stop_signal() { return received.load(); }
+
+void throw_if_stopped() {
+  const int number = stop_signal();
+  if (number != 0) throw Error(fmt::format("stopped by signal {}", number), kExitSignalBase + number);
+}
 
 }  // namespace seqmill

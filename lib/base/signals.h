@@ -7,10 +7,16 @@ namespace seqmill {
 /// Installs the handlers. SIGPIPE is left at its default, so that a filter whose reader went away ends quietly.
 void catch_stop_signals();
 
+/// For a filter, which has nothing to save but files to clear away: SIGTERM, SIGINT and SIGHUP set the flag.
+void catch_end_signals();
+
 /// For programs that talk to others over the network: a connection that breaks is an error of the call and does not end the process.
 void ignore_broken_pipes();
 
 /// The number of the first signal that asked this process to stop, or 0.
 int stop_signal();
+
+/// Throws Error with the exit code 128 + n when signal n has asked this process to stop.
+void throw_if_stopped();
 
 }  // namespace seqmill

@@ -312,17 +312,19 @@ int run_and_report(int argc, char** argv, const Tool& tool) {
     log::error("{}: {}", tool.name, message);
     return code;
   };
+  const auto out_of_memory = [&report] { return report("out of memory; smaller batches, a smaller model or less text at once need less", kExitFailure); };
   try {
     run_tool(argc, argv, tool);
     return kExitDone;
   } catch (const Error& error) {
     return report(error.what(), error.exit_code());
   } catch (const std::bad_alloc&) {
-    return report("out of memory; smaller batches, a smaller model or less text at once need less", kExitFailure);
+    return out_of_memory();
   } catch (const std::exception& error) {
     // LibTorch's messages go on with a stack trace, which tells a user nothing.
     const std::string text = error.what();
-    return report(text.substr(0, text.find("\nException raised from")), kExitFailure);
+    if (text.find("alloc_cpu.cpp") != std::string::npos || text.find("not enough memory") != std::string::npos) return out_of_memory();
+    return report(text.substr(0, std::min(text.find("\nException raised from"), text.find("\nframe #"))), kExitFailure);
   } catch (...) {
     return report("an exception of unknown type", kExitFailure);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/threads.h"
 #include "data/lm_corpus.h"
 #include "data/reading_progress.h"
@@ -11,7 +12,7 @@
 namespace seqmill::data {
 namespace {
 
-constexpr TokenFileKind kKind = "sqmchat1";
+constexpr TokenFileKind kKind = "sqmchat2";
 constexpr size_t kTogether = 4096;  // records worked on together, shared out among the threads
 
 /// The place behind the last token that is learned.
@@ -22,8 +23,8 @@ size_t answers_end(const text::ChatTokens& conversation) {
 
 class Builder {
  public:
-  Builder(const text::ChatTemplate& frame, int32_t bos, int64_t window, const std::string& path, bool progress)
-      : frame_(frame), bos_(bos), window_(window), file_(path, kKind), progress_(progress) {}
+  Builder(const text::ChatTemplate& frame, int32_t bos, int64_t window, const std::string& path, bool progress, bool skip_bad)
+      : frame_(frame), bos_(bos), window_(window), file_(path, kKind), progress_(progress), skip_bad_(skip_bad) {}
 
   void build(const std::vector<std::string>& files, const Fingerprint& fingerprint) {
     for (const std::string& path : files) read(path);
@@ -44,10 +45,18 @@ class Builder {
     bool more = true;
     while (more) {
       std::vector<Conversation> conversations;
-      text::Record record;
-      while (conversations.size() < kTogether && (more = reader.next(record))) {
-        const std::string place = record.place;
-        conversations.push_back({place, text::read_conversation(std::move(record), text::EmptyPrompts::kRefuse).messages});
+      while (conversations.size() < kTogether && more) {
+        const auto number = reader.line_number();
+        try {
+          text::Record record;
+          if (!(more = reader.next(record))) break;
+          const std::string place = record.place;
+          conversations.push_back({place, text::read_conversation(std::move(record), text::EmptyPrompts::kRefuse).messages});
+        } catch (const Error& error) {
+          // What the file itself is to blame for would come again.
+          if (!skip_bad_ || reader.line_number() == number) throw;
+          leave_out(error.what());
+        }
       }
       frame_all(conversations);
       for (const Conversation& conversation : conversations) add(conversation);
@@ -68,7 +77,11 @@ class Builder {
   }
 
   void add(const Conversation& conversation) {
-    if (!conversation.error.empty()) fail("{}: {}", conversation.place, conversation.error);
+    if (!conversation.error.empty()) {
+      const std::string message = fmt::format("{}: {}", conversation.place, conversation.error);
+      if (!skip_bad_) throw Error(message);
+      return leave_out(message);
+    }
     ++counts_.records;
     for (const text::Message& message : conversation.messages) bytes_ += static_cast<int64_t>(message.content.size());
     progress_.show(bytes_);
@@ -80,6 +93,12 @@ class Builder {
     ++counts_.kept;
     if (kept.tokens.size() < answers_end(conversation.framed)) ++counts_.cut;
     put(kept);
+  }
+
+  void leave_out(const std::string& message) {
+    log::warn("left out: {}", message);
+    ++counts_.records;
+    ++counts_.bad;
   }
 
   void put(const text::ChatTokens& conversation) {
@@ -98,6 +117,7 @@ class Builder {
   int64_t window_;
   TokenFileWriter file_;
   ReadingProgress progress_;
+  bool skip_bad_;
   ChatCounts counts_;
   int64_t bytes_ = 0;
 };
@@ -148,17 +168,20 @@ text::ChatTokens cut_conversation(const text::ChatTokens& conversation, int64_t 
 }
 
 ChatCorpus::ChatCorpus(const std::vector<std::string>& files, const text::ChatTemplate& frame, const text::Tokenizer& tokenizer, int64_t window,
-                       const std::string& cache, bool progress) {
+                       const std::string& cache, bool progress, bool skip_bad) {
   Fingerprint fingerprint;
+  fingerprint.add(uint64_t{skip_bad});
   for (const std::string& path : files) fingerprint.add_file(path);
   fingerprint.add(static_cast<uint64_t>(window));
   add_tokenizer(fingerprint, tokenizer);
   add_template(fingerprint, frame);
   if (!file_.open(cache, kKind, &fingerprint, counts_)) {
-    Builder(frame, tokenizer.bos(), window, cache, progress).build(files, fingerprint);
+    Builder(frame, tokenizer.bos(), window, cache, progress, skip_bad).build(files, fingerprint);
     if (!file_.open(cache, kKind, &fingerprint, counts_)) fail("{} cannot be read back", cache);
   }
-  if (counts_.kept == 0) fail("no conversation of {} is left: the answers of all {} have more than {} tokens", files.front(), counts_.records, window);
+  if (counts_.kept > 0) return;
+  const std::string bad = counts_.bad > 0 ? fmt::format("{} records are bad, ", counts_.bad) : "";
+  fail("no conversation of {} is left: {}the answers of all {} have more than {} tokens", files.front(), bad, counts_.records - counts_.bad, window);
 }
 
 ChatCorpus::ChatCorpus(const std::string& cache) {

@@ -14,6 +14,7 @@ namespace seqmill::data {
 /// What became of the records.
 struct ChatCounts {
   int64_t records = 0, kept = 0;
+  int64_t bad = 0;       ///< of the records: left out
   int64_t cut = 0;       ///< of those kept: too long, and cut on the left
   int64_t too_long = 0;  ///< left out: the last answer alone is too long
   int64_t tokens = 0;    ///< of the conversations kept
@@ -26,8 +27,9 @@ class ChatCorpus {
   /// that with the last token, which is predicted only, it may have one more. Of a longer one the beginning is cut off (but for a begin symbol), and an answer
   /// cut in two is no longer learned; if its last answer and one token before that do not fit, it is left out. What follows the last answer is never
   /// needed. Throws Error for bad records (file and line), and when no conversation is left. `progress`: a status line while it works.
+  /// `skip_bad`: leaves bad records out, with a warning for each.
   ChatCorpus(const std::vector<std::string>& files, const text::ChatTemplate& frame, const text::Tokenizer& tokenizer, int64_t window,
-             const std::string& cache, bool progress);
+             const std::string& cache, bool progress, bool skip_bad = false);
   /// What another process has just made of its records.
   explicit ChatCorpus(const std::string& cache);
 

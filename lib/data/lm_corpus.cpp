@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/threads.h"
 #include "data/reading_progress.h"
 #include "io/json.h"
@@ -12,7 +13,7 @@
 namespace seqmill::data {
 namespace {
 
-constexpr TokenFileKind kKind = "sqmstrm1";
+constexpr TokenFileKind kKind = "sqmstrm2";
 constexpr size_t kTogetherBytes = size_t{1} << 22;  // text tokenised together, shared out among the threads
 
 std::string fields_of(const io::Json& record) {
@@ -87,8 +88,14 @@ class Builder {
       std::vector<Piece> pieces;
       size_t bytes = 0;
       for (std::string line; bytes < kTogetherBytes && (more = reader.next(line));) {
-        pieces.push_back({document_of(line, fmt::format("{}:{}", path, reader.line_number()), format_.text_field)});
         bytes += line.size();
+        try {
+          pieces.push_back({document_of(line, fmt::format("{}:{}", path, reader.line_number()), format_.text_field)});
+        } catch (const Error& error) {
+          if (!format_.skip_bad) throw;
+          log::warn("left out: {}", error.what());
+          ++counts_.bad;
+        }
       }
       encode_all(pieces);
       for (const Piece& piece : pieces) {
@@ -129,7 +136,7 @@ StreamCorpus::StreamCorpus(const std::vector<std::string>& files, const StreamFo
                            bool progress) {
   Fingerprint fingerprint;
   for (const std::string& path : files) fingerprint.add_file(path);
-  fingerprint.add(std::string_view(format.kind)).add(std::string_view(format.kind == "text" ? "" : format.text_field));
+  fingerprint.add(uint64_t{format.skip_bad}).add(std::string_view(format.kind)).add(std::string_view(format.kind == "text" ? "" : format.text_field));
   add_tokenizer(fingerprint, tokenizer);
   if (file_.open(cache, kKind, &fingerprint, counts_)) return;
   Builder(format, tokenizer, cache, progress).build(files, fingerprint);

@@ -16,12 +16,14 @@ struct StreamFormat {
   /// symbol. "jsonl": a document a line; each is framed by both symbols.
   std::string kind = "text";
   std::string text_field = "text";  ///< of a JSON line, which holds the document
+  bool skip_bad = false;            ///< leave out JSON lines that hold none, instead of stopping
 };
 
 /// What the text was, so that its perplexity can be told in any unit.
 struct StreamCounts {
   int64_t documents = 0;  ///< that hold text; with "text", files
   int64_t empty = 0;      ///< documents left out
+  int64_t bad = 0;        ///< JSON lines left out
   int64_t words = 0;      ///< white-space separated ones and line ends: text::count_words
   int64_t bytes = 0;
 };

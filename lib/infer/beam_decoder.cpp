@@ -3,13 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/signals.h"
+
 namespace seqmill::infer {
 
 BeamDecoder::BeamDecoder(SequenceDecoder& decoder, int64_t vocabulary, int64_t choices, const std::vector<int32_t>& ends,
                          const std::vector<const Tokens*>& prompts)
     : decoder_(decoder), vocabulary_(vocabulary), choices_(choices), ends_(ends), prompts_(prompts.size()),
       first_(prompts.size() * static_cast<size_t>(vocabulary)) {
-  for (size_t i = 0; i < prompts.size(); ++i) rows_.push_back(decoder_.begin(*prompts[i], first_.data() + i * static_cast<size_t>(vocabulary)));
+  std::vector<SequenceDecoder::Beginning> beginnings;
+  for (size_t i = 0; i < prompts.size(); ++i) beginnings.push_back({prompts[i], first_.data() + i * static_cast<size_t>(vocabulary)});
+  rows_ = decoder_.begin_all(beginnings);
 }
 
 BeamDecoder::~BeamDecoder() {
@@ -17,6 +21,7 @@ BeamDecoder::~BeamDecoder() {
 }
 
 float* BeamDecoder::advance(const std::vector<int32_t>& parents, const std::vector<int32_t>& tokens) {
+  throw_if_stopped();
   // A parent's first child goes on in its place, the others branch off before that.
   std::vector<SequenceDecoder::Handle> children;
   std::vector<bool> has_child(rows_.size(), false);

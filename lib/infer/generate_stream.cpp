@@ -1,5 +1,6 @@
 #include "infer/generate_stream.h"
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <map>
@@ -7,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "infer/prompts.h"
 #include "infer/resumed_output.h"
 #include "io/line_reader.h"
@@ -60,6 +62,12 @@ class PromptSource {
     return prompt;
   }
   bool would_block() const { return lines_ ? lines_->would_block() : records_->would_block(); }
+  /// Whether the next call of next() need not wait for more input; waits a moment for that.
+  bool wait() const {
+    constexpr int kMoment = 100;  // milliseconds
+    if (would_block()) lines_ ? lines_->wait(kMoment) : records_->wait(kMoment);
+    return !would_block();
+  }
   const std::string& name() const { return lines_ ? lines_->name() : records_->name(); }
 
  private:
@@ -67,17 +75,38 @@ class PromptSource {
   std::optional<text::RecordReader> records_;
 };
 
+/// What the texts of a call depend on, for ResumedOutput.
+io::Json call_of(const GeneratorOptions& generation, const GenerateStreamOptions& options, const std::string& chat, uint64_t seed) {
+  io::Json call = io::Json::object();
+  call.set("model", options.origin);
+  call.set("samples", generation.samples);
+  call.set("seed", fmt::format("{}", seed));
+  call.set("chat", chat);
+  call.set("format", options.format);
+  call.set("truncate", options.truncate);
+  for (const auto& [name, value] : options.computed_by) call.set(name, value);
+  GeneratorOptions copy = generation;
+  Options declared;
+  copy.declare(declared);
+  for (const auto& option : declared.all()) {
+    const std::vector<std::string> values = option->values();
+    if (option->key() == "samples" || option->key() == "batch") continue;
+    call.set(option->key(), option->is_list() ? io::Json::list(values) : io::Json(values.at(0)));
+  }
+  return call;
+}
+
 /// Records in the order of the input, each written when all before it are.
 class OrderedOutput {
  public:
-  OrderedOutput(const GenerateStreamOptions& options, const GeneratorOptions& generation) : flushes_(options.stream) {
-    if (options.resume) resumed_.emplace(options.output, options.origin, generation.samples, generation.beam > 1);
+  OrderedOutput(const GenerateStreamOptions& options, const io::Json& call, bool by_beam) : flushes_(options.stream) {
+    if (options.resume) resumed_.emplace(options.output, call, by_beam);
     else output_.emplace(options.output);
   }
 
   /// Records of the input that a resumed file holds already: those before this number.
   int64_t done() const { return resumed_ ? resumed_->size() : 0; }
-  const ResumedOutput& resumed() const { return *resumed_; }
+  ResumedOutput* resumed() { return resumed_ ? &*resumed_ : nullptr; }
 
   /// `place` counts the records from 0, those that were done before left out.
   void put(int64_t place, std::string record) {
@@ -107,13 +136,14 @@ class Stream {
   Stream(const LoadedLanguageModel& model, const text::ChatTemplate& chat, const GeneratorOptions& generation, const GenerateStreamOptions& options, int threads,
          uint64_t seed)
       : model_(model), chat_(chat), generation_(generation), options_(options), threads_(threads),
-        positions_(model.model->max_positions()), source_(options.input, options.format), output_(options, generation),
-        generator_(*model.model, *model.tokenizer, chat, generation, seed) {}
+        positions_(model.model->max_positions()), source_(options.input, options.format),
+        generator_(*model.model, *model.tokenizer, chat, generation, seed), output_(options, call_of(generation, options, chat.name(), seed), generation.beam > 1),
+        progress_(options.progress) {}
 
   void run() {
     started_ = std::chrono::steady_clock::now();
-    if (options_.progress) generator_.on_progress([this] { show_progress(); });
-    skip_done();
+    if (options_.progress != ProgressStyle::kNone) generator_.on_progress([this] { show_progress(); });
+    if (output_.resumed()) skip_done(*output_.resumed());
     generator_.run(plan(), [this](GenerationRequest& request, bool may_wait) { return next(request, may_wait); },
                    [this](const GenerationRequest& request, std::vector<Generated> results) { deliver(request, results); });
     output_.close();
@@ -126,7 +156,7 @@ class Stream {
     GenerationRequest request;
     io::Json record;
     std::string place;
-    bool is_cut = false;
+    int64_t length = 0;  // of the prompt, where it was cut
   };
 
   struct Open {
@@ -137,17 +167,28 @@ class Stream {
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
 
   // Numbers go on through the records that were done, so that samples are those of a call that was not interrupted.
-  void skip_done() {
-    const int64_t done = output_.done();
+  void skip_done(ResumedOutput& resumed) {
+    const int64_t done = resumed.size();
+    const auto next = [&] {
+      std::optional<Job> job = next_job();
+      if (job) return std::move(*job);
+      fail("{} has {} records{}, and {} only {}: it is no beginning of what this call writes; name another --output, or leave --resume out to begin anew",
+           options_.output, done, resumed.has_tail() ? " and the beginning of another" : "", source_.name(), number_);
+    };
     for (; number_ < done; ++number_) {
-      const std::optional<Job> job = next_job();
-      if (!job) {
-        fail("{} has {} records, and {} only {}: it is no beginning of what this call writes; name another --output, or leave --resume out to begin anew",
-             options_.output, done, source_.name(), number_);
-      }
-      output_.resumed().check(number_, job->record, job->request.id, job->place);
+      const Job job = next();
+      resumed.check(number_, job.record, job.request.id, job.place);
     }
-    if (done > 0) log::info("{} holds {} records already", options_.output, done);
+    if (resumed.has_tail()) {
+      Job job = next();
+      resumed.check_tail(job.record, job.place);
+      ahead_.push_back(open(std::move(job)));
+    }
+    if (done > 0) {
+      log::info("{} holds {} records already{}", options_.output, done,
+                resumed.knows_call() ? "" : fmt::format("; there is no {}.resume that tells with which options they were made", options_.output));
+    }
+    resumed.begin();
   }
 
   // A call that need not answer at once reads as many prompts as its batches hold, to see whether there are so many.
@@ -170,25 +211,39 @@ class Stream {
       ahead_.pop_front();
       return Next::kRequest;
     }
-    if (!may_wait && source_.would_block()) return Next::kLater;
+    if (may_wait ? !source_.wait() : source_.would_block()) return Next::kLater;
     return read(request) ? Next::kRequest : Next::kEnd;
   }
 
   bool read(GenerationRequest& request) {
     std::optional<Job> job = next_job();
     if (!job) return false;
-    if (job->is_cut) ++truncations_;
-    request = std::move(job->request);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    open_[request.number] = {std::move(job->record), request.number - output_.done()};
-    ++number_;
+    request = open(std::move(*job));
     return true;
+  }
+
+  // Its request, from now on under way.
+  GenerationRequest open(Job job) {
+    if (job.length > 0) {
+      ++truncations_;
+      if (job.length > longest_cut_) {
+        longest_cut_ = job.length;
+        longest_kept_ = static_cast<int64_t>(job.request.prompt.size());
+      }
+    }
+    if (job.record.find("hypotheses")) ++replaced_;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_[job.request.number] = {std::move(job.record), job.request.number - output_.done()};
+    ++number_;
+    return std::move(job.request);
   }
 
   // Nothing at the end of the input.
   std::optional<Job> next_job() {
     while (true) {
       try {
+        // Not in the reader, where no signal is heard.
+        while (!source_.wait()) throw_if_stopped();
         std::optional<Prompt> prompt = source_.next();
         if (!prompt) return std::nullopt;
         return job_of(std::move(*prompt));
@@ -207,7 +262,8 @@ class Stream {
     job.request.samples = generation_.samples;
     try {
       job.request.prompt = chat_.prompt(prompt.record.messages);
-      job.is_cut = fit(job.request);
+      job.length = fit(job.request);
+      check_length(static_cast<int64_t>(job.request.prompt.size()) + job.request.max_new);
     } catch (const Error& error) {
       fail("{}: {}", prompt.place, error.what());
     }
@@ -216,19 +272,26 @@ class Stream {
     return job;
   }
 
-  // Whether the prompt was cut.
-  bool fit(GenerationRequest& request) const {
+  // How long the prompt was, if it was cut.
+  int64_t fit(GenerationRequest& request) const {
     if (request.prompt.empty()) fail("the prompt has no tokens");
-    const int64_t room = std::max<int64_t>(1, positions_ - generation_.max_new_tokens);
-    const bool is_cut = options_.truncate == "left" && cut_left(request.prompt, room, model_.tokenizer->bos());
+    const int64_t least = std::max<int64_t>(1, generation_.min_new_tokens), room = positions_ - least;
+    const auto before = static_cast<int64_t>(request.prompt.size());
+    const bool is_cut = options_.truncate == "left" && room > 0 && cut_left(request.prompt, room, model_.tokenizer->bos());
     const auto tokens = static_cast<int64_t>(request.prompt.size());
-    const int64_t least = is_cut ? 1 : std::max<int64_t>(1, generation_.min_new_tokens);
-    if (tokens > positions_ - least) {
-      fail("the prompt has {} tokens, and the model positions for {}, of which {} for what is new; --truncate left keeps its last tokens", tokens, positions_, least);
+    if (tokens > room) {
+      fail("the prompt has {} tokens, and the model positions for {}, of which {} for what is new{}", tokens, positions_, least,
+           room > 0 ? "; --truncate left keeps its last tokens" : " (--min-new-tokens)");
     }
     request.max_new = std::min(generation_.max_new_tokens, positions_ - tokens);
-    request.min_new = std::min(generation_.min_new_tokens, request.max_new);
-    return is_cut;
+    request.min_new = generation_.min_new_tokens;
+    return is_cut ? before : 0;
+  }
+
+  void check_length(int64_t tokens) {
+    if (tokens <= longest_) return;
+    if (options_.check_length) options_.check_length(tokens);
+    longest_ = tokens;
   }
 
   void deliver(const GenerationRequest& request, const std::vector<Generated>& results) {
@@ -248,9 +311,7 @@ class Stream {
 
   void show_progress() {
     const double now = seconds();
-    if (now - shown_ < 0.5) return;
-    shown_ = now;
-    log::status_line(fmt::format("{} prompts, {:.0f} tokens a second", written_, static_cast<double>(generator_.counts().tokens) / now));
+    if (progress_.is_due(now)) progress_.show(fmt::format("{} prompts, {:.0f} tokens a second", written_, static_cast<double>(generator_.counts().tokens) / now));
   }
 
   void report() const {
@@ -260,7 +321,11 @@ class Stream {
               counts.tokens.load(), time, static_cast<double>(counts.tokens) / time, static_cast<double>(counts.prompts) / time,
               counts.first_token < 0 ? "" : fmt::format(", the first after {:.3f} s", counts.first_token.load()));
     if (counts.unfinished > 0) log::info("{} texts reached the length limit without an end", counts.unfinished.load());
-    if (truncations_ > 0) log::warn("{} prompts were too long and lost their first tokens (--truncate left)", truncations_);
+    if (truncations_ > 0) {
+      log::warn("{} prompts were too long and lost their first tokens (--truncate left); the longest had {} tokens and keeps {}, of {} positions", truncations_,
+                longest_cut_, longest_kept_, positions_);
+    }
+    if (replaced_ > 0) log::warn("{} records had hypotheses already, which were replaced", replaced_);
     if (skipped_ > 0) log::warn("{} bad records were left out (--skip-bad)", skipped_);
   }
 
@@ -271,14 +336,16 @@ class Stream {
   const int threads_;
   const int64_t positions_;
   PromptSource source_;
-  OrderedOutput output_;
   Generator generator_;
+  OrderedOutput output_;
+  Progress progress_;
   std::chrono::steady_clock::time_point started_;
   std::deque<GenerationRequest> ahead_;
   std::mutex mutex_;               // of open_: requests are taken by one worker at a time and delivered by one, which may be two
   std::map<int64_t, Open> open_;   // under way, by their numbers
-  int64_t number_ = 0, written_ = 0, truncations_ = 0, skipped_ = 0;
-  double shown_ = 0;
+  int64_t number_ = 0, written_ = 0, truncations_ = 0, replaced_ = 0, skipped_ = 0;
+  int64_t longest_ = 0;                         // sequence so far, with all that may be new
+  int64_t longest_cut_ = 0, longest_kept_ = 0;  // tokens of the longest prompt that was cut
 };
 
 }  // namespace
@@ -301,6 +368,8 @@ void GenerateStreamOptions::check() const {
 void generate_stream(const LoadedLanguageModel& model, const text::ChatTemplate& chat, const GeneratorOptions& generation,
                      const GenerateStreamOptions& options, int threads, uint64_t seed) {
   options.check();
+  const int64_t choices = std::min<int64_t>(model.model->vocabulary_size(), model.tokenizer->size());
+  if (generation.beam > choices) fail_usage("--beam {} is more than the {} tokens that the model chooses from", generation.beam, choices);
   Stream(model, chat, generation, options, threads, seed).run();
 }
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <deque>
 #include <exception>
 #include <memory>
 
 #include "base/error.h"
+#include "base/signals.h"
 #include "base/strings.h"
 #include "base/team.h"
 #include "base/threads.h"
@@ -47,15 +49,15 @@ double Generated::mean() const {
 
 void GeneratorOptions::declare(Options& options) {
   options.group("Generation");
-  options.add("samples", samples, "Texts for each prompt, drawn independently; with --beam its best").range(1);
+  options.add("samples", samples, "Texts for each prompt, drawn independently; with --beam its best").range(1, int64_t{1} << 20);
   sampler.declare(options);
-  options.add("max-new-tokens", max_new_tokens, "Cut off after this many tokens").range(1);
-  options.add("min-new-tokens", min_new_tokens, "Tokens before which the end token is not allowed").range(0);
+  options.add("max-new-tokens", max_new_tokens, "Cut off after this many tokens").range(1, int64_t{1} << 31);
+  options.add("min-new-tokens", min_new_tokens, "Tokens before which the end token is not allowed").range(0, int64_t{1} << 31);
   options.add("stop", stop, "End before this string").placeholder("STRING");
-  options.add("beam", beam, "Beam search for the most probable text with this many hypotheses; 1: none").range(1);
+  options.add("beam", beam, "Beam search for the most probable text with this many hypotheses; 1: none").range(1, int64_t{1} << 20);
   options.add("length-penalty", length_penalty, "What a beam ranks by: log-probability, per token, or as GNMT").one_of({"none", "average", "gnmt"});
   options.add("length-penalty-alpha", alpha, "Exponent of the length penalty").range(0);
-  options.add("batch", batch, "Rows that a worker decodes at a time; changes speed and memory, not the result").range(1);
+  options.add("batch", batch, "Rows that a worker decodes at a time; changes speed and memory, not the result").range(1, int64_t{1} << 20);
 }
 
 void GeneratorOptions::check() const {
@@ -115,8 +117,12 @@ class Generator::Worker {
     // Whoever holds it may be waiting for input.
     if (may_wait) lock.lock();
     else if (!lock.try_lock()) return Next::kLater;
-    if (call_.failed) return Next::kEnd;
-    const Next next = call_.source(request, may_wait);
+    Next next = Next::kLater;
+    do {
+      if (call_.failed) return Next::kEnd;
+      throw_if_stopped();
+      next = call_.source(request, may_wait);
+    } while (next == Next::kLater && may_wait);
     if (next == Next::kRequest) {
       ++generator_.counts_.prompts;
       generator_.counts_.prompt_tokens += static_cast<int64_t>(request.prompt.size());
@@ -131,6 +137,7 @@ class Generator::Worker {
   }
 
   void count_tokens(int64_t tokens) {
+    throw_if_stopped();
     generator_.counts_.tokens += tokens;
     double none = -1;
     const double now = std::chrono::duration<double>(std::chrono::steady_clock::now() - call_.started).count();
@@ -150,7 +157,7 @@ class Generator::SamplingWorker final : public Worker {
  public:
   SamplingWorker(Generator& generator, Call& call)
       : Worker(generator, call), sampler_(options_.sampler, generator.vocabulary_), stops_(options_.stop),
-        vocabulary_(generator.model_.vocabulary_size()), after_prompt_(static_cast<size_t>(vocabulary_)), scratch_(after_prompt_.size()) {}
+        vocabulary_(generator.model_.vocabulary_size()), scratch_(static_cast<size_t>(vocabulary_)) {}
 
   void run() override {
     while (!call_.failed) {
@@ -165,6 +172,8 @@ class Generator::SamplingWorker final : public Worker {
     GenerationRequest request;
     std::vector<Generated> results;
     int64_t begun = 0, ended = 0;
+    SequenceDecoder::Handle root = 0;  // its sequence
+    std::vector<float> logprobs;       // of what follows it
   };
 
   struct Row {
@@ -180,37 +189,61 @@ class Generator::SamplingWorker final : public Worker {
 
   void fill() {
     while (static_cast<int64_t>(rows_.size()) < call_.plan.rows) {
-      if (!prompt_ && !begin_prompt()) return;
+      if (prompts_.empty() && !begin_prompts()) return;
       begin_sample();
     }
   }
 
-  bool begin_prompt() {
-    auto prompt = std::make_shared<Prompt>();
-    if (ended_ || call_.failed) return false;
-    const Next next = take(prompt->request, rows_.empty());
-    ended_ = next == Next::kEnd;
-    if (next != Next::kRequest) return false;
-    prompt->results.resize(static_cast<size_t>(prompt->request.samples));
-    root_ = decoder_->begin(prompt->request.prompt, after_prompt_.data());
-    prompt_ = std::move(prompt);
-    return true;
+  // As many as fill the free rows, short ones together.
+  bool begin_prompts() {
+    constexpr size_t kTokens = 512;  // that are worth no more when there are more of them
+    std::vector<std::shared_ptr<Prompt>> taken;
+    size_t tokens = 0;
+    for (int64_t free = call_.plan.rows - static_cast<int64_t>(rows_.size()); free > 0 && tokens < kTokens && !ended_ && !call_.failed;) {
+      auto prompt = std::make_shared<Prompt>();
+      const Next next = take(prompt->request, rows_.empty() && taken.empty());
+      ended_ = next == Next::kEnd;
+      if (next != Next::kRequest) break;
+      free -= prompt->request.samples;
+      tokens += prompt->request.prompt.size();
+      taken.push_back(std::move(prompt));
+    }
+    begin(taken);
+    return !prompts_.empty();
+  }
+
+  void begin(const std::vector<std::shared_ptr<Prompt>>& taken) {
+    std::vector<SequenceDecoder::Beginning> beginnings;
+    for (const std::shared_ptr<Prompt>& prompt : taken) {
+      prompt->results.resize(static_cast<size_t>(prompt->request.samples));
+      prompt->logprobs.resize(static_cast<size_t>(vocabulary_));
+      beginnings.push_back({&prompt->request.prompt, prompt->logprobs.data()});
+    }
+    const std::vector<SequenceDecoder::Handle> roots = decoder_->begin_all(beginnings);
+    for (size_t i = 0; i < taken.size(); ++i) {
+      taken[i]->root = roots[i];
+      prompts_.push_back(taken[i]);
+    }
   }
 
   // The last sample goes on with the sequence of the prompt itself.
   void begin_sample() {
-    Row row(prompt_, prompt_->begun, stream_of(prompt_->request.number, prompt_->begun));
-    ++prompt_->begun;
+    const std::shared_ptr<Prompt> prompt = prompts_.front();
+    Row row(prompt, prompt->begun, stream_of(prompt->request.number, prompt->begun));
+    ++prompt->begun;
     if (options_.sampler.repetition_penalty != 1) {
       row.seen = std::make_unique<search::SeenTokens>(vocabulary_);
-      for (const int32_t token : prompt_->request.prompt) row.seen->add(token);
+      for (const int32_t token : prompt->request.prompt) row.seen->add(token);
     }
-    std::copy(after_prompt_.begin(), after_prompt_.end(), scratch_.begin());
+    std::copy(prompt->logprobs.begin(), prompt->logprobs.end(), scratch_.begin());
     const bool goes_on = extend(row, scratch_.data());
-    const bool is_last = prompt_->begun == prompt_->request.samples;
-    if (goes_on) row.handle = is_last ? root_ : decoder_->branch(root_);
-    else if (is_last) decoder_->end(root_);
-    if (is_last) prompt_.reset();
+    const bool is_last = prompt->begun == prompt->request.samples;
+    if (goes_on) row.handle = is_last ? prompt->root : decoder_->branch(prompt->root);
+    else if (is_last) decoder_->end(prompt->root);
+    if (is_last) {
+      std::vector<float>().swap(prompt->logprobs);
+      prompts_.pop_front();
+    }
     if (goes_on) rows_.push_back(std::move(row));
     else finish(row);
     count_tokens(1);
@@ -288,9 +321,8 @@ class Generator::SamplingWorker final : public Worker {
   search::Sampler sampler_;
   const StopStrings stops_;
   const int64_t vocabulary_;
-  std::shared_ptr<Prompt> prompt_;      // whose samples have not all begun
-  SequenceDecoder::Handle root_ = 0;    // its sequence
-  std::vector<float> after_prompt_, scratch_;
+  std::deque<std::shared_ptr<Prompt>> prompts_;  // computed, and their samples have not all begun
+  std::vector<float> scratch_;
   std::vector<Row> rows_;
   std::vector<SequenceDecoder::Handle> handles_;
   std::vector<int32_t> tokens_;
@@ -337,6 +369,7 @@ class Generator::BeamWorker final : public Worker {
       search::SentenceInput input;
       input.source_length = request.max_new;
       input.line = static_cast<uint64_t>(request.number);
+      input.name = "record " + request.id;
       inputs.push_back(std::move(input));
     }
     BeamDecoder decoder(*decoder_, generator_.model_.vocabulary_size(), generator_.vocabulary_, generator_.ends_, prompts);

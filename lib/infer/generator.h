@@ -77,14 +77,15 @@ class Generator {
   /// The model and the tokeniser must outlive the generator, as must the template, whose end tokens end a text.
   Generator(const LanguageModel& model, const text::Tokenizer& tokenizer, const text::ChatTemplate& chat, const GeneratorOptions& options, uint64_t seed);
 
-  /// The next request; kLater only when it was not allowed to wait. Called by one worker at a time.
+  /// The next request. kLater: there is none yet; a source that may wait has waited for a while then, and is asked again unless another worker has failed.
+  /// Called by one worker at a time.
   using Source = std::function<Next(GenerationRequest& request, bool may_wait)>;
   /// The texts of a request, samples in their order, a beam's best first. Called by one worker at a time, in no certain order of requests.
   using Deliver = std::function<void(const GenerationRequest& request, std::vector<Generated> results)>;
 
   /// Until the source ends. A result depends on its request, its number and the seed only: not on batches, workers or other requests. Sample s of a request
   /// draws from Rng(seed, "sample", number) for s = 0, else from Rng(<that stream's key>, "sample", s), as search() does.
-  /// Throws Error naming the record when the model gives NaN.
+  /// Throws Error naming the record when the model gives NaN, and when a signal has asked the process to stop.
   void run(const GenerationPlan& plan, const Source& source, const Deliver& deliver);
 
   const GeneratorCounts& counts() const { return counts_; }

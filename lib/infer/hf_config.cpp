@@ -1,11 +1,14 @@
 // config.json of Hugging Face's transformers, for the shapes that are Llamas here: Llama, Llama-2, Llama-3, TinyLlama, Mistral, Qwen2.
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "infer/model_config.h"
 #include "io/json.h"
+#include "io/line_reader.h"
 #include "io/run_dir.h"
 
 namespace seqmill::infer {
@@ -30,11 +33,11 @@ class HfConfig {
     copy("model.ffn", "intermediate_size");
     copy("model.layers", "num_hidden_layers");
     copy("model.heads", "num_attention_heads");
-    add("model.kv-heads", fmt::format("{}", whole("num_key_value_heads", whole("num_attention_heads"))));
+    add("model.kv-heads", fmt::format("{}", whole("num_key_value_heads", whole("num_attention_heads"))), "num_key_value_heads");
     if (given("head_dim")) copy("model.head-dim", "head_dim");
     copy("model.max-positions", "max_position_embeddings");
-    add("model.norm-epsilon", format_double(real(json_, "rms_norm_eps", 1e-6)));
-    add("model.tie", flag("tie_word_embeddings", false) ? "true" : "false");
+    add("model.norm-epsilon", format_double(real(json_, "rms_norm_eps", 1e-6)), "rms_norm_eps");
+    add("model.tie", flag("tie_word_embeddings", false) ? "true" : "false", "tie_word_embeddings");
     add("model.qkv-bias", family == "qwen2" ? "true" : "false");
     read_rope();
     read_window(family);
@@ -48,25 +51,37 @@ class HfConfig {
     // From transformers 5 on all of it is one object.
     const io::Json* rope = find("rope_parameters");
     if (!rope) rope = find("rope_scaling");
+    if (rope && !rope->is_object()) fail("{}: rope_scaling is {}, expected an object or null", config_.file, rope->type_name());
     const double theta = real(json_, "rope_theta", 10000);
-    add("model.rope-theta", format_double(rope ? real(*rope, "rope_theta", theta) : theta));
+    add("model.rope-theta", format_double(rope ? real(*rope, "rope_theta", theta) : theta), "rope_theta");
     if (!rope) return;
-    if (!rope->is_object()) fail("{}: rope_scaling is {}, expected an object or null", config_.file, rope->type_name());
     const io::Json* kind = rope->find("rope_type");
     if (!kind) kind = rope->find("type");
     const std::string name = kind && kind->is_string() ? kind->as_string() : "";
     if (name == "default") return;
     if (name != "linear" && name != "llama3") fail("{}: rope_scaling of type '{}' is not supported; known: linear, llama3", config_.file, name);
-    add("model.rope-scaling", name);
-    add("model.rope-factor", format_double(real(*rope, "factor", 1)));
+    add("model.rope-scaling", name, "rope_scaling");
+    add("model.rope-factor", format_double(real(*rope, "factor", 1)), "rope_scaling.factor");
     if (name == "linear") return;
-    add("model.rope-low-factor", format_double(real(*rope, "low_freq_factor", 1)));
-    add("model.rope-high-factor", format_double(real(*rope, "high_freq_factor", 4)));
-    add("model.rope-original-positions", fmt::format("{}", static_cast<int64_t>(real(*rope, "original_max_position_embeddings", 8192))));
+    add("model.rope-low-factor", format_double(real(*rope, "low_freq_factor", 1)), "rope_scaling.low_freq_factor");
+    add("model.rope-high-factor", format_double(real(*rope, "high_freq_factor", 4)), "rope_scaling.high_freq_factor");
+    const io::Json* original = rope->find("original_max_position_embeddings");
+    add("model.rope-original-positions", fmt::format("{}", original ? whole(*original, "rope_scaling.original_max_position_embeddings") : 8192),
+        "rope_scaling.original_max_position_embeddings");
   }
 
   void read_window(const std::string& family) {
     if (family == "llama" || !given("sliding_window")) return;
+    // Newer ones say it of each layer.
+    if (const io::Json* types = find("layer_types")) {
+      if (!types->is_array() || types->as_array().empty()) fail("{}: layer_types is no list of names", config_.file);
+      const auto is = [&](const char* name) {
+        return std::all_of(types->as_array().begin(), types->as_array().end(), [&](const io::Json& type) { return type.is_string() && type.as_string() == name; });
+      };
+      if (is("full_attention")) return;
+      if (!is("sliding_attention")) fail("{}: layer_types: only layers that are all full_attention or all sliding_attention are supported", config_.file);
+      return copy("model.window", "sliding_window");
+    }
     if (family == "qwen2") {
       if (!flag("use_sliding_window", false)) return;
       // The first so many layers see everything.
@@ -85,18 +100,36 @@ class HfConfig {
     if (find("quantization_config")) fail("{}: weights that are quantised by others (quantization_config) are not supported", config_.file);
   }
 
-  /// Its Jinja program is not run: what frames messages tells which of the known ones it is.
+  /// The Jinja program that frames conversations; empty when there is none.
+  static std::string jinja_beside(const std::filesystem::path& folder) {
+    if (std::filesystem::exists(folder / "chat_template.jinja")) return io::read_file((folder / "chat_template.jinja").string());
+    const std::string file = (folder / "tokenizer_config.json").string();
+    if (!std::filesystem::exists(file)) return "";
+    const io::Json json = io::read_json(file, io::LargeIntegers::kRound);
+    const io::Json* jinja = json.is_object() ? json.find("chat_template") : nullptr;
+    if (!jinja) return "";
+    if (jinja->is_string()) return jinja->as_string();
+    if (!jinja->is_array()) return "";
+    for (const io::Json& item : jinja->as_array()) {  // of several, by name
+      const io::Json *name = item.is_object() ? item.find("name") : nullptr, *text = item.is_object() ? item.find("template") : nullptr;
+      if (name && name->is_string() && name->as_string() == "default" && text && text->is_string()) return text->as_string();
+    }
+    return "";
+  }
+
+  /// The program is not run: what it frames messages with tells which of the known ones it is.
   std::string guess_template() const {
     const std::filesystem::path folder = std::filesystem::path(config_.file).parent_path();
     if (std::filesystem::exists(folder / io::kChatTemplateFile)) return (folder / io::kChatTemplateFile).string();
     if (given(infer::kChatTemplateKey)) return text(infer::kChatTemplateKey, "");
-    const std::string beside = (folder / "tokenizer_config.json").string();
-    if (!std::filesystem::exists(beside)) return "plain";
-    const io::Json json = io::read_json(beside, io::LargeIntegers::kRound);
-    const io::Json* jinja = json.is_object() ? json.find("chat_template") : nullptr;
-    if (!jinja || !jinja->is_string()) return "plain";
-    const auto holds = [&](const char* mark) { return jinja->as_string().find(mark) != std::string::npos; };
-    return holds("<|im_start|>") ? "chatml" : holds("<|start_header_id|>") ? "llama-3" : holds("[INST]") ? "llama-2" : "plain";
+    const std::string jinja = jinja_beside(folder);
+    if (jinja.empty()) return "plain";
+    const auto holds = [&](const char* mark) { return jinja.find(mark) != std::string::npos; };
+    if (holds("<|im_start|>")) return "chatml";
+    if (holds("<|start_header_id|>")) return "llama-3";
+    if (holds("[INST]") && holds("<<SYS>>")) return "llama-2";
+    log::warn("{}: its chat template is none of those known here; messages go in as plain text unless a template is named (docs/formats.md#templates)", config_.file);
+    return "plain";
   }
 
   const io::Json* find(const char* key) const {
@@ -108,8 +141,11 @@ class HfConfig {
   int64_t whole(const char* key) const {
     const io::Json* found = find(key);
     if (!found) fail("{}: {} is missing", config_.file, key);
-    if (!found->is_int()) fail("{}: {} is {}, expected an integer", config_.file, key, found->type_name());
-    return found->as_int();
+    return whole(*found, key);
+  }
+  int64_t whole(const io::Json& number, const char* key) const {
+    if (!number.is_int()) fail("{}: {} is {}, expected an integer", config_.file, key, number.type_name());
+    return number.as_int();
   }
   int64_t whole(const char* key, int64_t otherwise) const { return given(key) ? whole(key) : otherwise; }
 
@@ -134,13 +170,14 @@ class HfConfig {
     return found->as_string();
   }
 
-  void copy(const char* key, const char* theirs) { add(key, fmt::format("{}", whole(theirs))); }
+  void copy(const char* key, const char* theirs) { add(key, fmt::format("{}", whole(theirs)), theirs); }
 
-  void add(const std::string& key, const std::string& value) {
+  /// `theirs`: what the file calls it, for messages.
+  void add(const std::string& key, const std::string& value, const char* theirs = "model_type") {
     io::ConfigEntry entry;
     entry.key = key;
     entry.values = {value};
-    entry.file = config_.file;
+    entry.file = config_.file + ": " + theirs;
     config_.entries.push_back(std::move(entry));
   }
 

@@ -148,17 +148,13 @@ class IntegerLayers {
     room_.hidden.resize(rows, o_.ffn);
     room_.q.room_for(rows * o_.query_width());
     room_.q_scales.room_for(rows * groups_);
-    first_ = 0;
     into_blocks(rows, threads_, blocks_);
     share_blocks(o_.dim, [&](BlockWork<Number> work, const Block& block) { embed(work, block, tokens); });
     for (int64_t i = 0; i < o_.layers; ++i) {
       const Layer<Number>& layer = model_.layers()[static_cast<size_t>(i)];
       share_blocks(o_.dim * (o_.query_width() + 2 * o_.key_width()), [&](BlockWork<Number> work, const Block& block) { keep_keys(work, block, layer, i); });
       if (i + 1 == o_.layers && wanted == Wanted::kNothing) return;
-      if (i + 1 == o_.layers && wanted == Wanted::kLast) {
-        first_ = rows - 1;
-        blocks_ = {{first_, 1}};
-      }
+      if (i + 1 == o_.layers && wanted == Wanted::kLasts) keep_last_rows(spans);
       share_blocks(o_.dim * (o_.query_width() + 2 * o_.ffn), [&](BlockWork<Number> work, const Block& block) {
         attend(work, block, layer, i);
         work.add(block, layer.out, layer.attention.residual_limit, room_.attended, room_.x);
@@ -171,11 +167,11 @@ class IntegerLayers {
 
   void logits(int64_t first, int64_t count, float* out) {
     into_blocks(count, threads_, blocks_);
-    for (Block& block : blocks_) block.first += first_ + first;
+    for (Block& block : blocks_) block.first += first;
     const int64_t size = model_.vocabulary_size();
     share_blocks(o_.dim * size, [&](BlockWork<Number> work, const Block& block) {
       work.normalise(block, model_.norm(), model_.norm_limit(), room_.x, room_.normed);
-      work.make_real(block, model_.output(), nullptr, room_.normed, out + (block.first - first_ - first) * size);
+      work.make_real(block, model_.output(), nullptr, room_.normed, out + (block.first - first) * size);
     });
   }
   Buffer<float>& logits_room() { return room_.logits; }
@@ -192,6 +188,22 @@ class IntegerLayers {
     for (const Span& span : spans) {
       for (int64_t i = 0; i < span.count; ++i) rows_.push_back({span.sequence, span.start + i});
     }
+  }
+
+  /// From now on there are no other rows.
+  void keep_last_rows(const std::vector<Span>& spans) {
+    // No span is shorter than a row: what is moved to has been moved.
+    int64_t to = 0;
+    for (const Span& span : spans) {
+      const int64_t from = span.row + span.count - 1, width = o_.query_width();
+      room_.x.move(from, to);
+      if (from > to) {
+        std::copy_n(room_.q.data() + from * width, width, room_.q.data() + to * width);
+        std::copy_n(room_.q_scales.data() + from * groups_, groups_, room_.q_scales.data() + to * groups_);
+      }
+      rows_[static_cast<size_t>(to++)] = rows_[static_cast<size_t>(from)];
+    }
+    into_blocks(to, threads_, blocks_);
   }
 
   /// work(BlockWork, block) of all blocks, whose rows take so many products each.
@@ -263,7 +275,6 @@ class IntegerLayers {
   KeyPages<Scale> scales_;
   std::vector<RowOfSequence> rows_;
   std::vector<Block> blocks_;
-  int64_t first_ = 0;  ///< row of the last run that something is to be known of
 };
 
 template <typename Number>

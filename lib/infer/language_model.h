@@ -20,12 +20,23 @@ class SequenceDecoder {
 
   /// A new sequence of these tokens, at least one. Unless `logprobs` [vocabulary_size] is null, it receives the log-probabilities of the next token.
   virtual Handle begin(const Tokens& tokens, float* logprobs) = 0;
+  /// What begin() takes.
+  struct Beginning {
+    const Tokens* tokens;
+    float* logprobs;
+  };
+  /// The same as begin() with one after another, and may compute them together.
+  virtual std::vector<Handle> begin_all(const std::vector<Beginning>& beginnings) {
+    std::vector<Handle> handles;
+    for (const Beginning& beginning : beginnings) handles.push_back(begin(*beginning.tokens, beginning.logprobs));
+    return handles;
+  }
   /// Another sequence of the same tokens so far. Nothing is computed again, and memory is shared.
   virtual Handle branch(Handle sequence) = 0;
   /// Forgets a sequence; its handle may come again.
   virtual void end(Handle sequence) = 0;
   /// One step: sequences[i], all different, goes on with tokens[i]. Returns the log-probabilities of their next tokens [rows, vocabulary_size], valid, and free
-  /// to be overwritten by the caller, until the next call of begin() or advance(). A sequence past the model's positions throws Error.
+  /// to be overwritten by the caller, until the next call of begin(), begin_all() or advance(). A sequence past the model's positions throws Error.
   virtual float* advance(const std::vector<Handle>& sequences, const std::vector<int32_t>& tokens) = 0;
 };
 

@@ -131,6 +131,7 @@ class Llama final : public LanguageModel {
     for (int64_t i = 0; i < options.layers; ++i) layers_.emplace_back(weights, fmt::format("model.layers.{}", i), options);
     norm_.emplace(weights, "model.norm", options);
     if (!options.tie) output_.emplace(weights, "lm_head.weight", vocabulary, options.dim);
+    if (options.tie) weights.take_copy("lm_head.weight", "model.embed_tokens.weight");
     // Not by sizes that only config.yaml knows.
     if (options.positions == "rotary" && weights.fit()) frequencies_ = rope_frequencies(options.rope, options.head_dim);
   }
@@ -206,8 +207,8 @@ class Layers {
       keep_keys(all_spans, i, qkv, rows);
       if (i + 1 == o_.layers && wanted != Wanted::kAll) {
         if (wanted == Wanted::kNothing) return;
-        spans = keep_last_row(all_spans.back(), x, qkv, rows);
-        rows = 1;
+        spans = keep_last_rows(all_spans, x, qkv);
+        rows = static_cast<int64_t>(spans->size());
       }
       const float* attended = attend(*spans, layer, i, qkv, rows);
       layer.out.multiply(attended, rows, x, Finish{nullptr, false, x}, room_.rounded, threads_);
@@ -267,10 +268,15 @@ class Layers {
     }
   }
 
-  const Spans* keep_last_row(const Span& span, float* x, float* qkv, int64_t rows) {
-    std::memmove(x, x + (rows - 1) * o_.dim, static_cast<size_t>(o_.dim) * sizeof(float));
-    std::memmove(qkv, qkv + (rows - 1) * qkv_width(), static_cast<size_t>(o_.query_width()) * sizeof(float));
-    last_ = {{span.sequence, 0, 1, span.start + span.count - 1}};
+  const Spans* keep_last_rows(const Spans& spans, float* x, float* qkv) {
+    last_.clear();
+    for (const Span& span : spans) {
+      // No span is shorter than a row: what is moved to has been moved.
+      const int64_t to = static_cast<int64_t>(last_.size()), from = span.row + span.count - 1;
+      std::memmove(x + to * o_.dim, x + from * o_.dim, static_cast<size_t>(o_.dim) * sizeof(float));
+      std::memmove(qkv + to * qkv_width(), qkv + from * qkv_width(), static_cast<size_t>(o_.query_width()) * sizeof(float));
+      last_.push_back({span.sequence, to, 1, span.start + span.count - 1});
+    }
     return &last_;
   }
 
@@ -368,7 +374,7 @@ class Layers {
     const int64_t end = span.start + span.count, pages = (end + kTokens - 1) / kTokens;
     const auto type = std::is_same_v<Number, float> ? kernel::NumberType::kFloat32 : kernel::NumberType::kBFloat16;
     float* all = room_.gathered.room_for(end * 2 * o_.key_width());
-    share(threads_, pages, 1, [&](int64_t begin, int64_t last) {
+    share(threads_, pages, grain_of(kTokens * 2 * o_.key_width()), [&](int64_t begin, int64_t last) {
       for (int64_t t = begin * kTokens; t < std::min(end, last * kTokens); t += kTokens) {
         const int64_t count = std::min(kTokens, end - t);
         for (int64_t part = 0; part < 2 * o_.kv_heads; ++part) {
@@ -404,8 +410,10 @@ class LlamaConfig final : public LmEngineConfig {
 
   LmSize size(int64_t tokens) const override {
     const LlamaOptions resolved = options_.resolve();
-    const LlamaSize size = size_of(resolved, resolved.rows(tokens));
-    return {size.parameters, size.cache_numbers, resolved.max_positions};
+    const int64_t rows = resolved.rows(tokens);
+    const LlamaSize size = size_of(resolved, rows);
+    const int64_t on_their_way = 2 * resolved.dim + 2 * resolved.query_width() + 2 * resolved.key_width() + 3 * resolved.ffn;
+    return {size.parameters, size.cache_numbers, resolved.max_positions, rows, on_their_way};
   }
 
   std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const override {

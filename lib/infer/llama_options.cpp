@@ -7,16 +7,40 @@
 
 namespace seqmill::infer {
 
+namespace {
+
+// Far beyond any model, and small enough that no product of sizes overflows.
+constexpr double kMostWidth = 1 << 24, kMostLayers = 1 << 16, kMostRank = 1 << 16, kMostPositions = int64_t{1} << 31;
+constexpr int64_t kMostHeadsWidth = int64_t{1} << 26;
+constexpr double kMostNumbers = double{int64_t{1} << 50};
+
+void check_sizes(const LlamaOptions& o) {
+  for (const auto& [heads, name] : {std::pair(o.heads, "model.heads"), std::pair(o.kv_heads, "model.kv-heads")}) {
+    if (heads > kMostHeadsWidth / o.head_dim) {
+      fail_usage("{} {} of width {} (model.head-dim) are {} numbers wide together; the most is {}", name, heads, o.head_dim, heads * o.head_dim, kMostHeadsWidth);
+    }
+  }
+  const double layers = static_cast<double>(o.layers), dim = static_cast<double>(o.dim), keys = static_cast<double>(o.key_width());
+  const double widths = 2 * static_cast<double>(o.query_width()) + 2 * keys + 3 * static_cast<double>(o.ffn);
+  if (layers * dim * widths > kMostNumbers) fail_usage("model.layers {} of these widths have {:.3g} parameters; the most is {:.3g}", o.layers, layers * dim * widths, kMostNumbers);
+  const double cache = 2 * layers * keys * static_cast<double>(o.max_positions);
+  if (cache > kMostNumbers) {
+    fail_usage("model.max-positions {} of model.layers {} have {:.3g} keys and values; the most is {:.3g}", o.max_positions, o.layers, cache, kMostNumbers);
+  }
+}
+
+}  // namespace
+
 void LlamaOptions::declare(Options& options) {
-  options.add("model.dim", dim, "Width of the model").range(2);
-  options.add("model.ffn", ffn, "Width of the feed-forward layers").range(1);
-  options.add("model.layers", layers, "Layers").range(1);
-  options.add("model.heads", heads, "Attention heads").range(1);
-  options.add("model.vocabulary", vocabulary, "Rows of the embedding; 0: as many as the tokeniser has tokens").range(0);
-  options.add("model.kv-heads", kv_heads, "Heads of keys and values, each for a group of attention heads; 0: as many").range(0);
-  options.add("model.head-dim", head_dim, "Width of a head; 0: model.dim / model.heads").range(0);
-  options.add("model.max-positions", max_positions, "Longest sequence").range(1);
-  options.add("model.window", window, "How many tokens a token sees, itself included; 0: all before it").range(0);
+  options.add("model.dim", dim, "Width of the model").range(2, kMostWidth);
+  options.add("model.ffn", ffn, "Width of the feed-forward layers").range(1, kMostWidth);
+  options.add("model.layers", layers, "Layers").range(1, kMostLayers);
+  options.add("model.heads", heads, "Attention heads").range(1, kMostWidth);
+  options.add("model.vocabulary", vocabulary, "Rows of the embedding; 0: as many as the tokeniser has tokens").range(0, kMostWidth);
+  options.add("model.kv-heads", kv_heads, "Heads of keys and values, each for a group of attention heads; 0: as many").range(0, kMostWidth);
+  options.add("model.head-dim", head_dim, "Width of a head; 0: model.dim / model.heads").range(0, kMostWidth);
+  options.add("model.max-positions", max_positions, "Longest sequence").range(1, kMostPositions);
+  options.add("model.window", window, "How many tokens a token sees, itself included; 0: all before it").range(0, kMostPositions);
   options.add("model.norm", norm, "Normalisation before each sub-layer: root mean square, standard deviation, mean deviation").one_of({"rms", "layer", "l1"});
   options.add("model.norm-epsilon", norm_epsilon, "Added to the mean square (variance, deviation)").range(0, 1);
   options.add("model.positions", positions, "Position encoding").one_of({"rotary", "learned"});
@@ -25,7 +49,7 @@ void LlamaOptions::declare(Options& options) {
   options.add("model.rope-factor", rope.factor, "By how much rope-scaling stretches").range(1);
   options.add("model.rope-low-factor", rope.low_factor, "llama3: wavelengths above original positions / this are stretched").range(0.001);
   options.add("model.rope-high-factor", rope.high_factor, "llama3: those below original positions / this are not").range(0.001);
-  options.add("model.rope-original-positions", rope.original_positions, "llama3: positions before stretching").range(1);
+  options.add("model.rope-original-positions", rope.original_positions, "llama3: positions before stretching").range(1, kMostPositions);
   options.add("model.activation", activation, "Feed-forward layers: gated SiLU, or one of those between two products").one_of({"swiglu", "gelu", "relu"});
   options.add("model.tie", tie, "The output layer is the embedding");
   options.add("model.qkv-bias", qkv_bias, "Biases of queries, keys and values");
@@ -36,7 +60,7 @@ void LlamaOptions::declare(Options& options) {
   options.add("model.poly-degree", polynomial.degree, "Degree n of the polynomial max(0, x + b)^n + |delta|").range(1, 4);
   options.add("model.poly-bias", polynomial.bias, "Its b of every head, when training begins");
   options.add("model.poly-delta", polynomial.delta, "Its delta of every head, when training begins");
-  options.add("lora.rank", lora.rank, "Train adapters of this rank instead of the weights; 0: the weights").range(0);
+  options.add("lora.rank", lora.rank, "Train adapters of this rank instead of the weights; 0: the weights").range(0, kMostRank);
   options.add("lora.alpha", lora.alpha, "Adapters are multiplied by this over their rank").range(0);
   options.add("lora.targets", lora.targets, "The matrices that get adapters")
       .one_of({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"});
@@ -51,6 +75,7 @@ LlamaOptions LlamaOptions::resolve() const {
   }
   if (heads % o.kv_heads != 0) fail_usage("model.heads {} is not divisible by model.kv-heads {}", heads, o.kv_heads);
   if (positions == "rotary" && o.head_dim % 2 != 0) fail_usage("rotary positions need an even head width; it is {}", o.head_dim);
+  check_sizes(o);
   if (attention != "polynomial") o.polynomial = {};
   if (rope.scaling == "llama3" && !(rope.low_factor < rope.high_factor)) {
     fail_usage("model.rope-low-factor {} is not below model.rope-high-factor {}", rope.low_factor, rope.high_factor);

@@ -10,6 +10,19 @@
 #include "io/safetensors.h"
 
 namespace seqmill::infer {
+namespace {
+
+/// INT64_MAX where the numbers have a larger product or sum.
+int64_t times(int64_t a, int64_t b) {
+  int64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+int64_t plus(int64_t a, int64_t b) {
+  int64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+}  // namespace
 
 LoadedLanguageModel load_language_model(const std::string& path, const BackendOptions& options, int threads) {
   check_backend(options);
@@ -23,7 +36,7 @@ LoadedLanguageModel load_language_model(const std::string& path, const BackendOp
 }
 
 int64_t LanguageModelSize::weight_bytes(const std::string& precision) const {
-  return integers + 2 * wide_integers + (parameters - integers - wide_integers) * (precision == "bf16" ? 2 : 4);
+  return integers + 2 * wide_integers + 4 * scales + (parameters - integers - wide_integers) * (precision == "bf16" ? 2 : 4);
 }
 
 int64_t LanguageModelSize::cache_bytes(const std::string& precision) const {
@@ -39,11 +52,18 @@ LanguageModelSize size_language_model(const std::string& path) {
   const LmSize known = with_options_of(source.files.config, [&] { return configure<LmEngineType>(source)->size(size.vocabulary); });
   size.max_positions = known.max_positions;
   size.cache_numbers = known.cache_numbers;
+  size.rows = known.rows;
+  size.row_numbers = known.row_numbers;
+  size.chat_template = source.config.chat_template;
   const io::WeightFiles weights(source.files.weights);
   const auto mode = weights.metadata().find("mode");
   size.throughout = mode != weights.metadata().end() && mode->second == "scale-propagation";
   for (const io::TensorRecord& tensor : weights.tensors()) {
     const int64_t numbers = tensor.bytes() / io::size_of(tensor.dtype);
+    if (ends_with(tensor.name, ".scale")) {
+      size.scales += numbers;
+      continue;
+    }
     size.parameters += numbers;
     if (tensor.dtype == io::DType::kI8) size.integers += numbers;
     if (tensor.dtype == io::DType::kI16) size.wide_integers += numbers;
@@ -52,21 +72,31 @@ LanguageModelSize size_language_model(const std::string& path) {
 }
 
 int64_t memory_needed(const LanguageModelSize& size, const std::string& precision, const SequenceLoad& load) {
-  const int64_t tokens = std::min(load.tokens, size.max_positions);
-  return size.weight_bytes(precision) + load.rows * (tokens * size.cache_bytes(precision) + size.vocabulary * static_cast<int64_t>(sizeof(float)));
+  constexpr int64_t kTogether = 512, kNumber = sizeof(float);  // tokens of prompts that a worker computes together
+  const int64_t tokens = std::min(load.tokens, size.max_positions), row = plus(times(tokens, size.cache_bytes(precision)), size.rows * kNumber);
+  const int64_t worker = std::min(tokens, kTogether) * size.row_numbers * kNumber;
+  return plus(size.weight_bytes(precision), plus(times(load.rows, row), times(load.workers, worker)));
 }
 
-void check_memory(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available) {
+void check_memory(const LanguageModelSize& size, const std::string& path, const std::string& precision, const SequenceLoad& load, int64_t available,
+                  const std::string& advice) {
   const int64_t least = memory_needed(size, precision, {1, load.tokens}), all = memory_needed(size, precision, load);
   if (least > available) {
-    fail("{} needs {} of memory: {} of weights in {} and {} for one sequence of {} tokens; {} are available. {}--describe tells what a model takes", path,
-         format_bytes(least), format_bytes(size.weight_bytes(precision)), precision, format_bytes(least - size.weight_bytes(precision)),
-         std::min(load.tokens, size.max_positions), format_bytes(available),
-         precision == "bf16" ? "int8-quantize makes a model of half of the bytes; " : "--precision bf16 takes half, a model of int8-quantize a quarter; ");
+    fail("{} needs {} of memory: {} of weights in {} and {} for one sequence of {} tokens; {} are available. {}", path, format_bytes(least),
+         format_bytes(size.weight_bytes(precision)), precision, format_bytes(least - size.weight_bytes(precision)), std::min(load.tokens, size.max_positions),
+         format_bytes(available),
+         precision == "bf16" ? "int8-quantize makes a model of half of the bytes" : "--precision bf16 takes half, a model of int8-quantize a quarter");
   }
   if (all > available) {
-    log::warn("{} rows of {} tokens may need {} of memory, and {} are available: a smaller --batch or fewer --threads need less", load.rows,
-              std::min(load.tokens, size.max_positions), format_bytes(all), format_bytes(available));
+    log::warn("{} rows of {} tokens may need {} of memory, and {} are available: {} need less", load.rows, std::min(load.tokens, size.max_positions),
+              format_bytes(all), format_bytes(available), advice);
+  }
+}
+
+void check_sequence_memory(const LanguageModelSize& size, const std::string& precision, int64_t tokens, int64_t available) {
+  const int64_t needed = memory_needed(size, precision, {1, tokens}) - size.weight_bytes(precision);
+  if (needed > available) {
+    fail("a sequence of {} tokens, prompt and --max-new-tokens, needs {} of memory, and {} are available", tokens, format_bytes(needed), format_bytes(available));
   }
 }
 
@@ -83,6 +113,7 @@ std::string describe(const LanguageModelSize& size, const std::string& path, con
   text += fmt::format("positions   {}: a sequence of all of them takes {} in {}\n", size.max_positions,
                       format_bytes(size.max_positions * size.cache_bytes(precision)), precision);
   text += fmt::format("vocabulary  {} tokens\n", size.vocabulary);
+  text += fmt::format("template    {}\n", size.chat_template);
   text += fmt::format("memory      about {} in {} for {} rows of {} tokens; {} are available\n", format_bytes(memory_needed(size, precision, load)), precision, load.rows,
                       std::min(load.tokens, size.max_positions), available == INT64_MAX ? "unknown" : format_bytes(available));
   return text;

@@ -17,6 +17,8 @@ struct LmSize {
   int64_t parameters = 0;
   int64_t cache_numbers = 0;  ///< keys and values of one token
   int64_t max_positions = 0;
+  int64_t rows = 0;           ///< of the embedding, and numbers of each row of logits
+  int64_t row_numbers = 0;    ///< what a token on its way through the layers takes besides
 };
 
 /// The options of one architecture; with weights they are a model.

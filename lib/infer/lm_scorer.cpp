@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/signals.h"
 #include "base/team.h"
 #include "base/threads.h"
 #include "infer/windows.h"
@@ -33,6 +34,7 @@ void for_each_batch(const std::vector<size_t>& sizes, int64_t batch_tokens, int 
   team.run([&](int64_t) {
     for (size_t batch = next++; batch < ends.size(); batch = next++) {
       try {
+        throw_if_stopped();
         work(batch == 0 ? 0 : ends[batch - 1], ends[batch], each);
       } catch (...) {
         next = ends.size();

@@ -38,10 +38,11 @@ void ModelConfig::apply(const std::function<void(Options&)>& declare) const {
   options.set_previews(previews);
   declare(options);
   for (const io::ConfigEntry& entry : entries) {
+    const std::string place = entry.line > 0 ? fmt::format("{}:{}", entry.file, entry.line) : entry.file;
     Option* option = options.find(entry.key);
-    if (!option) fail("{}:{}: {} models have no option '{}'", entry.file, entry.line, type, entry.key);
+    if (!option) fail("{}: {} models have no option '{}'", place, type, entry.key);
     const std::string wrong = option->set(entry.values);
-    if (!wrong.empty()) fail("{}:{}: {}: {}", entry.file, entry.line, entry.key, wrong);
+    if (!wrong.empty()) fail("{}: {}: {}", place, entry.key, wrong);
   }
 }
 

@@ -21,8 +21,8 @@ struct SequenceSpan {
   int64_t row, count, start;
 };
 
-/// What is to be known of rows that went through the layers: of kLast, of the last row, which is the last of the only span.
-enum class Wanted { kAll, kLast, kNothing };
+/// What is to be known of rows that went through the layers: kLasts, of the last row of each span.
+enum class Wanted { kAll, kLasts, kNothing };
 
 /// Rows that go through the layers together: longer sequences take turns, so that memory stays bounded.
 constexpr int64_t kRowsTogether = 512;
@@ -41,7 +41,7 @@ inline void check_length(int64_t tokens, int64_t positions) {
 ///   extend(sequence, count)                        they are there
 ///   branch(sequence), end(sequence)
 ///   run(spans, tokens, rows, wanted)               all layers over spans (SequenceSpan) of tokens, whose rows follow one another
-///   logits(first, count, out)                      [count, vocabulary] of rows of the last run; of Wanted::kLast there is one
+///   logits(first, count, out)                      [count, vocabulary] of rows of the last run; of Wanted::kLasts there is one a span
 ///   logits_room()                                  memory for them
 template <typename Model, typename Layers>
 class PagedDecoder final : public SequenceDecoder {
@@ -51,17 +51,15 @@ class PagedDecoder final : public SequenceDecoder {
   PagedDecoder(const Model& model, int threads) : model_(model), threads_(threads), layers_(model, threads) {}
 
   Handle begin(const Tokens& tokens, float* logprobs) override {
-    if (tokens.empty()) fail("a sequence of no tokens has no next one: it needs a begin symbol at least");
+    check(tokens);
     const auto length = static_cast<int64_t>(tokens.size());
-    check_length(length, model_.max_positions());
-    for (const int32_t token : tokens) check_token(token, model_.vocabulary_size());
     Sequence sequence;
     try {
       for (int64_t first = 0; first < length; first += kRowsTogether) {
         const int64_t count = std::min(kRowsTogether, length - first);
         layers_.make_room(sequence, count);
         const bool wanted = logprobs && first + count == length;
-        layers_.run({{&sequence, 0, count, first}}, tokens.data() + first, count, wanted ? Wanted::kLast : Wanted::kNothing);
+        layers_.run({{&sequence, 0, count, first}}, tokens.data() + first, count, wanted ? Wanted::kLasts : Wanted::kNothing);
         layers_.extend(sequence, count);
       }
       if (logprobs) find_logprobs(1, logprobs);
@@ -70,6 +68,20 @@ class PagedDecoder final : public SequenceDecoder {
       layers_.end(sequence);
       throw;
     }
+  }
+
+  std::vector<Handle> begin_all(const std::vector<Beginning>& beginnings) override {
+    for (const Beginning& beginning : beginnings) check(*beginning.tokens);
+    std::vector<Handle> handles;
+    for (size_t first = 0, end; first < beginnings.size(); first = end) {
+      auto rows = static_cast<int64_t>(beginnings[first].tokens->size());
+      for (end = first + 1; end < beginnings.size() && rows + static_cast<int64_t>(beginnings[end].tokens->size()) <= kRowsTogether; ++end) {
+        rows += static_cast<int64_t>(beginnings[end].tokens->size());
+      }
+      if (end == first + 1) handles.push_back(begin(*beginnings[first].tokens, beginnings[first].logprobs));
+      else begin_together(beginnings.data() + first, beginnings.data() + end, handles);
+    }
+    return handles;
   }
 
   Handle branch(Handle sequence) override { return keep(layers_.branch(sequences_[index_of(sequence)])); }
@@ -102,6 +114,39 @@ class PagedDecoder final : public SequenceDecoder {
   }
 
  private:
+  void check(const Tokens& tokens) const {
+    if (tokens.empty()) fail("a sequence of no tokens has no next one: it needs a begin symbol at least");
+    check_length(static_cast<int64_t>(tokens.size()), model_.max_positions());
+    for (const int32_t token : tokens) check_token(token, model_.vocabulary_size());
+  }
+
+  /// Of kRowsTogether tokens at most.
+  void begin_together(const Beginning* begin, const Beginning* end, std::vector<Handle>& handles) {
+    std::vector<Sequence> sequences(static_cast<size_t>(end - begin));
+    try {
+      Tokens tokens;
+      std::vector<SequenceSpan<Sequence>> spans;
+      for (size_t i = 0; i < sequences.size(); ++i) {
+        const auto count = static_cast<int64_t>(begin[i].tokens->size());
+        layers_.make_room(sequences[i], count);
+        spans.push_back({&sequences[i], static_cast<int64_t>(tokens.size()), count, 0});
+        tokens.insert(tokens.end(), begin[i].tokens->begin(), begin[i].tokens->end());
+      }
+      layers_.run(spans, tokens.data(), static_cast<int64_t>(tokens.size()), Wanted::kLasts);
+      for (const SequenceSpan<Sequence>& span : spans) layers_.extend(*span.sequence, span.count);
+      const int64_t size = model_.vocabulary_size(), rows = static_cast<int64_t>(sequences.size());
+      float* logprobs = layers_.logits_room().room_for(rows * size);
+      find_logprobs(rows, logprobs);
+      for (int64_t i = 0; i < rows; ++i) {
+        if (begin[i].logprobs) std::copy_n(logprobs + i * size, size, begin[i].logprobs);
+      }
+    } catch (...) {
+      for (Sequence& sequence : sequences) layers_.end(sequence);
+      throw;
+    }
+    for (Sequence& sequence : sequences) handles.push_back(keep(std::move(sequence)));
+  }
+
   size_t index_of(Handle sequence) const {
     const bool known = sequence >= 0 && static_cast<size_t>(sequence) < sequences_.size() && sequences_[static_cast<size_t>(sequence)].length() > 0;
     if (!known) fail("there is no sequence {} under way", sequence);

@@ -1,11 +1,14 @@
 #include "infer/score_stream.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
+#include "base/strings.h"
 #include "infer/lm_scorer.h"
 #include "infer/prompts.h"
 #include "io/output.h"
@@ -26,6 +29,7 @@ struct Pending {
   std::string place;  // for messages
   text::ScoringRecord record;
   Answers answers = Answers::kOne;
+  std::vector<bool> ended;      // by answer: false for hypotheses that were cut off before an end token
   size_t first = 0, count = 0;  // its sequences
 };
 
@@ -37,6 +41,7 @@ Pending read_pending(text::Record record) {
   if (!hypotheses || record.json.find("response") || record.json.find("responses")) {
     pending.record = text::read_scoring(std::move(record), text::EmptyPrompts::kRefuse);
     pending.answers = pending.record.is_list ? Answers::kList : Answers::kOne;
+    pending.ended.assign(pending.record.responses.size(), true);
     return pending;
   }
   pending.answers = Answers::kHypotheses;
@@ -45,6 +50,9 @@ Pending read_pending(text::Record record) {
     const io::Json* text = hypothesis.is_object() ? hypothesis.find("text") : nullptr;
     if (!text || !text->is_string()) fail("{}: \"hypotheses\": expected objects with a string \"text\"", record.place);
     pending.record.responses.push_back(text->as_string());
+    const io::Json* finish = hypothesis.find("finish");
+    if (finish && !finish->is_string()) fail("{}: \"hypotheses\": \"finish\" is {}, expected a string", record.place, finish->type_name());
+    pending.ended.push_back(!finish || (finish->as_string() != "length" && finish->as_string() != "stop"));
   }
   text::PromptRecord prompt = text::read_prompt(std::move(record), text::EmptyPrompts::kRefuse);
   pending.record.id = std::move(prompt.id);
@@ -63,10 +71,36 @@ auto about(const Pending& pending, Work work) {
   }
 }
 
+/// "response 2: ", where there are several of them.
+std::string name_of_answer(Answers answers, size_t index) {
+  if (answers == Answers::kOne) return "";
+  return fmt::format("{} {}: ", answers == Answers::kList ? "response" : "hypothesis", index + 1);
+}
+
+/// What names a score: its own name behind what the user wants before it.
+class ScoreNames {
+ public:
+  ScoreNames(const std::string& name, Answers answers) : before_(!name.empty() ? name + "-" : answers == Answers::kHypotheses ? "lm-" : "") {}
+  std::string operator()(const char* score) const { return before_ + score; }
+
+  /// Throws Error when `holder` has scores already of the names that are to come.
+  void check(const io::Json* scores, const std::string& whose) const {
+    if (!scores || scores->is_null()) return;
+    if (!scores->is_object()) fail("{}\"scores\" is {}, expected an object", whose, scores->type_name());
+    for (const char* score : {"logprob", "mean", "tokens", "logprobs"}) {
+      const std::string name = (*this)(score);
+      if (scores->find(name)) fail("{}\"scores\" has a \"{}\" already; --name gives the new ones another name", whose, name);
+    }
+  }
+
+ private:
+  std::string before_;
+};
+
 class ScoreStream {
  public:
   ScoreStream(const LoadedLanguageModel& model, const text::ChatTemplate& chat, const ScoreStreamOptions& options, int threads)
-      : model_(model), chat_(chat), options_(options), threads_(threads), reader_(options.input), output_(options.output) {}
+      : model_(model), chat_(chat), options_(options), threads_(threads), reader_(options.inputs.at(0)), output_(options.output) {}
 
   void run() {
     constexpr int64_t kTurns = 4;  // of each worker, before all wait for the last one
@@ -84,11 +118,16 @@ class ScoreStream {
 
  private:
   bool add() {
+    // Not in the reader, where no signal is heard.
+    for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
     try {
       text::Record record;
       if (!reader_.next(record)) return false;
       Pending pending = read_pending(std::move(record));
-      std::vector<ScoredSequence> sequences = about(pending, [&] { return sequences_of(pending.record); });
+      std::vector<ScoredSequence> sequences = about(pending, [&] {
+        check_scores(pending);
+        return sequences_of(pending);
+      });
       pending.first = sequences_.size();
       pending.count = sequences.size();
       for (ScoredSequence& sequence : sequences) {
@@ -104,21 +143,45 @@ class ScoreStream {
     return true;
   }
 
-  std::vector<ScoredSequence> sequences_of(const text::ScoringRecord& record) {
+  std::vector<ScoredSequence> sequences_of(const Pending& pending) {
+    const text::ScoringRecord& record = pending.record;
     std::vector<ScoredSequence> sequences;
-    for (const std::string& response : record.responses) {
-      sequences.push_back(sequence_of(chat_, record.messages, response, options_.end));
-      fit(sequences.back());
+    for (size_t i = 0; i < record.responses.size(); ++i) {
+      sequences.push_back(sequence_of(chat_, record.messages, record.responses[i], options_.end && pending.ended[i]));
+      fit(sequences.back(), name_of_answer(pending.answers, i));
     }
     return sequences;
   }
 
+  // Scores that are there stay, and none is replaced.
+  void check_scores(const Pending& pending) const {
+    const ScoreNames names(options_.name, pending.answers);
+    const io::Json* scores = pending.record.json.find("scores");
+    if (pending.answers == Answers::kOne) return names.check(scores, "");
+    if (pending.answers == Answers::kHypotheses) {
+      const io::JsonArray& hypotheses = pending.record.json.at("hypotheses").as_array();
+      for (size_t i = 0; i < hypotheses.size(); ++i) {
+        names.check(hypotheses[i].find("scores"), name_of_answer(pending.answers, i));
+        const std::string list = names("logprobs");
+        if (options_.per_token && hypotheses[i].find(list)) {
+          fail("{}it has \"{}\" already; --name gives the new ones another name", name_of_answer(pending.answers, i), list);
+        }
+      }
+      return;
+    }
+    if (!scores || scores->is_null()) return;
+    if (!scores->is_array()) fail("\"scores\" is {}, expected a list of objects, one for each response", scores->type_name());
+    const size_t found = scores->as_array().size(), expected = pending.record.responses.size();
+    if (found != expected) fail("\"scores\" has {} entries, expected {}, one for each response", found, expected);
+    for (size_t i = 0; i < expected; ++i) names.check(&scores->as_array()[i], name_of_answer(pending.answers, i));
+  }
+
   // The last token is only predicted: it needs no position.
-  void fit(ScoredSequence& sequence) {
+  void fit(ScoredSequence& sequence, const std::string& whose) {
     const int64_t size = static_cast<int64_t>(sequence.tokens.size()), answer = size - sequence.first, most = model_.model->max_positions() + 1;
     if (size <= most) return;
     if (options_.truncate != "left" || answer >= most) {
-      fail("prompt and response have {} and {} tokens, the model positions for {} together{}", sequence.first, answer, most,
+      fail("{}prompt and response have {} and {} tokens, the model positions for {} together{}", whose, sequence.first, answer, most,
            answer >= most ? "" : "; --truncate left keeps the last tokens of the prompt");
     }
     Tokens prompt(sequence.tokens.begin(), sequence.tokens.begin() + sequence.first);
@@ -142,42 +205,45 @@ class ScoreStream {
     tokens_ = 0;
     pending_.clear();
     sequences_.clear();
-    if (options_.progress) log::status_line(fmt::format("{} records, {:.0f} tokens a second", records_, static_cast<double>(scored_) / seconds_since(started_)));
+    const double now = seconds_since(started_);
+    if (progress_.is_due(now)) progress_.show(fmt::format("{} records, {:.0f} tokens a second", records_, static_cast<double>(scored_) / now));
   }
 
   void put_scores(Pending& pending, const std::vector<std::vector<double>>& scores) const {
     io::Json& record = pending.record.json;
-    io::Json list = io::Json::array();
-    for (size_t i = 0; i < pending.count; ++i) list.push_back(score_of(scores[pending.first + i]));
-    if (pending.answers == Answers::kHypotheses) return put_in_hypotheses(record, list.as_array());
-    record.set("scores", pending.answers == Answers::kOne ? std::move(list.as_array()[0]) : std::move(list));
+    const ScoreNames names(options_.name, pending.answers);
+    if (pending.answers == Answers::kHypotheses) {
+      io::JsonArray hypotheses = record.at("hypotheses").as_array();
+      for (size_t i = 0; i < pending.count; ++i) {
+        const std::vector<double>& logprobs = scores[pending.first + i];
+        hypotheses[i].set("scores", with_scores(hypotheses[i].find("scores"), logprobs, names));
+        // The scores of a hypothesis are numbers: the list stands beside them.
+        if (options_.per_token) hypotheses[i].set(names("logprobs"), io::Json::list(logprobs));
+      }
+      record.set("hypotheses", std::move(hypotheses));
+      return;
+    }
+    const io::Json* before = record.find("scores");
+    const bool is_list = pending.answers == Answers::kList;
+    io::JsonArray list;
+    for (size_t i = 0; i < pending.count; ++i) {
+      const io::Json* old = before && before->is_array() ? &before->as_array()[i] : before;
+      const std::vector<double>& logprobs = scores[pending.first + i];
+      list.push_back(with_scores(old, logprobs, names));
+      if (options_.per_token) list.back().set(names("logprobs"), io::Json::list(logprobs));
+    }
+    record.set("scores", is_list ? io::Json(std::move(list)) : std::move(list[0]));
   }
 
-  io::Json score_of(const std::vector<double>& logprobs) const {
+  /// Those that were there, and the new ones.
+  static io::Json with_scores(const io::Json* before, const std::vector<double>& logprobs, const ScoreNames& names) {
     const double sum = std::accumulate(logprobs.begin(), logprobs.end(), 0.0);
     if (std::isnan(sum)) fail("the model gives a log-probability that is not a number: it has diverged or is broken");
-    io::Json score = io::Json::object();
-    score.set("logprob", sum);
-    score.set("mean", logprobs.empty() ? 0.0 : sum / static_cast<double>(logprobs.size()));
-    score.set("tokens", static_cast<int64_t>(logprobs.size()));
-    if (options_.per_token) score.set("logprobs", io::Json::list(logprobs));
-    return score;
-  }
-
-  // The scores of a hypothesis are numbers by name.
-  static void put_in_hypotheses(io::Json& record, const io::JsonArray& scores) {
-    io::Json hypotheses = record.at("hypotheses");
-    for (size_t i = 0; i < scores.size(); ++i) {
-      io::Json& hypothesis = hypotheses.as_array()[i];
-      const io::Json* before = hypothesis.find("scores");
-      io::Json named = before && before->is_object() ? *before : io::Json::object();
-      named.set("lm-logprob", scores[i].at("logprob"));
-      named.set("lm-mean", scores[i].at("mean"));
-      named.set("lm-tokens", scores[i].at("tokens"));
-      hypothesis.set("scores", std::move(named));
-      if (const io::Json* logprobs = scores[i].find("logprobs")) hypothesis.set("lm-logprobs", *logprobs);
-    }
-    record.set("hypotheses", std::move(hypotheses));
+    io::Json scores = before && before->is_object() ? *before : io::Json::object();
+    scores.set(names("logprob"), sum);
+    scores.set(names("mean"), logprobs.empty() ? 0.0 : sum / static_cast<double>(logprobs.size()));
+    scores.set(names("tokens"), static_cast<int64_t>(logprobs.size()));
+    return scores;
   }
 
   const LoadedLanguageModel& model_;
@@ -187,6 +253,7 @@ class ScoreStream {
   text::RecordReader reader_;
   io::Output output_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  Progress progress_{options_.progress};
   std::vector<Pending> pending_;
   std::vector<ScoredSequence> sequences_;
   int64_t tokens_ = 0;  // of these
@@ -200,10 +267,12 @@ class TextTokens {
 
   void read_plain(const std::string& path) {
     text::PlainReader reader(path);
-    begin();
     bool begins = true;
-    for (std::string chunk; reader.next(chunk); begins = false) add(chunk, begins);
-    end();
+    for (std::string chunk; reader.next(chunk); begins = false) {
+      if (begins) begin();
+      add(chunk, begins);
+    }
+    if (!begins) end();
   }
 
   void read_documents(const std::string& path, const std::string& field) {
@@ -255,6 +324,12 @@ std::string as_json(const Perplexity& result) {
   return json.dump() + "\n";
 }
 
+void warn_about_limits(const Perplexity& result) {
+  for (const auto& [name, value] : {std::pair("token", result.per_token()), std::pair("word", result.per_word()), std::pair("byte", result.per_byte())}) {
+    if (std::isinf(value)) log::warn("the perplexity per {} is more than a number holds: infinite, null in JSON; nll is what it follows from", name);
+  }
+}
+
 std::string as_text(const Perplexity& result) {
   return fmt::format(
       "perplexity  {:.4f} per token ({} tokens)\n"
@@ -268,21 +343,22 @@ std::string as_text(const Perplexity& result) {
 
 void ScoreStreamOptions::declare(Options& options) {
   options.group("Input and output");
-  options.add("input", input, "Records, or with --perplexity a text; -: standard input").placeholder("FILE");
+  options.add("input", inputs, "Records, or with --perplexity a text, of several files if there are several; -: standard input").placeholder("FILE");
   options.add("output", output, "Where scores go; -: standard output").placeholder("FILE");
   options.group("Scores of records");
   options.add("per-token", per_token, "Also the log-probability of every token");
-  options.add("end", end, "Count the token that ends a response");
+  options.add("end", end, "counting the token that ends a response");
+  options.add("name", name, "Call scores NAME-logprob and so on; default: lm-logprob for hypotheses, logprob for responses").placeholder("NAME");
   options.add("truncate", truncate, "Prompts too long for the model: an error, or cut on the left").one_of({"none", "left"});
   options.add("skip-bad", skip_bad, "Leave bad records out, and count them, instead of stopping");
   options.add("stream", stream, "Answer whenever no further record is waiting");
-  options.add("batch-tokens", batch_tokens, "Tokens that a worker computes together; changes speed and memory, not the result").range(1);
+  options.add("batch-tokens", batch_tokens, "Tokens that a worker computes together; changes speed and memory, not the result").range(1, int64_t{1} << 31);
   options.group("Perplexity");
   options.add("perplexity", perplexity, "Print the perplexity of a text instead");
   options.add("format", format, "Plain text, or JSON lines with a document each").one_of({"text", "jsonl"});
   options.add("text-field", text_field, "The field of a JSON line that holds the document");
-  options.add("window", window, "Tokens that the model sees at a time; 0: as many as it has positions for").range(0);
-  options.add("stride", stride, "Tokens between the beginnings of windows; 0: those of a window").range(0);
+  options.add("window", window, "Tokens that the model sees at a time; 0: as many as it has positions for").range(0, int64_t{1} << 31);
+  options.add("stride", stride, "Tokens between the beginnings of windows; 0: those of a window").range(0, int64_t{1} << 31);
   options.add("json", json, "Print perplexities as a JSON object; scores of records are JSON anyway");
 }
 
@@ -293,8 +369,11 @@ void ScoreStreamOptions::check() const {
     if (truncate != "none") fail_usage("--truncate has no effect with --perplexity");
     if (skip_bad) fail_usage("--skip-bad has no effect with --perplexity");
     if (stream) fail_usage("--stream has no effect with --perplexity");
+    if (!name.empty()) fail_usage("--name has no effect with --perplexity");
+    if (std::count(inputs.begin(), inputs.end(), "-") > 1) fail_usage("--input - twice: standard input can be read once");
     return;
   }
+  if (inputs.size() > 1) fail_usage("--input takes several files with --perplexity only");
   if (format != "text") fail_usage("--format has no effect without --perplexity: records are JSON lines");
   if (text_field != "text") fail_usage("--text-field has no effect without --perplexity");
   if (window != 0) fail_usage("--window has no effect without --perplexity");
@@ -310,16 +389,16 @@ void perplexity_stream(const LoadedLanguageModel& model, const ScoreStreamOption
   if (window > positions) fail_usage("--window {} is more than the {} positions of the model", window, positions);
   io::Output output(options.output);
   TextTokens text(*model.tokenizer);
-  if (options.format == "text") text.read_plain(options.input);
-  else text.read_documents(options.input, options.text_field);
-  if (text.bytes() == 0) fail("{}: there is no text", options.input == "-" ? "standard input" : options.input);
+  for (const std::string& input : options.inputs) {
+    if (options.format == "text") text.read_plain(input);
+    else text.read_documents(input, options.text_field);
+  }
+  if (text.bytes() == 0) fail("{}: there is no text", options.inputs == std::vector<std::string>{"-"} ? "standard input" : join(options.inputs, ", "));
   const auto started = std::chrono::steady_clock::now();
-  double shown = 0;
+  Progress progress(options.progress);
   const auto show = [&](int64_t tokens) {
     const double now = seconds_since(started);
-    if (!options.progress || now - shown < 0.5) return;
-    shown = now;
-    log::status_line(fmt::format("{} of {} tokens, {:.0f} a second", tokens, text.tokens().size(), static_cast<double>(tokens) / now));
+    if (progress.is_due(now)) progress.show(fmt::format("{} of {} tokens, {:.0f} a second", tokens, text.tokens().size(), static_cast<double>(tokens) / now));
   };
   Perplexity result =
       score_text(*model.model, text.tokens(), window, options.stride == 0 ? window : options.stride, options.batch_tokens, threads, show);
@@ -328,6 +407,7 @@ void perplexity_stream(const LoadedLanguageModel& model, const ScoreStreamOption
   log::status_line("");
   output.write(options.json ? as_json(result) : as_text(result));
   output.close();
+  warn_about_limits(result);
   const double time = seconds_since(started);
   log::info("{} tokens in {:.2f} s: {:.1f} tokens/s", result.tokens, time, static_cast<double>(result.tokens) / time);
 }

@@ -65,7 +65,7 @@ std::string Weights::metadata(const std::string& key) const {
 std::string Weights::integer_mode() const { return metadata("format") == "seqmill-int8" ? metadata("mode") : ""; }
 
 void Weights::refuse_mode(const std::string& what) const {
-  fail("{} is a model of integers of mode {}, which is for {}; its config.yaml says something else", paths_.front(), integer_mode(), what);
+  fail("{} is a model of integers of mode {}, which is for {}; its configuration says something else", paths_.front(), integer_mode(), what);
 }
 
 Numbers Weights::take(const std::string& name, const std::vector<int64_t>& shape) {
@@ -119,6 +119,11 @@ void Weights::release(const std::string& name) const {
   for (const io::WeightFiles& file : files_) {
     if (const io::TensorRecord* record = file.find(name)) io::release_pages(*record);
   }
+}
+
+void Weights::take_copy(const std::string& name, const std::string& original) {
+  const io::TensorRecord* record = files_.front().find(name);
+  if (record && io::same_numbers(*record, files_.front().find(original))) taken_.insert(name);
 }
 
 std::vector<float> Weights::take_vector(const std::string& name, int64_t size) {

@@ -63,6 +63,8 @@ class Weights {
 
   /// A matrix; valid as long as this object. What is missing or of another shape is nothing here (data() is null) and an error in check().
   Numbers take(const std::string& name, const std::vector<int64_t>& shape);
+  /// A tensor that may be there, and is not needed, because it must be equal to another: else it is one that is left over.
+  void take_copy(const std::string& name, const std::string& original);
   /// The same as it lies in the file, where matrices can be laid out from that.
   MatrixRows take_rows(const std::string& name, int64_t outputs, int64_t inputs);
   /// The memory that a tensor's file takes is the system's again: what was copied is not read twice. It can be, still.

@@ -18,9 +18,9 @@ constexpr size_t kBlockBytes = size_t{1} << 16;
 constexpr int64_t kCountBytes = int64_t{1}
                                 << 28;  // how far the length of an over-long line is followed for the message
 
-bool has_input(int descriptor) {
+bool has_input(int descriptor, int milliseconds = 0) {
   pollfd wanted{descriptor, POLLIN, 0};
-  return ::poll(&wanted, 1, 0) != 0;  // an error or hang-up also lets read return at once
+  return ::poll(&wanted, 1, milliseconds) != 0;  // an error or hang-up also lets read return at once
 }
 
 }  // namespace
@@ -147,6 +147,10 @@ size_t ByteReader::read(char* buffer, size_t size) {
 bool ByteReader::ready() const {
   const State& state = *state_;
   return state.available() > 0 || state.output_pending || state.ended || has_input(state.descriptor);
+}
+
+void ByteReader::wait(int milliseconds) const {
+  if (state_->available() == 0 && !state_->output_pending && !state_->ended) has_input(state_->descriptor, milliseconds);
 }
 
 const std::string& ByteReader::name() const { return state_->name; }
@@ -286,6 +290,8 @@ bool LineReader::would_block() const {
   }
   return false;
 }
+
+void LineReader::wait(int milliseconds) const { state_->bytes.wait(milliseconds); }
 
 std::vector<std::string> read_lines(const std::string& path, LineLimits limits) {
   LineReader reader(path, limits);

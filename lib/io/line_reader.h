@@ -19,6 +19,8 @@ class ByteReader {
   size_t read(char* buffer, size_t size);
   /// False when a read would have to wait for more input.
   bool ready() const;
+  /// Waits until `ready`, a signal, or so many milliseconds are over.
+  void wait(int milliseconds) const;
   const std::string& name() const;  ///< the path, or "standard input"
 
  private:
@@ -48,6 +50,8 @@ class LineReader {
   const std::string& name() const;
   /// True when `next` would have to wait for more input: the moment to answer what has been read (streaming filters).
   bool would_block() const;
+  /// Waits for more input, for so many milliseconds at most.
+  void wait(int milliseconds) const;
 
  private:
   struct State;

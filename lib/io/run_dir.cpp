@@ -263,7 +263,7 @@ ModelFiles find_model(const std::string& path) {
   }
   if (is_directory(path + "/ckpt"))
     fail("the run {} has no checkpoint yet: neither ckpt/best nor ckpt/last holds a {}", path, kWeights);
-  if (is_file(path + "/" + kForeignConfig)) fail("{} has a {}, but neither {} nor {}: its weights are missing, or of another format", path, kForeignConfig, kWeights, kIndex);
+  if (is_file(path + "/" + kForeignConfig)) fail("{} has a {}, but neither {} nor {}: its weights are missing, or of another format (pytorch_model.bin)", path, kForeignConfig, kWeights, kIndex);
   fail("{} is no model: expected a model directory or a checkpoint (with {}), or a run (with ckpt/)", path,
        kWeights);
 }

@@ -43,6 +43,9 @@ class SafetensorsFile {
   std::unique_ptr<State> state_;
 };
 
+/// Whether both are there and hold the same bytes in the same shape and type.
+bool same_numbers(const TensorRecord& a, const TensorRecord* b);
+
 /// The tensors of one model: of one file, or of several that an index names (Hugging Face's model.safetensors.index.json).
 class WeightFiles {
  public:

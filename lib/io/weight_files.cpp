@@ -1,3 +1,4 @@
+#include <cstring>
 #include <filesystem>
 #include <set>
 
@@ -13,6 +14,10 @@ namespace {
 constexpr const char* kDerived = ".rotary_emb.inv_freq";
 
 }  // namespace
+
+bool same_numbers(const TensorRecord& a, const TensorRecord* b) {
+  return b && a.dtype == b->dtype && a.shape == b->shape && std::memcmp(a.data, b->data, static_cast<size_t>(a.bytes())) == 0;
+}
 
 WeightFiles::WeightFiles(const std::string& path) {
   if (ends_with(path, ".json")) {
@@ -32,7 +37,7 @@ WeightFiles::WeightFiles(const std::string& path) {
 
 void WeightFiles::read_index(const std::string& path) {
   const Json index = read_json(path);
-  const Json* map = index.find("weight_map");
+  const Json* map = index.is_object() ? index.find("weight_map") : nullptr;
   if (!map || !map->is_object() || map->as_object().empty()) fail("{}: expected an object weight_map of tensors and their files", path);
   const std::string folder = std::filesystem::path(path).parent_path().string() + "/";
   std::map<std::string, std::set<std::string>> tensors_of;

@@ -75,6 +75,7 @@ class Llama final : public Lm {
     for (int64_t i = 0; i < options.layers; ++i) layers_.emplace_back(model / "layers" / std::to_string(i), options);
     norm_.emplace_back(model / "norm", options.dim, norm_settings(options));
     output_ = options.tie ? embedding_ : (root / "lm_head").matrix("weight", vocabulary, options.dim, small(options), nn::Rows::kTargetPieces);
+    if (options.tie) parameters_.allow_copy("lm_head.weight", "model.embed_tokens.weight");
     if (options.lora.rank == 0) return;
     parameters_.train_only([](const std::string& name) { return name.find(".lora_") != std::string::npos; });
   }

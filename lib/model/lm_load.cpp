@@ -35,7 +35,7 @@ LoadedLm load_lm(const std::string& path, int64_t average) {
   loaded.tokenizer = text::load_tokenizer(files.directory);
   loaded.model = build_lm(loaded.config, loaded.tokenizer->size());
   const std::vector<NamedTensor> targets = loaded.model->parameters().named();
-  tensor::load_into(files.weights, targets);
+  tensor::load_into(files.weights, targets, loaded.model->parameters().copies());
   if (average > 0) tensor::load_average(path, io::newest_checkpoints(path, average), targets);
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) parameter.value.set_requires_grad(false);
   return loaded;
@@ -82,7 +82,7 @@ void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenize
   std::vector<NamedTensor> all = beginning.taken;
   all.insert(all.end(), beginning.adapters.begin(), beginning.adapters.end());
   std::vector<std::string> left;
-  for (const std::string& reason : tensor::load_matching(files.weights, all).not_taken) {
+  for (const std::string& reason : tensor::load_matching(files.weights, all, model.parameters().copies()).not_taken) {
     const auto is_left_out = [&](const nn::Parameter& parameter) { return !same && parameter.rows != nn::Rows::kOther && starts_with(reason, parameter.name + ":"); };
     const std::vector<nn::Parameter>& parameters = model.parameters().all();
     if (std::none_of(parameters.begin(), parameters.end(), is_left_out)) left.push_back(reason);

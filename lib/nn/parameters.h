@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -54,6 +55,10 @@ class Parameters {
   const std::vector<Parameter>& all() const { return all_; }
   int64_t count() const;  ///< numbers, not tensors
 
+  /// Files may hold a copy of the parameter `original` under this name too: models of others that share a matrix.
+  void allow_copy(const std::string& name, const std::string& original) { copies_[name] = original; }
+  const std::map<std::string, std::string>& copies() const { return copies_; }
+
   /// What files hold: every parameter by its name, or by those of its parts. The tensors are views.
   std::vector<std::pair<std::string, at::Tensor>> named() const;
   std::vector<std::pair<std::string, at::Tensor>> named_trained() const;  ///< the same of those that are trained
@@ -81,6 +86,7 @@ class Parameters {
 
   std::optional<uint64_t> seed_;
   std::vector<Parameter> all_;
+  std::map<std::string, std::string> copies_;
   at::Tensor flat_values_, flat_gradients_;
 };
 

@@ -62,6 +62,8 @@ void check_lengths(const SearchOptions& options) {
   if (options.max_extra < 0) fail_usage("--max-extra is {}; expected 0 or more", options.max_extra);
 }
 
+std::string name_of(const SentenceInput& input) { return input.name.empty() ? fmt::format("line {}", input.line + 1) : input.name; }
+
 void check_inputs(const Task& task) {
   const int64_t vocabulary = task.decoder.vocabulary_size();
   if (task.decoder.sentences() != static_cast<int64_t>(task.inputs.size())) {
@@ -73,10 +75,9 @@ void check_inputs(const Task& task) {
   for (const SentenceInput& input : task.inputs) {
     for (const int32_t token : input.prefix) {
       if (token < 0 || token >= vocabulary) {
-        fail("line {}: token {} of the forced prefix is outside the vocabulary of {}", input.line + 1, token,
-             vocabulary);
+        fail("{}: token {} of the forced prefix is outside the vocabulary of {}", name_of(input), token, vocabulary);
       }
-      if (token == task.eos) fail("line {}: the forced prefix contains the end symbol", input.line + 1);
+      if (token == task.eos) fail("{}: the forced prefix contains the end symbol", name_of(input));
     }
   }
 }
@@ -113,8 +114,7 @@ void SearchOptions::check() const {
 }
 
 void fail_not_finite(const SentenceInput& input, int64_t step) {
-  fail("line {}: the model gave NaN or infinity as a log-probability of target token {}", input.line + 1,
-       step + 1);
+  fail("{}: the model gave NaN or infinity as a log-probability of target token {}", name_of(input), step + 1);
 }
 
 std::vector<std::vector<Hypothesis>> search(StepDecoder& decoder, const std::vector<SentenceInput>& inputs,

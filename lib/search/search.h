@@ -47,6 +47,7 @@ struct SentenceInput {
   int64_t source_length = 0;    ///< tokens, for the length limit
   std::vector<int32_t> prefix;  ///< forced first tokens, no end symbol; the limit is never below their number
   uint64_t line = 0;            ///< number of the line in the whole input, from 0; it selects the sampling stream
+  std::string name = {};        ///< for messages; empty: "line <line + 1>"
 };
 
 /// Per sentence 1 to n_best hypotheses. The result for a sentence does not depend on the others of the batch

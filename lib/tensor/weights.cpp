@@ -45,6 +45,11 @@ std::string misfit(const io::TensorRecord& record, const at::Tensor& target) {
   return fmt::format("shape {} where {} is needed", shape_text(record.shape), shape_text(target.sizes()));
 }
 
+bool is_copy(const io::WeightFiles& file, const io::TensorRecord& record, const std::map<std::string, std::string>& copies) {
+  const auto original = copies.find(record.name);
+  return original != copies.end() && io::same_numbers(record, file.find(original->second));
+}
+
 void copy(const io::TensorRecord& record, const at::Tensor& target) {
   at::NoGradGuard no_grad;
   at::Tensor into = target;
@@ -76,7 +81,7 @@ std::vector<NamedTensor> load_tensors(const std::string& path) {
   return tensors;
 }
 
-void load_into(const std::string& path, const std::vector<NamedTensor>& targets) {
+void load_into(const std::string& path, const std::vector<NamedTensor>& targets, const std::map<std::string, std::string>& copies) {
   const io::WeightFiles file(path);
   std::vector<std::string> missing, misfits, unexpected;
   std::set<std::string> known;
@@ -90,7 +95,7 @@ void load_into(const std::string& path, const std::vector<NamedTensor>& targets)
     }
   }
   for (const io::TensorRecord& record : file.tensors()) {
-    if (!known.count(record.name)) unexpected.push_back(record.name);
+    if (!known.count(record.name) && !is_copy(file, record, copies)) unexpected.push_back(record.name);
   }
   if (!missing.empty() || !misfits.empty() || !unexpected.empty()) {
     std::string message = path + " does not fit the model that its configuration describes";
@@ -102,7 +107,7 @@ void load_into(const std::string& path, const std::vector<NamedTensor>& targets)
   for (const auto& [name, target] : targets) copy(*file.find(name), target);
 }
 
-PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor>& targets) {
+PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor>& targets, const std::map<std::string, std::string>& copies) {
   const io::WeightFiles file(path);
   PartialLoad result;
   std::set<std::string> known;
@@ -118,7 +123,7 @@ PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor
     }
   }
   for (const io::TensorRecord& record : file.tensors()) {
-    if (!known.count(record.name)) result.not_taken.push_back(record.name + ": the model has no such tensor");
+    if (!known.count(record.name) && !is_copy(file, record, copies)) result.not_taken.push_back(record.name + ": the model has no such tensor");
   }
   return result;
 }

@@ -20,14 +20,15 @@ void save_tensors(const std::string& path, const std::vector<NamedTensor>& tenso
 std::vector<NamedTensor> load_tensors(const std::string& path);
 
 /// Copies the file's tensors into `targets` by name. Every name must be there with the same shape and nothing may be left over: else
-/// Error listing what is missing, unexpected or of another shape. Floating types are converted.
-void load_into(const std::string& path, const std::vector<NamedTensor>& targets);
+/// Error listing what is missing, unexpected or of another shape. Floating types are converted. `copies`: names that may be there besides, each with the target that they must
+/// be equal to.
+void load_into(const std::string& path, const std::vector<NamedTensor>& targets, const std::map<std::string, std::string>& copies = {});
 
 struct PartialLoad {
   std::vector<std::string> taken;
   std::vector<std::string> not_taken;  ///< "name: reason"
 };
 /// As load_into, but takes what fits and reports the rest.
-PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor>& targets);
+PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor>& targets, const std::map<std::string, std::string>& copies = {});
 
 }  // namespace seqmill::tensor

@@ -28,6 +28,8 @@ class RecordReader {
   const std::string& name() const { return reader_.name(); }
   /// True when `next` would have to wait for more input.
   bool would_block() const { return reader_.would_block(); }
+  /// Waits for more input, for so many milliseconds at most.
+  void wait(int milliseconds) const { reader_.wait(milliseconds); }
 
  private:
   io::LineReader reader_;

@@ -51,6 +51,7 @@ class StreamData final : public LmData {
 
   void report(const std::string& what) const override {
     const data::StreamCounts& counts = corpus_->counts();
+    if (counts.bad > 0) log::warn("{}: {} bad lines were left out (--skip-bad)", what, counts.bad);
     log::info("{}: {} tokens of {} documents ({} without text left out), {} words, {} bytes; windows of {} tokens", what, corpus_->size(), counts.documents,
               counts.empty, counts.words, counts.bytes, window_);
   }
@@ -102,6 +103,7 @@ class ChatData final : public LmData {
 
   void report(const std::string& what) const override {
     const data::ChatCounts& counts = corpus_->counts();
+    if (counts.bad > 0) log::warn("{}: {} bad records were left out (--skip-bad)", what, counts.bad);
     log::info("{}: {} of {} conversations, {} tokens, {} of them learned; more than {} tokens: {} cut on the left, {} with too long an answer left out", what,
               counts.kept, counts.records, counts.tokens, counts.learned, window_, counts.cut, counts.too_long);
   }
@@ -203,6 +205,8 @@ class LmTask final : public Task {
 
  private:
   void check_options() {
+    if (options_.format != "jsonl" && options_.text_field != "text") fail_usage("--text-field belongs to --format jsonl");
+    if (options_.format == "text" && options_.skip_bad) fail_usage("--skip-bad leaves out records; --format text has none");
     for (const std::vector<std::string>* files : {&options_.train, &options_.valid}) {
       if (std::find(files->begin(), files->end(), "-") != files->end()) {
         fail_usage("training and validation text is read more than once and cannot be standard input ('-')");
@@ -216,9 +220,9 @@ class LmTask final : public Task {
 
   std::unique_ptr<LmData> load(const std::vector<std::string>& files, const std::string& cache) const {
     if (options_.format == "chat") {
-      return std::make_unique<ChatData>(std::make_unique<data::ChatCorpus>(files, *frame_, tokenizer_, options_.window, cache, progress_), options_.window);
+      return std::make_unique<ChatData>(std::make_unique<data::ChatCorpus>(files, *frame_, tokenizer_, options_.window, cache, progress_, options_.skip_bad), options_.window);
     }
-    const data::StreamFormat format{options_.format, options_.text_field};
+    const data::StreamFormat format{options_.format, options_.text_field, options_.skip_bad};
     return std::make_unique<StreamData>(std::make_unique<data::StreamCorpus>(files, format, tokenizer_, cache, progress_), options_.window);
   }
 
@@ -275,6 +279,7 @@ void LmTaskOptions::declare(Options& options) {
   options.add("valid", valid, "Validation text, likewise").placeholder("FILE");
   options.add("format", format, "text: as it is; jsonl: a document a line; chat: instructions and their answers, which alone are learned")
       .one_of({"text", "jsonl", "chat"});
+  options.add("skip-bad", skip_bad, "jsonl, chat: leave bad records out, and count them, instead of stopping");
   options.add("text-field", text_field, "jsonl: the field that holds the document");
   options.add("window", window, "Tokens that the model sees at once; 0: model.max-positions, at most 512").range(0);
   options.add("batch-tokens", batch_tokens, "Tokens per batch").range(1);

@@ -15,6 +15,7 @@ namespace seqmill::train {
 
 struct LmTaskOptions {
   std::vector<std::string> train, valid;
+  bool skip_bad = false;             ///< leave bad records out
   std::string format = "text";      ///< text, jsonl (data/lm_corpus.h), chat (data/chat_corpus.h)
   std::string text_field = "text";
   int64_t window = 0;               ///< tokens that the model sees at most; 0: what the model has positions for, but no more than 512

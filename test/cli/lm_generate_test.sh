@@ -91,6 +91,10 @@ printf '{"id":"long","prompt":"%s"}\n' "$long" > long
 fails 'prompt too long' 1 'standard input:1: record long: the prompt has' "${model[@]}" < long
 gives 'cut prompt' '' "${model[@]}" --truncate left --min-new-tokens 5 --max-new-tokens 5 < long
 grep -qF '1 prompts were too long and lost their first tokens' err || report "--truncate left: no count: $(cat err)"
+grep -qE 'the longest had [0-9]+ tokens and keeps 123, of 128 positions' err || report "--truncate left: no lengths: $(cat err)"
+gives 'no more is cut than must be' '' "${model[@]}" --truncate none --max-new-tokens 1000 --output whole < <(head -n 1 prompts)
+gives 'no more is cut than must be' '' "${model[@]}" --truncate left --max-new-tokens 1000 --output left < <(head -n 1 prompts)
+cmp -s whole left || report '--truncate left changes a prompt that fits'
 printf '{"id":"long","prompt":"%s"}\n' "${long:0:100}" > near
 gives 'up to the window' '"finish":"length"' "${model[@]}" --min-new-tokens 1 --temperature 0 --repetition-penalty 1.5 --max-new-tokens 1000 < near
 python 'assert records[0]["hypotheses"][0]["length"] < 128' || report 'more tokens than positions'
@@ -126,6 +130,42 @@ fails 'resume with fewer prompts' 1 'has 40 records' "${model[@]}" --samples 3 -
 cp -r model other
 fails 'resume with another model' 1 "is of the model 'model', not 'other'" --model other --samples 3 --resume --output resumed < prompts
 cmp -s resumed sampled || report 'a refused call changes the file'
+# What was begun with other options, and what another program wrote, stays as it is.
+mkdir begun
+"${command[@]}" "${model[@]}" --max-new-tokens 9 --stream --batch 1 --resume --output begun/out --quiet < <(head -n 2 prompts; echo 'no JSON') 2> err && report 'no JSON is no error'
+cp begun/out before
+[[ -s before && -e begun/out.resume ]] || report "a call that failed left $(ls begun)"
+fails 'resume with another temperature' 1 'begun/out was begun with --temperature "1", and this call has "0.5"' "${model[@]}" --max-new-tokens 9 --temperature 0.5 --resume --output begun/out < prompts
+fails 'resume with another seed' 1 '--seed "1", and this call has "2"' "${model[@]}" --max-new-tokens 9 --seed 2 --resume --output begun/out < prompts
+cmp -s before begun/out || report 'a refused call changes the file'
+gives 'resume with the same options' '' "${model[@]}" --max-new-tokens 9 --resume --output begun/out --batch 3 < prompts
+[[ $(ls begun) == out ]] || report "beside what is complete stands $(ls begun)"
+printf 'a file without a line end' > foreign
+fails 'resume of a foreign file' 1 'is not the beginning of a record' "${model[@]}" --resume --output foreign < prompts
+[[ $(cat foreign) == 'a file without a line end' && ! -e foreign.resume ]] || report "a refused call changes a foreign file: $(cat foreign)"
+
+# A signal ends it, also while it waits for input, and leaves nothing behind.
+mkdir stopped
+for signal in TERM HUP; do
+  "${command[@]}" "${model[@]}" --output stopped/out --quiet < to 2> err &
+  child=$!
+  exec 8> to
+  head -n 3 prompts >&8
+  for _ in $(seq 1000); do
+    compgen -G 'stopped/.out.tmp-*' > made && break
+    kill -0 "$child" 2> /dev/null || break
+    sleep 0.1
+  done
+  kill -s "$signal" "$child"
+  found=0
+  wait "$child" 2> /dev/null || found=$?
+  child=""
+  exec 8>&-
+  [[ $found == $((128 + $(kill -l "$signal"))) ]] || report "SIG$signal: exit $found: $(cat err)"
+  grep -qF 'stopped by signal' err || report "SIG$signal: $(cat err)"
+  [[ -z $(ls -A stopped) ]] || report "SIG$signal leaves $(ls -A stopped)"
+done
+
 fails 'resume of standard output' 2 '--resume needs an --output file' "${model[@]}" --resume < prompts
 
 # LibTorch gives the same but for rounding.
@@ -139,7 +179,7 @@ fi
 
 # What the model is.
 gives 'describe' 'positions   128' "${model[@]}" --describe < /dev/null
-for text in 'parameters  ' 'weights     ' 'cache       ' 'memory      ' 'vocabulary  '; do
+for text in 'parameters  ' 'weights     ' 'cache       ' 'memory      ' 'vocabulary  ' 'template    plain'; do
   grep -qF "$text" out || report "--describe: no '$text' in $(cat out)"
 done
 head -c 20000 model/model.safetensors > other/model.safetensors
@@ -149,6 +189,15 @@ sed 's/"qwen2"/"falcon"/' model/config.json > other/config.json
 fails 'foreign architecture' 1 "model_type 'falcon' is not supported" --model other < prompts
 sed 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 3/' model/config.json > other/config.json
 fails 'missing layers' 1 'model.layers.2' --model other < prompts
+cp model/config.json other
+# Sizes of a configuration that no memory holds, or no number.
+for edit in 's/"num_attention_heads": *[0-9]*/"num_attention_heads": 2305843009213693959, "head_dim": 8/' 's/"num_hidden_layers"/"head_dim": 2305843009213693960, "num_hidden_layers"/' \
+  's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 9223372036854775807/' 's/"num_attention_heads": *[0-9]*/"num_attention_heads": 16777216, "head_dim": 1024/'; do
+  sed "$edit" model/config.json | sed -E ':a;N;$!ba;s/("head_dim": [0-9]+)(.*), *"head_dim": *[0-9]+/\1\2/' > other/config.json
+  cmp -s model/config.json other/config.json && report "no such size: $edit"
+  fails "hostile size, $edit" 1 'model.' --model other < prompts
+  fails "hostile size described, $edit" 1 'model.' --model other --describe < prompts
+done
 cp model/config.json other
 rm other/tokenizer.json
 fails 'no tokeniser' 1 'other' --model other < prompts
@@ -179,8 +228,26 @@ rm -f written
 fails 'bad input, file output' 1 'mixed:1' "${model[@]}" --input mixed --output written < /dev/null
 [[ -e written ]] && report 'a failed call leaves an output file'
 
+# Records that come from this program.
+head -n 2 sampled > again
+gives 'hypotheses replaced' '' "${model[@]}" --samples 3 --max-new-tokens 9 < again
+cmp -s out again || report 'hypotheses in the input change those of the output'
+grep -qF '2 records had hypotheses already, which were replaced' err || report "hypotheses replaced: $(cat err)"
+
+# A model of a type that the engine does not know is left to LibTorch.
+mkdir unknown
+cp model/model.safetensors model/tokenizer.json unknown
+printf 'model:\n  type: some-other\n' > unknown/config.yaml
+fails 'unknown type' 2 '--describe knows the models of the engine' --model unknown --describe < prompts
+"${command[@]}" --model unknown < prompts > out 2> err && report 'a model of an unknown type is loaded'
+grep -qF 'model type of the engine' err && report "a model of another type is asked for in the engine: $(cat err)"
+
 # Wrong flags: exit 2.
 fails 'nothing given' 2 'missing --model' < prompts
+fails 'wide beam' 2 'tokens that the model chooses from' "${model[@]}" --beam 100000 < prompts
+fails 'endless batch' 2 '--batch' "${model[@]}" --batch 9223372036854775807 < prompts
+fails 'endless samples' 2 '--samples' "${model[@]}" --samples 9223372036854775807 < prompts
+fails 'endless texts' 2 '--max-new-tokens' "${model[@]}" --max-new-tokens 9223372036854775807 < prompts
 fails 'unknown flag' 2 "did you mean '--samples'" "${model[@]}" --sample 3 < prompts
 fails 'samples above the beam' 2 '--samples 6 is more than --beam 5' "${model[@]}" --beam 5 --samples 6 < prompts
 fails 'beam and temperature' 2 '--temperature has no effect with --beam' "${model[@]}" --beam 5 --temperature 0.5 < prompts

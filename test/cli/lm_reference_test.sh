@@ -87,6 +87,60 @@ for shape in llama2-gqa qwen2; do
   done
 done
 
+# A head that is tied and stored all the same.
+random_model tied qwen2 --dtype f32
+sequences tied
+/usr/bin/python3 "$reference" logprobs tied < ids > wanted
+python3 - << 'END'
+import json, struct
+with open("tied/model.safetensors", "rb") as file:
+    header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    data = file.read()
+entry = header["model.embed_tokens.weight"]
+begin, end = entry["data_offsets"]
+for name, copy in ("tied", data[begin:end]), ("untied", b"\0" * (end - begin)):
+    import os, shutil
+    if name == "untied": shutil.copytree("tied", "untied")
+    more = dict(header, **{"lm_head.weight": dict(entry, data_offsets=[len(data), len(data) + len(copy)])})
+    text = json.dumps(more).encode()
+    text += b" " * (-len(text) % 8)
+    with open(name + "/model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data + copy)
+END
+for backend in engine torch; do
+  score "a stored tied head, $backend" --model tied --backend "$backend"
+  agrees "a stored tied head, $backend" 1e-4
+  fails "another head than the embedding, $backend" 1 'unexpected: lm_head.weight' --model untied --backend "$backend" < answers
+done
+
+# A conversation's frame: what the Jinja program is taken for, and what it is not.
+framed() {
+  python3 -c 'import json, sys
+path = "framed/tokenizer_config.json"
+config = json.load(open(path))
+config["chat_template"] = json.loads(sys.argv[1])
+json.dump(config, open(path, "w"))' "$2"
+  gives "$1" '' --model framed < answers
+  grep -qF -- "$3" err || report "$1: no '$3' in: $(cat err)"
+}
+random_model framed llama2-gqa --dtype f32
+framed 'an unknown template' '"{{ \"<|user|>\" }}"' 'its chat template is none of those known here'
+framed 'a template among several' '[{"name":"tool_use","template":"x"},{"name":"default","template":"[INST] <<SYS>>"}]' 'records'
+if grep -q 'none of those known' err; then report 'a template among several: warned'; fi
+
+# Another tokeniser: rows that stand for its tokens begin anew.
+for n in $(seq 300); do printf 'line %s of other words\n' "$n"; done > text
+"$bin/lm-train" --init-from llama.f32 --vocab-size 320 --model.vocabulary 0 --train text --valid text --run other --max-updates 1 --schedule constant --threads 1 --batch-tokens 200 \
+  > out 2> err || report "another tokeniser: $(cat err)"
+for name in model.embed_tokens.weight lm_head.weight; do grep -qF "$name is left" err || report "another tokeniser: $name was taken"; done
+command=("$bin/lm-train")
+fails 'adapters of another tokeniser' 1 'would never learn' --init-from llama.f32 --vocab-size 320 --model.vocabulary 0 --train text --valid text --run other2 --max-updates 1 \
+  --schedule constant --lora.rank 2
+fails 'adapters of nothing' 2 'give it by --init-from' --vocab-size 320 --train text --valid text --run other3 --max-updates 1 --schedule constant --lora.rank 2
+fails 'an export that cannot be' 1 'model.norm is layer' --vocab-size 320 --train text --valid text --run other4 --max-updates 1 --schedule constant --model.norm layer --export-hf never
+fails 'a conversion with a run' 2 'have no effect without --train' --init-from llama.f32 --export-hf never --run other5
+command=("$bin/lm-score" --threads 1)
+
 # Directories that are not whole, or of others.
 cp -r llama.bf16 broken
 rm broken/model-00002-of-00003.safetensors

@@ -55,6 +55,23 @@ for r in records:
         compared += abs(h["scores"]["lm-logprob"] - h["logprob"]) < 1e-3
 assert compared >= 20, compared' || report "generated and scored: $(tail -n 1 trace)"
 
+# Scores that were there stay, and a second model's have a name of their own.
+gives 'second model' '' "${model[@]}" --no-end --name second < <(cat out)
+python 'for r in records:
+    for h in r["hypotheses"]:
+        s = h["scores"]
+        assert "mean" in s and s["second-logprob"] == s["lm-logprob"] and s["second-tokens"] == s["lm-tokens"], s' || report "second model: $(tail -n 1 trace)"
+cp out twice
+fails 'name that is taken' 1 'hypothesis 1: "scores" has a "second-logprob" already; --name' "${model[@]}" --name second < twice
+gives 'reward' '"scores":{"reward":3,"logprob":' "${model[@]}" < <(printf '%s\n' '{"prompt":"a","response":"b","scores":{"reward":3}}')
+fails 'scores of another shape' 1 'record 1: "scores" is an array, expected an object' "${model[@]}" < <(printf '%s\n' '{"prompt":"a","response":"b","scores":[{"reward":3}]}')
+# What ended at a limit has no end token to be scored.
+gives 'finish' '' "${model[@]}" < generated
+python 'for r in records:
+    for h in r["hypotheses"]:
+        if "\ufffd" in h["text"] or h["scores"]["lm-tokens"] - (h["finish"] == "end") != h["length"]: continue
+        assert abs(h["scores"]["lm-logprob"] - h["logprob"]) < 1e-3, h' || report "finish: $(tail -n 1 trace)"
+
 # Perplexity.
 for n in $(seq 60); do printf 'line %s of a text with words\n' "$n"; done > text
 gives 'perplexity' 'per token' "${model[@]}" --perplexity < text
@@ -82,6 +99,15 @@ gives 'documents in another field' '"words":3' "${model[@]}" --perplexity --json
 gzip -k text
 gives 'gz' "$(cat whole)" "${model[@]}" --perplexity --json --input text.gz < /dev/null
 
+head -n 20 text > first
+tail -n 40 text > second
+gives 'several files' '' "${model[@]}" --perplexity --json --input first --input second < /dev/null
+python 'old = json.load(open("whole"))
+assert records[0]["bytes"] == old["bytes"] and records[0]["words"] == old["words"] and records[0]["tokens"] >= old["tokens"], records' || report "several files: $(cat out)"
+python3 -c 'print("zq" * 3000)' > one-word
+gives 'perplexity beyond numbers' '"word-ppl":null' "${model[@]}" --perplexity --json < one-word
+grep -qF 'warning: the perplexity per word is more than a number holds' err || report "perplexity beyond numbers: $(cat err)"
+
 # Bad input.
 long=$(printf 'xyz %.0s' {1..100})
 fails 'too long' 1 'standard input:1: record long: prompt and response have' "${model[@]}" < <(printf '{"id":"long","prompt":"%s","response":"x"}\n' "$long")
@@ -107,6 +133,7 @@ fails 'no model' 1 'cannot open the model nowhere' --model nowhere < answers
 # Wrong flags: exit 2.
 fails 'nothing given' 2 'missing --model' < answers
 fails 'window without a text' 2 '--window has no effect without --perplexity' "${model[@]}" --window 5 < answers
+fails 'several files of records' 2 '--input takes several files with --perplexity only' "${model[@]}" --input answers --input answers < /dev/null
 fails 'large window' 2 '--window 500 is more than the 128 positions' "${model[@]}" --perplexity --window 500 < text
 fails 'large stride' 2 '--stride is 9' "${model[@]}" --perplexity --window 8 --stride 9 < text
 fails 'tokens of a text' 2 '--per-token has no effect with --perplexity' "${model[@]}" --perplexity --per-token < text

@@ -179,3 +179,13 @@ TEST_CASE("bad records are named", "[chat-corpus]") {
   put(a, "");
   CHECK(place.failure().says(a + " is empty"));
 }
+
+TEST_CASE("bad records may be left out, and are counted", "[chat-corpus]") {
+  Place place;
+  place.files = {put(place.dir / "bad", "{\"prompt\":\"a\",\"response\":\"b\"}\nno JSON\n{\"prompt\":\"a\"}\n{\"prompt\":\"c\",\"response\":\"d\"}\n")};
+  CHECK(failure_of([&] { place.open(); }).says("bad:2"));
+  const ChatCorpus corpus(place.files, place.frame, place.tokenizer, place.window, place.dir / "cache", false, true);
+  CHECK(corpus.size() == 2);
+  CHECK(corpus.counts().records == 4);
+  CHECK(corpus.counts().bad == 2);
+}

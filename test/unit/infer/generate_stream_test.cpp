@@ -1,5 +1,9 @@
 #include "infer/generate_stream.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <memory>
 
@@ -29,6 +33,7 @@ struct Streamed {
   GeneratorOptions generation;
   GenerateStreamOptions options;
   std::vector<int32_t> ends{1};
+  uint64_t seed = 5;
 
   explicit Streamed(const std::string& input, int64_t positions = 1000) {
     model.tokenizer = std::make_shared<FakeTokenizer>(std::vector<std::string>{"a", "b", "c", "d", "e", "f"});
@@ -41,7 +46,7 @@ struct Streamed {
 
   void run(int threads = 1) {
     const FakeTemplate chat(*model.tokenizer, ends);
-    generate_stream(model, chat, generation, options, threads, 5);
+    generate_stream(model, chat, generation, options, threads, seed);
   }
   std::vector<io::Json> records(int threads = 1) {
     run(threads);
@@ -92,6 +97,20 @@ TEST_CASE("one record out for one in, in order, with all that was in it", "[stre
       CHECK(hypothesis.at("scores").at("mean").as_double() == Approx(logprob / static_cast<double>(scores.size() - 2)));
     }
   }
+}
+
+TEST_CASE("a beam has no more rows than there are tokens to choose from", "[stream]") {
+  Streamed streamed(many_prompts(1));
+  streamed.generation.beam = 9;
+  const Failure failure = streamed.failure();
+  CHECK((failure.exit_code == kExitUsage && failure.says("--beam 9 is more than the 8 tokens")));
+}
+
+TEST_CASE("NaN under a beam names the record", "[stream]") {
+  Streamed streamed("{\"id\":\"the one\",\"prompt\":\"ab\"}\n");
+  streamed.model.model = std::make_unique<FakeLanguageModel>([](const Tokens&) { return std::vector<float>(8, std::nanf("")); }, 8);
+  streamed.generation.beam = 2;
+  CHECK(streamed.failure().says("record the one: the model gave NaN"));
 }
 
 TEST_CASE("lines of text are prompts", "[stream]") {
@@ -156,7 +175,7 @@ TEST_CASE("what was begun by another call is not gone on with, and stays as it i
     CHECK(get(streamed.options.output).substr(0, 5) == content.substr(0, 5));
   };
   put(streamed.options.input, many_prompts(3));
-  refused(whole, "has 4 records, and");
+  refused(whole, "has 4 records and the beginning of another, and");
   put(streamed.options.input, "{\"id\":\"r0\",\"prompt\":\"a\",\"more\":0}\n{\"id\":\"r7\",\"prompt\":\"bb\",\"more\":1}\n");
   refused(joined(io::read_lines(put(streamed.dir / "copy", whole)), 2), "out:2 has the id r1, and record 2 of the input");
   put(streamed.options.input, "{\"id\":\"r0\",\"prompt\":\"b\",\"more\":0}\n");
@@ -168,14 +187,102 @@ TEST_CASE("what was begun by another call is not gone on with, and stays as it i
   streamed.generation.samples = 2;
   refused(whole, "has 1 hypotheses, not --samples 2");
   refused("{\"id\":1}\n", "no record of hypotheses");
+  streamed.generation.samples = 1;
+  // Without any line end: what begins like the next record is cut off, anything else is not ours.
+  for (const char* foreign : {"a file without a line end", "{\"id\":\"r0\",\"prompt\":\"b"}) {
+    refused(foreign, "is not the beginning of a record");
+    CHECK(get(streamed.options.output) == foreign);
+  }
+  put(streamed.options.input, "");
+  refused("{\"id\":\"r0\"", "and the beginning of another");
+  put(streamed.options.input, many_prompts(4));
+  refused(joined(io::read_lines(streamed.dir / "copy"), 1) + "foreign", "out:2 has no line end");
+  CHECK(get(streamed.options.output) == joined(io::read_lines(streamed.dir / "copy"), 1) + "foreign");
   put(streamed.options.output, "no JSON\n");
   CHECK(streamed.failure().says("out:1"));
+}
+
+TEST_CASE("a call that goes on with another's file has the options of that", "[stream]") {
+  Streamed streamed(many_prompts(6));
+  streamed.options.resume = true;
+  streamed.options.computed_by = {{"precision", "fp32"}};
+  streamed.run();
+  const std::string whole = get(streamed.options.output);
+  // A call that fails in the middle leaves what it has written, and what it was.
+  const std::string prompts = get(streamed.options.input);
+  std::remove(streamed.options.output.c_str());
+  put(streamed.options.input, joined(io::read_lines(streamed.options.input), 3) + "no JSON\n");
+  streamed.options.stream = true;
+  streamed.generation.batch = 1;
+  CHECK(streamed.failure().says("in:4"));
+  put(streamed.options.input, prompts);
+  const std::string begun = get(streamed.options.output);
+  REQUIRE((!begun.empty() && begun == whole.substr(0, begun.size())));
+  CHECK(streamed.dir.names() == std::vector<std::string>{"in", "out", "out.resume"});
+  const auto refused = [&](auto change, const std::string& option) {
+    const GeneratorOptions generation = streamed.generation;
+    const GenerateStreamOptions options = streamed.options;
+    change();
+    const Failure failure = streamed.failure();
+    CAPTURE(failure.message);
+    CHECK(failure.exit_code == kExitFailure);
+    CHECK(failure.says(option));
+    CHECK(get(streamed.options.output) == begun);
+    streamed.generation = generation;
+    streamed.options = options;
+  };
+  refused([&] { streamed.generation.sampler.temperature = 0.5; }, "--temperature \"1\", and this call has \"0.5\"");
+  refused([&] { streamed.generation.stop = {"a", "b"}; }, "--stop [], and this call has [\"a\",\"b\"]");
+  refused([&] { streamed.options.computed_by[0].second = "bf16"; }, "--precision \"fp32\"");
+  refused([&] { streamed.options.truncate = "left"; }, "--truncate");
+  refused([&] { streamed.generation.max_new_tokens = 13; }, "--max-new-tokens");
+  refused([&] { streamed.seed = 6; }, "--seed \"5\", and this call has \"6\"");
+  streamed.seed = 5;
+  streamed.generation.batch = 7;  // of no consequence for the texts
+  streamed.run();
+  CHECK(get(streamed.options.output) == whole);
+  CHECK(streamed.dir.names() == std::vector<std::string>{"in", "out"});
+}
+
+TEST_CASE("hypotheses that a record has are replaced", "[stream]") {
+  Streamed streamed("{\"id\":1,\"prompt\":\"ab\",\"hypotheses\":[{\"text\":\"old\"}],\"more\":2}\n");
+  const io::Json record = streamed.records().at(0);
+  CHECK(record.at("hypotheses").as_array().at(0).at("origin").as_string() == "models/x");
+  CHECK(record.at("more").as_int() == 2);
+  // And a call that was killed is taken up all the same.
+  const std::string whole = get(streamed.options.output);
+  put(streamed.options.output, whole.substr(0, 40));
+  streamed.options.resume = true;
+  streamed.run();
+  CHECK(get(streamed.options.output) == whole);
 }
 
 TEST_CASE("without --resume a file appears only when it is complete", "[stream]") {
   Streamed streamed(many_prompts(2) + "{\"id\":1}\n");
   CHECK(streamed.failure().exit_code == kExitFailure);
   CHECK(streamed.dir.names() == std::vector<std::string>{"in"});
+}
+
+TEST_CASE("a worker that fails does not wait for one that waits for input", "[stream]") {
+  Streamed streamed("");
+  // The first prompt fails after some tokens, the second ends at once; no more come, and the input does not end.
+  streamed.model.model = std::make_unique<FakeLanguageModel>(
+      [](const Tokens& history) {
+        std::vector<float> logprobs(8, history.size() > 10 ? std::nanf("") : -20);
+        logprobs[history.at(1) == 2 ? 4 : 1] = 0;
+        return logprobs;
+      },
+      8);
+  streamed.options.input = streamed.dir / "pipe";
+  REQUIRE(::mkfifo(streamed.options.input.c_str(), 0600) == 0);
+  const int open_end = ::open(streamed.options.input.c_str(), O_RDWR);
+  const std::string prompts = "{\"id\":\"bad\",\"prompt\":\"a\"}\n{\"id\":\"good\",\"prompt\":\"b\"}\n";
+  REQUIRE(::write(open_end, prompts.data(), prompts.size()) == static_cast<ssize_t>(prompts.size()));
+  streamed.generation.batch = 1;
+  streamed.generation.max_new_tokens = 100;
+  const Failure failure = failure_of([&] { streamed.run(2); });
+  ::close(open_end);
+  CHECK(failure.says("record bad"));
 }
 
 TEST_CASE("bad records stop, or are left out", "[stream]") {
@@ -196,13 +303,23 @@ TEST_CASE("bad records stop, or are left out", "[stream]") {
 TEST_CASE("a prompt too long for the model is an error, or is cut on the left", "[stream]") {
   Streamed streamed("{\"id\":\"x\",\"prompt\":\"abcdefabc\"}\n", 10);  // 10 tokens with the begin symbol
   CHECK(streamed.failure().says("record x: the prompt has 10 tokens"));
+  // What leaves no room for --min-new-tokens is cut, and no more of it.
   streamed.options.truncate = "left";
-  streamed.generation.max_new_tokens = 4;
+  streamed.generation.max_new_tokens = 100;
+  streamed.generation.min_new_tokens = 4;
   const io::Json record = streamed.records().at(0);
   CHECK(record.at("prompt").as_string() == "abcdefabc");
   Streamed brief("{\"id\":\"x\",\"prompt\":\"efabc\"}\n", 10);
-  brief.generation.max_new_tokens = 4;
+  brief.generation.max_new_tokens = brief.generation.min_new_tokens = 4;
   CHECK(brief.records().at(0).at("hypotheses").dump() == record.at("hypotheses").dump());
+  for (const auto& [prompt, cut] : {std::pair("abcdefab", "abcdefab"), std::pair("abcdefabc", "bcdefabc")}) {
+    put(streamed.options.input, fmt::format("{{\"id\":\"x\",\"prompt\":\"{}\"}}\n", prompt));
+    put(brief.options.input, fmt::format("{{\"id\":\"x\",\"prompt\":\"{}\"}}\n", cut));
+    streamed.generation.min_new_tokens = brief.generation.min_new_tokens = 0;
+    CHECK(brief.records().at(0).at("hypotheses").dump() == streamed.records().at(0).at("hypotheses").dump());
+  }
+  streamed.generation.max_new_tokens = streamed.generation.min_new_tokens = 10;
+  CHECK(streamed.failure().says("of which 10 for what is new (--min-new-tokens)"));
   // One that fits goes on to the last position.
   put(streamed.options.input, "{\"id\":\"x\",\"prompt\":\"abcdef\"}\n");
   streamed.options.truncate = "none";
@@ -211,6 +328,19 @@ TEST_CASE("a prompt too long for the model is an error, or is cut on the left", 
   CHECK(streamed.failure().says("of which 4 for what is new"));
   streamed.generation.min_new_tokens = 3;
   CHECK(streamed.records().at(0).at("hypotheses").as_array().at(0).at("length").as_int() == 3);
+}
+
+TEST_CASE("the length of sequences is checked as they come", "[stream]") {
+  Streamed streamed("{\"id\":1,\"prompt\":\"ab\"}\n{\"id\":2,\"prompt\":\"a\"}\n{\"id\":3,\"prompt\":\"abcd\"}\n{\"id\":4,\"prompt\":\"abcdef\"}\n");
+  std::vector<int64_t> lengths;
+  streamed.options.check_length = [&](int64_t tokens) {
+    lengths.push_back(tokens);
+    if (tokens > 18) fail("too long for this machine");
+  };
+  CHECK(streamed.failure().says("in:4: record 4: too long for this machine"));
+  CHECK(lengths == std::vector<int64_t>{15, 17, 19});
+  streamed.options.skip_bad = true;
+  CHECK(streamed.records().size() == 3);
 }
 
 TEST_CASE("prompts are cut on the left; a begin symbol stays where there is room", "[stream]") {
@@ -245,8 +375,9 @@ namespace {
 struct Scored {
   Streamed streamed;
   ScoreStreamOptions options;
-  explicit Scored(const std::string& input, int64_t positions = 1000) : streamed(input, positions) {
-    options.input = streamed.options.input;
+  std::string input;
+  explicit Scored(const std::string& text, int64_t positions = 1000) : streamed(text, positions), input(streamed.options.input) {
+    options.inputs = {input};
     options.output = streamed.options.output;
   }
   std::string run() {
@@ -304,13 +435,62 @@ TEST_CASE("what lm-generate wrote is scored again", "[score]") {
   }
 }
 
+TEST_CASE("scores that a record has stay, and none is replaced", "[score]") {
+  Scored scored("{\"id\":1,\"prompt\":\"ab\",\"response\":\"cd\",\"scores\":{\"reward\":3}}\n"
+                "{\"id\":2,\"prompt\":\"ab\",\"responses\":[\"cd\",\"\"],\"scores\":[{\"reward\":4},null]}\n"
+                "{\"id\":3,\"prompt\":\"ab\",\"hypotheses\":[{\"text\":\"cd\",\"scores\":{\"mean\":5}},{\"text\":\"d\"}]}\n");
+  const auto records = [&] {
+    scored.run();
+    std::vector<io::Json> all;
+    for (const std::string& line : io::read_lines(scored.options.output)) all.push_back(io::parse_json(line, "record"));
+    return all;
+  };
+  const std::vector<io::Json> first = records();
+  REQUIRE(first.size() == 3);
+  CHECK((first[0].at("scores").at("reward").as_int() == 3 && first[0].at("scores").at("tokens").as_int() == 3));
+  const io::JsonArray& list = first[1].at("scores").as_array();
+  CHECK((list.at(0).at("reward").as_int() == 4 && list.at(0).at("tokens").as_int() == 3 && list.at(1).at("tokens").as_int() == 1));
+  const io::Json hypothesis = first[2].at("hypotheses").as_array().at(0);
+  CHECK((hypothesis.at("scores").at("mean").as_int() == 5 && hypothesis.at("scores").at("lm-tokens").as_int() == 3));
+  // The scores of a second model need other names.
+  put(scored.input, get(scored.options.output));
+  CHECK(scored.failure().says(":1: record 1: \"scores\" has a \"logprob\" already; --name"));
+  put(scored.input, first[2].dump() + "\n");
+  CHECK(scored.failure().says(":1: record 3: hypothesis 1: \"scores\" has a \"lm-logprob\" already; --name"));
+  put(scored.input, first[0].dump() + "\n" + first[1].dump() + "\n" + first[2].dump() + "\n");
+  scored.options.name = "large";
+  scored.options.per_token = true;
+  const std::vector<io::Json> second = records();
+  CHECK(second[0].at("scores").at("large-logprob").as_double() == first[0].at("scores").at("logprob").as_double());
+  CHECK(second[0].at("scores").at("logprob").as_double() == first[0].at("scores").at("logprob").as_double());
+  CHECK(second[1].at("scores").as_array().at(1).at("large-tokens").as_int() == 1);
+  CHECK(second[2].at("hypotheses").as_array().at(0).at("scores").at("lm-tokens").as_int() == 3);
+  CHECK(second[2].at("hypotheses").as_array().at(0).at("scores").at("large-tokens").as_int() == 3);
+  CHECK(second[2].at("hypotheses").as_array().at(0).at("large-logprobs").as_array().size() == 3);
+}
+
+TEST_CASE("a hypothesis that never came to an end token is scored without one", "[score]") {
+  Scored scored("{\"id\":1,\"prompt\":\"ab\",\"hypotheses\":[{\"text\":\"cd\",\"finish\":\"end\"},{\"text\":\"cd\",\"finish\":\"length\"},"
+                "{\"text\":\"cd\",\"finish\":\"stop\"},{\"text\":\"cd\"},{\"text\":\"\",\"finish\":\"length\"}]}\n");
+  scored.run();
+  const io::Json record = io::parse_json(io::read_lines(scored.options.output).at(0), "record");
+  const std::vector<double> all = scored.streamed.model.model->score({{0, 2, 3, 4, 5, 1}}, 1);
+  const std::vector<int64_t> tokens{3, 2, 2, 3, 0};
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    CAPTURE(i);
+    const io::Json& scores = record.at("hypotheses").as_array().at(i).at("scores");
+    CHECK(scores.at("lm-tokens").as_int() == tokens[i]);
+    CHECK(scores.at("lm-logprob").as_double() == Approx(tokens[i] == 0 ? 0 : all[2] + all[3] + (tokens[i] == 3 ? all[4] : 0)));
+  }
+}
+
 TEST_CASE("bad records of answers name the place", "[score]") {
   const auto says = [](const std::string& record, const std::string& message) {
     Scored scored("{\"id\":0,\"prompt\":\"a\",\"response\":\"b\"}\n" + record + "\n", 6);
     const Failure failure = scored.failure();
     CAPTURE(failure.message);
     CHECK(failure.exit_code == kExitFailure);
-    CHECK(failure.says(scored.options.input + ":2"));
+    CHECK(failure.says(scored.input + ":2"));
     CHECK(failure.says(message));
     scored.options.skip_bad = true;
     scored.run();
@@ -321,7 +501,16 @@ TEST_CASE("bad records of answers name the place", "[score]") {
   says("{\"id\":\"x\",\"prompt\":\"a\",\"response\":1}", "record x");
   says("{\"id\":\"x\",\"prompt\":\"a\",\"responses\":[]}", "record x");
   says("{\"id\":\"x\",\"prompt\":\"a\",\"hypotheses\":[{\"logprob\":1}]}", "hypotheses");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"hypotheses\":[{\"text\":\"b\",\"finish\":1}]}", "\"finish\" is an integer");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"hypotheses\":[{\"text\":\"b\",\"scores\":[]}]}", "hypothesis 1: \"scores\" is");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"response\":\"b\",\"scores\":[{\"reward\":3}]}", "\"scores\" is an array, expected an object");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"response\":\"b\",\"scores\":3}", "\"scores\" is an integer, expected an object");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"responses\":[\"b\"],\"scores\":{\"reward\":3}}", "expected a list of objects");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"responses\":[\"b\",\"c\"],\"scores\":[{}]}", "has 1 entries, expected 2");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"responses\":[\"b\",\"c\"],\"scores\":[{},4]}", "response 2: \"scores\" is an integer");
   says("{\"id\":\"x\",\"prompt\":\"abc\",\"response\":\"def\"}", "--truncate left");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"responses\":[\"b\",\"abcdefabc\"]}", "record x: response 2: prompt and response have");
+  says("{\"id\":\"x\",\"prompt\":\"a\",\"hypotheses\":[{\"text\":\"b\"},{\"text\":\"abcdefabc\"}]}", "record x: hypothesis 2: prompt and response have");
   says("{\"id\":\"x\",\"prompt\":\"a\",\"response\":\"abcdefabc\"}", "2 and 10 tokens");
 }
 
@@ -350,7 +539,7 @@ TEST_CASE("perplexity of a text and of documents", "[score]") {
   scored.options.json = false;
   CHECK(scored.run().find(fmt::format("{:.4f} per token (4 tokens)", std::exp(nll / 4))) != std::string::npos);
 
-  put(scored.options.input, "{\"text\":\"abc\"}\n{\"text\":\"\"}\n{\"text\":\"de\"}\n");
+  put(scored.input, "{\"text\":\"abc\"}\n{\"text\":\"\"}\n{\"text\":\"de\"}\n");
   scored.options.format = "jsonl";
   scored.options.json = true;
   const io::Json documents = io::parse_json(scored.run(), "documents");
@@ -362,13 +551,49 @@ TEST_CASE("perplexity of a text and of documents", "[score]") {
   for (const double logprob : both) sum -= logprob;
   CHECK(documents.at("nll").as_double() == Approx(sum));
 
-  put(scored.options.input, "{\"text\":1}\n");
-  CHECK(scored.failure().says(scored.options.input + ":1"));
-  put(scored.options.input, "");
+  // Several files are one text.
+  scored.options.inputs = {put(scored.streamed.dir / "one", "{\"text\":\"abc\"}\n"), put(scored.streamed.dir / "two", "{\"text\":\"de\"}\n")};
+  CHECK(io::parse_json(scored.run(), "files").dump() == documents.dump());
+  put(scored.options.inputs[0], "abc");
+  put(scored.options.inputs[1], "de");
+  scored.options.inputs.insert(scored.options.inputs.begin() + 1, put(scored.streamed.dir / "empty", ""));
+  scored.options.format = "text";
+  CHECK(io::parse_json(scored.run(), "files").dump() == documents.dump());
+  scored.options.inputs = {scored.input};
+  scored.options.format = "jsonl";
+
+  put(scored.input, "{\"text\":1}\n");
+  CHECK(scored.failure().says(scored.input + ":1"));
+  put(scored.input, "");
   scored.options.format = "text";
   CHECK(scored.failure().says("there is no text"));
   scored.options.window = 2000;
   CHECK(scored.failure().exit_code == kExitUsage);
+}
+
+TEST_CASE("a perplexity beyond all numbers is null, and nll tells what it is", "[score]") {
+  Scored scored("abc");
+  scored.options.perplexity = scored.options.json = true;
+  scored.streamed.model.model = std::make_unique<FakeLanguageModel>([](const Tokens&) { return std::vector<float>(8, -400); }, 8);
+  const io::Json result = io::parse_json(scored.run(), "result");
+  CHECK(result.at("nll").as_double() == 1600);
+  CHECK(result.at("ppl").as_double() == Approx(std::exp(400.0)));
+  CHECK(result.at("word-ppl").is_null());
+  scored.options.json = false;
+  CHECK(scored.run().find("inf per word") != std::string::npos);
+}
+
+TEST_CASE("progress is a line that is rewritten, or a message now and then", "[stream]") {
+  Progress none(progress_style(true, true, false)), rewritten(progress_style(false, true, false)), messages(progress_style(false, false, true));
+  CHECK(progress_style(false, true, true) == ProgressStyle::kNone);
+  std::vector<double> shown, said;
+  for (double now = 0; now < 25; now += 0.25) {
+    CHECK(!none.is_due(now));
+    if (rewritten.is_due(now)) shown.push_back(now);
+    if (messages.is_due(now)) said.push_back(now);
+  }
+  CHECK(shown.size() == 49);
+  CHECK(said == std::vector<double>{10, 20});
 }
 
 TEST_CASE("options of scoring that have no effect together are usage errors", "[score]") {
@@ -381,6 +606,10 @@ TEST_CASE("options of scoring that have no effect together are usage errors", "[
   CHECK(code([](ScoreStreamOptions& o) { o.perplexity = true, o.window = 5, o.stride = 2; }) == kExitDone);
   CHECK(code([](ScoreStreamOptions& o) { o.window = 5; }) == kExitUsage);
   CHECK(code([](ScoreStreamOptions& o) { o.format = "jsonl"; }) == kExitUsage);
+  CHECK(code([](ScoreStreamOptions& o) { o.inputs = {"a", "b"}; }) == kExitUsage);
+  CHECK(code([](ScoreStreamOptions& o) { o.perplexity = true, o.inputs = {"a", "b"}; }) == kExitDone);
+  CHECK(code([](ScoreStreamOptions& o) { o.perplexity = true, o.inputs = {"-", "-"}; }) == kExitUsage);
+  CHECK(code([](ScoreStreamOptions& o) { o.perplexity = true, o.name = "x"; }) == kExitUsage);
   CHECK(code([](ScoreStreamOptions& o) { o.perplexity = o.per_token = true; }) == kExitUsage);
   CHECK(code([](ScoreStreamOptions& o) { o.perplexity = true, o.end = false; }) == kExitUsage);
   CHECK(code([](ScoreStreamOptions& o) { o.perplexity = true, o.truncate = "left"; }) == kExitUsage);

@@ -1,7 +1,6 @@
 // Language models of mode scale-propagation against their definition in real numbers.
 #include <catch2/catch.hpp>
 
-#include "base/threads.h"
 #include "infer/quantise.h"
 #include "kernel/scale.h"
 #include "support/lm_directory.h"
@@ -41,12 +40,7 @@ std::vector<std::pair<const char*, LlamaOptions>> variants() {
           {"wide heads, odd sizes", variant([](LlamaOptions& o) { o.dim = 27, o.heads = 3, o.kv_heads = 1, o.head_dim = 10, o.ffn = 21, o.polynomial.degree = 4; })}};
 }
 
-Tokens random_tokens(int64_t count, uint64_t seed) {
-  Rng rng(seed, "tokens");
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(rng.below(kVocabulary)));
-  return tokens;
-}
+Tokens random_tokens(int64_t count, uint64_t seed) { return test::random_tokens(kVocabulary, count, seed); }
 
 infer::QuantiseOptions propagation(int64_t bits = 8, const std::string& granularity = "row") {
   infer::QuantiseOptions options;
@@ -150,43 +144,13 @@ TEST_CASE("language models of 16 bits compute as real numbers do, and fewer bits
 }
 
 TEST_CASE("integers of a sequence depend neither on other sequences nor on threads", "[scale-propagation][llama]") {
-  const int before = threads();
   for (const int64_t bits : {8, 16}) {
     for (const char* granularity : {"row", "head"}) {
-      Made made(variant([](LlamaOptions& o) { o.dim = 64, o.ffn = 300, o.heads = 8, o.max_positions = 230; }));
-      const auto model = made.quantised(propagation(bits, granularity));
-      std::vector<Tokens> sequences;
-      for (const int64_t length : {1, 30, 17, 200, 2, 64, 16, 33}) sequences.push_back(random_tokens(length, 10 + static_cast<uint64_t>(length)));
-      const auto alone = [&](const Tokens& tokens, size_t next) {
-        const auto decoder = model->start(1);
-        SequenceDecoder::Handle handle = -1;
-        std::vector<LogprobRow> rows{begin(*decoder, kVocabulary, tokens, handle)};
-        for (size_t step = 0; step < 18; ++step) rows.push_back(advance(*decoder, kVocabulary, {handle}, {static_cast<int32_t>(next + step)})[0]);
-        return rows;
-      };
-      std::vector<double> scores_alone;
-      for (const Tokens& tokens : sequences) {
-        for (const double score : model->score({tokens}, 1)) scores_alone.push_back(score);
-      }
-      for (const int count : {1, 2, 3}) {
-        CAPTURE(bits, granularity, count);
-        set_threads(count);
-        const auto decoder = model->start(count);
-        std::vector<SequenceDecoder::Handle> handles(sequences.size());
-        std::vector<std::vector<LogprobRow>> rows;
-        for (size_t i = 0; i < sequences.size(); ++i) rows.push_back({begin(*decoder, kVocabulary, sequences[i], handles[i])});
-        for (size_t step = 0; step < 18; ++step) {
-          Tokens next;
-          for (size_t i = 0; i < sequences.size(); ++i) next.push_back(static_cast<int32_t>(i + step));
-          const std::vector<LogprobRow> out = advance(*decoder, kVocabulary, handles, next);
-          for (size_t i = 0; i < sequences.size(); ++i) rows[i].push_back(out[i]);
-        }
-        for (size_t i = 0; i < sequences.size(); ++i) CHECK((rows[i] == alone(sequences[i], i)));
-        CHECK((model->score(sequences, count) == scores_alone));
-      }
+      CAPTURE(bits, granularity);
+      Made made(variant([](LlamaOptions& o) { o.dim = 64, o.ffn = 300, o.heads = 8, o.max_positions = 720; }));
+      check_independence(*made.quantised(propagation(bits, granularity)));
     }
   }
-  set_threads(before);
 }
 
 TEST_CASE("integers of a prompt are those of its tokens step by step, in branches too", "[scale-propagation][llama]") {

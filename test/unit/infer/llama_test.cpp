@@ -1,4 +1,6 @@
 #include <catch2/catch.hpp>
+#include <cmath>
+#include <list>
 
 #include "base/threads.h"
 #include "infer/key_pages.h"
@@ -29,12 +31,7 @@ LlamaOptions small() {
   return o;
 }
 
-Tokens random_tokens(int64_t count, uint64_t seed) {
-  Rng rng(seed, "tokens");
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(rng.uniform() * static_cast<double>(kVocabulary)));
-  return tokens;
-}
+Tokens random_tokens(int64_t count, uint64_t seed) { return test::random_tokens(kVocabulary, count, seed); }
 
 /// A model that was written to a file and read from it.
 struct Loaded {
@@ -125,46 +122,77 @@ TEST_CASE("prompts that take several turns continue as if they had come at once"
   }
 }
 
+namespace {
+
+/// Its matrices in integers of 8 bits with a scale for each output, as int8-quantize writes them.
+std::string write_int8(const TinyLlama& tiny, const std::string& path) {
+  std::vector<io::TensorRecord> records;
+  std::list<std::vector<int8_t>> integers;
+  std::list<std::vector<float>> scales;
+  for (const auto& [name, tensor] : tiny.tensors) {
+    if (tensor.shape.size() != 2) {
+      records.push_back({name, io::DType::kF32, tensor.shape, tensor.numbers.data()});
+      continue;
+    }
+    const auto columns = static_cast<size_t>(tensor.shape[1]);
+    integers.emplace_back();
+    scales.emplace_back();
+    for (size_t begin = 0; begin < tensor.numbers.size(); begin += columns) {
+      float most = 0;
+      for (size_t i = 0; i < columns; ++i) most = std::max(most, std::abs(tensor.numbers[begin + i]));
+      scales.back().push_back(most / 127);
+      for (size_t i = 0; i < columns; ++i) integers.back().push_back(static_cast<int8_t>(std::lround(tensor.numbers[begin + i] / most * 127)));
+    }
+    records.push_back({name, io::DType::kI8, tensor.shape, integers.back().data()});
+    records.push_back({name + ".scale", io::DType::kF32, {tensor.shape[0]}, scales.back().data()});
+  }
+  io::write_safetensors(path, records, {{"format", "seqmill-int8"}, {"mode", "dynamic"}});
+  return path;
+}
+
+LlamaOptions wide(int64_t window) {
+  LlamaOptions o = small();
+  o.dim = 64, o.ffn = 300, o.heads = 8, o.kv_heads = 2, o.window = window;
+  return o;
+}
+
+}  // namespace
+
 TEST_CASE("what a sequence gives depends neither on other sequences nor on threads", "[llama]") {
-  const int before = threads();
   for (const bool halves : {false, true}) {
     if (halves && !kernel::has_bfloat16_products()) continue;
     for (const int64_t window : {0, 20}) {
-      LlamaOptions o = small();
-      o.dim = 64, o.ffn = 300, o.heads = 8, o.kv_heads = 2, o.window = window;
-      const Loaded loaded(TinyLlama(o, kVocabulary, 5), halves);
-      std::vector<Tokens> sequences;
-      for (const int64_t length : {1, 30, 17, 200, 2, 64, 16, 33}) sequences.push_back(random_tokens(length, 10 + static_cast<uint64_t>(length)));
-      const auto alone = [&](const Tokens& tokens, size_t next) {
-        const auto decoder = loaded.model->start(1);
-        SequenceDecoder::Handle handle = -1;
-        std::vector<Row> rows{begin(*decoder, kVocabulary, tokens, handle)};
-        for (size_t step = 0; step < 20; ++step) rows.push_back(advance(*decoder, kVocabulary, {handle}, {static_cast<int32_t>((next + step) % kVocabulary)})[0]);
-        return rows;
-      };
-      std::vector<double> scores_alone;
-      for (const Tokens& tokens : sequences) {
-        for (const double score : loaded.model->score({tokens}, 1)) scores_alone.push_back(score);
-      }
-      for (const int count : {1, 2, 3}) {
-        CAPTURE(halves, window, count);
-        set_threads(count);
-        const auto decoder = loaded.model->start(count);
-        std::vector<SequenceDecoder::Handle> handles(sequences.size());
-        std::vector<std::vector<Row>> rows;
-        for (size_t i = 0; i < sequences.size(); ++i) rows.push_back({begin(*decoder, kVocabulary, sequences[i], handles[i])});
-        for (size_t step = 0; step < 20; ++step) {
-          Tokens next;
-          for (size_t i = 0; i < sequences.size(); ++i) next.push_back(static_cast<int32_t>((i + step) % kVocabulary));
-          const std::vector<Row> out = advance(*decoder, kVocabulary, handles, next);
-          for (size_t i = 0; i < sequences.size(); ++i) rows[i].push_back(out[i]);
-        }
-        for (size_t i = 0; i < sequences.size(); ++i) CHECK((rows[i] == alone(sequences[i], i)));
-        CHECK((loaded.model->score(sequences, count) == scores_alone));
-      }
+      CAPTURE(halves, window);
+      check_independence(*Loaded(TinyLlama(wide(window), kVocabulary, 5), halves).model);
     }
   }
-  set_threads(before);
+}
+
+TEST_CASE("nor does it in 8-bit integers", "[llama]") {
+  const TempDir dir;
+  const TinyLlama tiny(wide(0), kVocabulary, 5);
+  for (const bool halves : {false, true}) {
+    if (halves && !kernel::has_bfloat16_products()) continue;
+    CAPTURE(halves);
+    infer::Weights weights({write_int8(tiny, dir / "int8.safetensors")}, halves);
+    const auto model = tiny.config()->build(kVocabulary, weights);
+    weights.check();
+    check_independence(*model);
+  }
+}
+
+TEST_CASE("sequences that cannot begin together leave nothing behind", "[llama]") {
+  LlamaOptions o = small();
+  o.max_positions = 6;
+  const TinyLlama tiny(o, kVocabulary, 12);
+  const Loaded loaded(tiny);
+  const auto decoder = loaded.model->start(1);
+  const Tokens good{1, 2}, empty, foreign{1, kVocabulary}, longest(7, 1);
+  for (const Tokens* bad : {&empty, &foreign, &longest}) CHECK(failure_of([&] { decoder->begin_all({{&good, nullptr}, {bad, nullptr}}); }).exit_code == kExitFailure);
+  const std::vector<SequenceDecoder::Handle> handles = decoder->begin_all({{&good, nullptr}, {&good, nullptr}});
+  CHECK((handles.size() == 2 && handles[0] == 0 && handles[1] == 1));
+  CHECK(decoder->begin_all({}).empty());
+  CHECK(worst(advance(*decoder, kVocabulary, {handles[1]}, {3})[0], tiny.logprobs({1, 2, 3}).back()) < 2e-4);
 }
 
 TEST_CASE("branches go their own ways from where they were", "[llama]") {
@@ -245,8 +273,16 @@ TEST_CASE("bfloat16 is near float32, from whatever type the file has", "[llama]"
     check_all_ways(tiny, *Loaded(tiny, true).model, tokens, 0.15);
     check_all_ways(tiny, *Loaded(tiny, true, io::DType::kBF16).model, tokens, 0.15);
     check_all_ways(tiny, *Loaded(tiny, false, io::DType::kBF16).model, tokens, 0.15);
-    // Rounded before or while it is read.
-    CHECK((by_steps(*Loaded(tiny, true, io::DType::kBF16).model, tokens) == by_steps(*Loaded(tiny, true, io::DType::kBF16).model, tokens)));
+    // Whether the file or the engine rounds, it is the same model.
+    TinyLlama rounded = tiny;
+    for (auto& [name, tensor] : rounded.tensors) {
+      const auto count = static_cast<int64_t>(tensor.numbers.size());
+      std::vector<kernel::BFloat16> halves(tensor.numbers.size());
+      kernel::float_kernels().to_bfloat16(tensor.numbers.data(), halves.data(), count);
+      kernel::packed_kernels().widen(halves.data(), kernel::NumberType::kBFloat16, count, tensor.numbers.data());
+    }
+    CHECK((rounded.tensors.at("model.norm.weight").numbers != tiny.tensors.at("model.norm.weight").numbers));
+    CHECK((by_steps(*Loaded(rounded, true).model, tokens) == by_steps(*Loaded(tiny, true, io::DType::kBF16).model, tokens)));
   }
 }
 
@@ -257,6 +293,35 @@ TEST_CASE("adapters are merged when they are read", "[llama]") {
   o.lora.targets = {"q_proj", "v_proj", "o_proj", "gate_proj", "down_proj"};
   const TinyLlama tiny(o, kVocabulary, 10);
   check_all_ways(tiny, *Loaded(tiny).model, random_tokens(20, 11), 2e-4);
+}
+
+TEST_CASE("sizes that would overflow are usage errors", "[llama]") {
+  const auto set = [](const std::string& key, const std::string& value) {
+    LlamaOptions o;
+    Options options;
+    o.declare(options);
+    return options.find(key)->set({value});
+  };
+  for (const char* key : {"model.dim", "model.ffn", "model.heads", "model.kv-heads", "model.head-dim", "model.layers", "model.vocabulary", "model.max-positions",
+                          "model.window", "model.rope-original-positions", "lora.rank"}) {
+    CAPTURE(key);
+    for (const char* value : {"2305843009213693959", "9223372036854775807"}) CHECK(set(key, value).find("is outside") != std::string::npos);
+    CHECK(set(key, "4096").empty());
+  }
+  const auto resolve = [](auto change) {
+    LlamaOptions o = small();
+    change(o);
+    return failure_of([&] { o.resolve(); });
+  };
+  CHECK(resolve([](LlamaOptions&) {}).exit_code == kExitDone);
+  const Failure wide = resolve([](LlamaOptions& o) { o.heads = o.kv_heads = 1 << 20, o.head_dim = 1 << 8; });
+  CHECK((wide.exit_code == kExitUsage && wide.says("model.heads 1048576 of width 256")));
+  const Failure deep = resolve([](LlamaOptions& o) { o.dim = o.ffn = 1 << 24, o.head_dim = 8, o.layers = 1 << 16; });
+  CHECK((deep.exit_code == kExitUsage && deep.says("model.layers 65536")));
+  const Failure longest = resolve([](LlamaOptions& o) { o.head_dim = 1024, o.layers = 1000, o.max_positions = int64_t{1} << 31; });
+  CHECK((longest.exit_code == kExitUsage && longest.says("model.max-positions 2147483648")));
+  // Sizes of the largest models there are.
+  CHECK(resolve([](LlamaOptions& o) { o.dim = 16384, o.ffn = 53248, o.layers = 126, o.heads = 128, o.kv_heads = 8, o.max_positions = 131072; }).exit_code == kExitDone);
 }
 
 TEST_CASE("weights and sequences that do not fit are named", "[llama]") {

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include "infer/lm_backend.h"
 #include "infer/quantise.h"
 #include "support/lm_directory.h"
 
@@ -55,6 +56,8 @@ TEST_CASE("a language model in 8-bit integers is near the one it was made of", "
       CHECK(modules == expected);
       const infer::LoadedLanguageModel loaded = infer::load_lm_in_engine(infer::ModelSource(dir / "int8"));
       CHECK((loaded.model->vocabulary_size() == kRows && loaded.tokenizer->size() < kRows && loaded.chat_template == "plain"));
+      const infer::LanguageModelSize before = infer::size_language_model(dir / "float"), after = infer::size_language_model(dir / "int8");
+      CHECK((after.parameters == before.parameters && after.integers > 0 && after.scales > 0 && before.scales == 0 && after.rows == kRows));
       const double lost = distance(tiny, *loaded.model);
       CHECK(lost > 0);
       CHECK(lost < (tie ? 0.4 : 0.05));  // logits of embeddings are eight times as large

@@ -127,3 +127,15 @@ TEST_CASE("different models are not averaged", "[average]") {
   }
   CHECK(failure_of([] { average_weights({}); }).says("no checkpoints"));
 }
+
+TEST_CASE("a copy of a tensor may be there beside it, if it is one", "[weights]") {
+  const TempDir dir;
+  const at::Tensor a = normals({3, 2}, 1);
+  tensor::save_tensors(dir / "same", {{"a", a}, {"b", a}});
+  tensor::save_tensors(dir / "other", {{"a", a}, {"b", a + 1}});
+  const at::Tensor into = at::zeros({3, 2});
+  tensor::load_into(dir / "same", {{"a", into}}, {{"b", "a"}});
+  CHECK(same_bits(into, a));
+  CHECK(failure_of([&] { tensor::load_into(dir / "other", {{"a", into}}, {{"b", "a"}}); }).says("unexpected: b"));
+  CHECK(failure_of([&] { tensor::load_into(dir / "same", {{"a", into}}); }).says("unexpected: b"));
+}
