@@ -35,8 +35,8 @@ struct IntegerConstant {
 /// The scales of the keys and values of a query, matched.
 class KeyScales {
  public:
-  /// scales[t]: those of key t [2 * groups], first of the key, then of its value.
-  void match(const Scale* const* scales, int64_t count, int64_t groups) {
+  /// scales[t] + offset: those of key t [2 * groups], first of the key, then of its value.
+  void match(const Scale* const* scales, int64_t count, int64_t groups, int64_t offset = 0) {
     groups_ = groups;
     count_ = count;
     common_.room_for(2 * groups);
@@ -45,13 +45,13 @@ class KeyScales {
       Scale common = Scale::of_zeros();
       bool equal = true;
       for (int64_t t = 0; t < count; ++t) {
-        equal = equal && scales[t][g] == scales[0][g];
-        common = smaller(common, scales[t][g]);
+        equal = equal && scales[t][offset + g] == scales[0][offset + g];
+        common = smaller(common, scales[t][offset + g]);
       }
       common_.data()[g] = common;
       uint32_t* ratios = ratios_.data() + g * count;
       // Where all are equal nothing needs to be matched: see ratios_of().
-      for (int64_t t = 0; t < count && !equal; ++t) ratios[t] = kernel::matching_ratio(common, scales[t][g]);
+      for (int64_t t = 0; t < count && !equal; ++t) ratios[t] = kernel::matching_ratio(common, scales[t][offset + g]);
       if (equal && count > 0) ratios[0] = kEqual;
     }
   }
@@ -76,6 +76,12 @@ class KeyScales {
   Buffer<uint32_t> ratios_;   ///< [2 * groups, count]
 };
 
+/// Where keys lie: key t [key_heads * dim], and its value behind it, begins `offset` numbers behind a pointer of its own. Each of the key heads is for a group of
+/// heads.
+struct KeyShape {
+  int64_t key_heads, dim, offset = 0;
+};
+
 /// Attention by a polynomial (eqs. 11 and 12) of one query, head by head.
 template <typename Number>
 class IntegerAttention {
@@ -87,12 +93,12 @@ class IntegerAttention {
     int degree = 3;
   };
 
-  /// q [heads * dim] with its scales [groups], keys[t] [2 * heads * dim]: a key and its value. `out` [heads * dim] has one scale, which is returned with the
-  /// largest magnitude in *largest.
+  /// q [heads * dim] with its scales (of each head, or one), and `count` keys with theirs (of each key head, or one). `out` [heads * dim] has one scale, which is
+  /// returned with the largest magnitude in *largest.
   Scale operator()(const std::vector<Head>& heads, const Number* q, const Scale* q_scales, const Number* const* keys, const KeyScales& scales, int64_t count,
-                   int64_t dim, int64_t limit, const Requantising& how, Sum* out, Sum* largest) {
+                   const KeyShape& shape, int64_t limit, const Requantising& how, Sum* out, Sum* largest) {
     const auto& kernels = kernel::integer_kernels<Number>();
-    const auto heads_count = static_cast<int64_t>(heads.size());
+    const int64_t dim = shape.dim, heads_count = static_cast<int64_t>(heads.size()), heads_of_key = heads_count / shape.key_heads;
     head_scales_.assign(heads.size(), Scale::of_zeros());
     const bool by_head = how.granularity == Granularity::kHead;
     const Scale root(std::sqrt(static_cast<float>(dim)));
@@ -100,11 +106,11 @@ class IntegerAttention {
     weights_.room_for(count);
     base_.room_for(count);
     for (int64_t h = 0; h < heads_count; ++h) {
-      const int64_t group = by_head ? h : 0;
-      kernels.dots(q + h * dim, keys, count, h * dim, dim, scores_.data());
-      const Sum sum = weigh(heads[static_cast<size_t>(h)], scales.key_ratios(group), q_scales[group] * scales.of_keys(group) * root, count, limit, how);
+      const int64_t key_head = h / heads_of_key, group = by_head ? key_head : 0, key = shape.offset + key_head * dim;
+      kernels.dots(q + h * dim, keys, count, key, dim, scores_.data());
+      const Sum sum = weigh(heads[static_cast<size_t>(h)], scales.key_ratios(group), q_scales[by_head ? h : 0] * scales.of_keys(group) * root, count, limit, how);
       match(scales.value_ratios(group), count, how);
-      kernels.weighted_sum(weights_.data(), keys, count, heads_count * dim + h * dim, dim, out + h * dim);
+      kernels.weighted_sum(weights_.data(), keys, count, key + shape.key_heads * dim, dim, out + h * dim);
       // The sum of weights is divided by in the scale, where what they were scaled by goes out.
       if (sum > 0) head_scales_[static_cast<size_t>(h)] = Scale(static_cast<float>(sum)) * scales.of_values(group);
     }

@@ -34,7 +34,7 @@ class IntegerMatrix<int8_t> {
   void multiply(const IntegerRows<int8_t>& x, int64_t first, int64_t count, int32_t* out) const {
     packed_.multiply({x.row(first), nullptr, x.sums(first), count}, out);
   }
-  /// The real numbers x weight^T + bias.
+  /// The real numbers x weight^T + bias; null: no bias.
   void multiply_real(const IntegerRows<int8_t>& x, int64_t first, int64_t count, const float* bias, Buffer<float>& room, float* out) const {
     float* scales = room.room_for(count);
     for (int64_t r = 0; r < count; ++r) scales[r] = x.scale(first + r).value();
@@ -66,7 +66,7 @@ class IntegerMatrix<int16_t> {
       multiply(x, first + r, 1, sums.data());
       for (int64_t o = 0; o < outputs_; ++o) {
         const double scale = static_cast<double>(x.scale(first + r).value()) * static_cast<double>(scales_[static_cast<size_t>(o)]);
-        out[r * outputs_ + o] = static_cast<float>(static_cast<double>(sums[static_cast<size_t>(o)]) / scale) + bias[o];
+        out[r * outputs_ + o] = static_cast<float>(static_cast<double>(sums[static_cast<size_t>(o)]) / scale) + (bias ? bias[o] : 0);
       }
     }
   }
@@ -119,7 +119,8 @@ class IntegerNorm {
   static constexpr double kEpsilon = 1e-5;
 
   IntegerNorm() = default;
-  IntegerNorm(std::vector<Number> weight, Scale scale, IntegerBias bias) : weight_(std::move(weight)), scale_(scale), bias_(std::move(bias)) {}
+  IntegerNorm(std::vector<Number> weight, Scale scale, IntegerBias bias, double epsilon = kEpsilon)
+      : weight_(std::move(weight)), scale_(scale), bias_(std::move(bias)), epsilon_(static_cast<float>(epsilon)) {}
 
   /// Row `from` of x -> row `to` of z, which is as wide.
   void operator()(const IntegerRows<Number>& x, int64_t from, int64_t limit, const Requantising& how, IntegerRows<Number>& room, SumRows<Number>& z,
@@ -131,7 +132,7 @@ class IntegerNorm {
     const Sum largest = kernels.centre(x.row(from), width, z.row(to), &deviation);
     // The deviations u = width * x - sum stand for u / (width * scale), and what they are divided by for deviation / (width^2 * scale): the first scale goes out.
     const Scale divisor = Scale(static_cast<float>(kernel::kDeviationOfMeanDeviation) / count) * Scale(static_cast<float>(deviation));
-    const Scale whole = largest > 0 ? divisor + Scale(static_cast<float>(kEpsilon) * count) * x.scale(from) : Scale::of_zeros();
+    const Scale whole = largest > 0 ? divisor + Scale(epsilon_ * count) * x.scale(from) : Scale::of_zeros();
     const kernel::Rescaled normed = how(largest, limit, whole);
     room.resize(1, width);
     room.set(0, z.row(to), normed.factor, normed.scale);
@@ -145,6 +146,7 @@ class IntegerNorm {
   std::vector<Number> weight_;
   Scale scale_;
   IntegerBias bias_;
+  float epsilon_ = static_cast<float>(kEpsilon);
 };
 
 }  // namespace seqmill::infer

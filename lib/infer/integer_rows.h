@@ -60,6 +60,13 @@ class IntegerRows {
     scales_.data()[r] = scale;
   }
 
+  /// Row `to` becomes what row `from` is.
+  void move(int64_t from, int64_t to) {
+    std::copy_n(numbers_.data() + from * stride_, from == to ? 0 : stride_, numbers_.data() + to * stride_);
+    scales_.data()[to] = scales_.data()[from];
+    sums_.data()[to] = sums_.data()[from];
+  }
+
  private:
   int64_t rows_ = 0, width_ = 0, stride_ = 0;
   Buffer<Number> numbers_;

@@ -22,14 +22,22 @@ struct IntegerSettings {
 
   int64_t bits = 8;                ///< 4 to 8, or 16
   Requantising how;
-  std::vector<std::string> wide;   ///< what is computed in 16 bits: beginnings of names of sub-layers such as "decoder.5.ffn", "encoder.embedding",
-                                   ///< "decoder.norm"; "last-residual", "last-norm"
+  std::vector<std::string> wide;   ///< what is computed in 16 bits: beginnings of names of sub-layers (IntegerPlace::scope); "last-residual", "last-norm"
 
   bool needs_16_bits() const { return bits > 8 || !wide.empty(); }
   /// The largest number in a sub-layer.
   int64_t limit_of(const std::string& scope) const;
 
   std::map<std::string, std::string> metadata() const;
+};
+
+/// Where a tensor of a model belongs when it is to become integers of this mode.
+struct IntegerPlace {
+  std::string scope;        ///< the sub-layer whose bits it has, or what beside sub-layers has bits of its own: "decoder.5.ffn", "model.norm"
+  std::string module;       ///< of modules_of_model() in infer/quantise.h
+  bool is_real = false;     ///< it stays what it is
+  bool is_positions = false; ///< rows of it always have scales of their own, and the scope is that of the embedding that they are added to
+  bool is_last_norm = false; ///< its scope is that of the norm in front of the output layer
 };
 
 /// By the names of their options.

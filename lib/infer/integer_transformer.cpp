@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "base/strings.h"
 #include "infer/engine.h"
-#include "infer/integer_attention.h"
-#include "infer/integer_layers.h"
+#include "infer/integer_blocks.h"
+#include "infer/integer_reader.h"
 #include "infer/integer_settings.h"
 #include "infer/pool.h"
 #include "infer/sinusoids.h"
@@ -22,99 +22,11 @@
 namespace seqmill::infer {
 namespace {
 
-/// Reads what belongs to the model's integers, of 8 or 16 bits.
-template <typename Number>
-class Reader {
- public:
-  Reader(Weights& weights, const IntegerSettings& settings) : weights_(weights), settings_(settings) {}
-
-  const IntegerSettings& settings() const { return settings_; }
-
-  /// A copy; nothing if they do not fit.
-  std::vector<Number> numbers(const std::string& name, const std::vector<int64_t>& shape, std::vector<float>& scales, int64_t scale_count) {
-    ScaledIntegers found = take(name, shape, scale_count);
-    scales = std::move(found.scales);
-    if (!found.data) return {};
-    int64_t count = 1;
-    for (const int64_t size : shape) count *= size;
-    return found.dtype == io::DType::kI8 ? copy<Number, int8_t>(found.data, count) : copy<Number, int16_t>(found.data, count);
-  }
-
-  IntegerMatrix<Number> matrix(const std::string& name, int64_t outputs, int64_t inputs) {
-    if (inputs > kernel::kMostInt8Inputs) fail("{}: sums of {} products might overflow; at most {}", name, inputs, kernel::kMostInt8Inputs);
-    if constexpr (sizeof(Number) == 1) {
-      ScaledIntegers found = take(name, {outputs, inputs}, outputs);
-      if (!found.data) return {};
-      return IntegerMatrix<int8_t>(static_cast<const int8_t*>(found.data), std::move(found.scales), outputs, inputs);
-    } else {
-      std::vector<float> scales;
-      const std::vector<Number> weight = numbers(name, {outputs, inputs}, scales, outputs);
-      return weight.empty() ? IntegerMatrix<Number>() : IntegerMatrix<Number>(weight.data(), std::move(scales), outputs, inputs);
-    }
-  }
-
-  IntegerBias bias(const std::string& name, int64_t size) {
-    const ScaledIntegers found = weights_.take_integers(name, {io::DType::kI32}, {size}, 1, kLargestBias);
-    if (!found.data) return {};
-    IntegerBias bias;
-    bias.numbers = copy<int32_t, int32_t>(found.data, size);
-    if (std::any_of(bias.numbers.begin(), bias.numbers.end(), [](int32_t number) { return number != 0; })) bias.scale = Scale(found.scales[0]);
-    return bias;
-  }
-
-  IntegerLinear<Number> linear(const std::string& name, int64_t inputs, int64_t outputs) {
-    IntegerMatrix<Number> weight = matrix(name + ".weight", outputs, inputs);
-    return IntegerLinear<Number>(std::move(weight), bias(name + ".bias", outputs));
-  }
-
-  IntegerNorm<Number> norm(const std::string& name, int64_t dim) {
-    std::vector<float> scales;
-    std::vector<Number> weight = numbers(name + ".weight", {dim}, scales, 1);
-    IntegerBias shift = bias(name + ".bias", dim);
-    return weight.empty() ? IntegerNorm<Number>() : IntegerNorm<Number>(std::move(weight), Scale(scales[0]), std::move(shift));
-  }
-
-  std::vector<typename IntegerAttention<Number>::Head> heads(const std::string& name, const TransformerOptions& o, int64_t limit) {
-    const std::vector<float> bias = weights_.take_vector(name + ".polynomial.bias", o.heads), delta = weights_.take_vector(name + ".polynomial.delta", o.heads);
-    std::vector<typename IntegerAttention<Number>::Head> heads;
-    for (size_t h = 0; h < std::min(bias.size(), delta.size()); ++h) {
-      if (!std::isfinite(bias[h]) || !std::isfinite(delta[h])) fail("{}.polynomial: bias {} and delta {} of head {}, which must be finite", name, bias[h], delta[h], h);
-      heads.push_back({IntegerConstant<Number>(bias[h], limit), IntegerConstant<Number>(std::fabs(delta[h]), limit), static_cast<int>(o.polynomial.degree)});
-    }
-    return heads;
-  }
-
-  std::vector<float> real_vector(const std::string& name, int64_t size) { return weights_.take_vector(name, size); }
-
- private:
-  ScaledIntegers take(const std::string& name, const std::vector<int64_t>& shape, int64_t scale_count) {
-    std::vector<io::DType> types{io::DType::kI8};
-    if (sizeof(Number) > 1) types.push_back(io::DType::kI16);
-    return weights_.take_integers(name, types, shape, scale_count, std::numeric_limits<Number>::max());
-  }
-
-  template <typename To, typename From>
-  static std::vector<To> copy(const void* data, int64_t count) {
-    std::vector<From> from(static_cast<size_t>(count));
-    std::memcpy(from.data(), data, from.size() * sizeof(From));
-    return std::vector<To>(from.begin(), from.end());
-  }
-
-  Weights& weights_;
-  const IntegerSettings& settings_;
-};
-
-template <typename Number>
-struct PositionRow {
-  const Number* numbers;
-  Scale scale;
-};
-
 /// Tables of positions as integers: learned ones, or sines, which are rounded when they are needed for the first time.
 template <typename Number>
 class IntegerPositions {
  public:
-  IntegerPositions(Reader<Number>& reader, const std::string& name, const TransformerOptions& o, int64_t limit) : dim_(o.dim), limit_(limit) {
+  IntegerPositions(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o, int64_t limit) : dim_(o.dim), limit_(limit) {
     if (o.positions != "learned") return;
     learned_ = true;
     std::vector<float> scales;
@@ -124,7 +36,7 @@ class IntegerPositions {
   }
 
   /// The numbers of a position, which stay where they are. For several threads.
-  PositionRow<Number> row(int64_t position) {
+  ScaledRow<Number> row(int64_t position) {
     const Part& part = learned_ ? whole_table(position) : part_of(position);
     const int64_t at = learned_ ? position : position % kPart;
     return {part.numbers.data() + at * dim_, part.scales[static_cast<size_t>(at)]};
@@ -173,49 +85,45 @@ class IntegerPositions {
   std::vector<float> frequencies_;
 };
 
-/// A norm with the limits of what goes in and out of a sub-layer.
 template <typename Number>
-struct SubLayer {
-  SubLayer(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
-      : norm(reader.norm(name + ".norm", o.dim)), limit(reader.settings().limit_of(name)), norm_limit(limit), residual_limit(limit) {}
-  IntegerNorm<Number> norm;
-  int64_t limit, norm_limit, residual_limit;
-};
+IntegerSubLayer<Number> sub_layer(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o) {
+  return IntegerSubLayer<Number>(reader, name, reader.norm(name + ".norm", o.dim));
+}
 
 template <typename Number>
 struct Attention {
-  Attention(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
-      : around(reader, name, o), heads(reader.heads(name, o, around.limit)), out(reader.linear(name + ".out", o.dim, o.dim)) {}
-  SubLayer<Number> around;
+  Attention(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : around(sub_layer(reader, name, o)), heads(reader.heads(name, o.heads, o.polynomial.degree, around.limit)), out(reader.linear(name + ".out", o.dim, o.dim)) {}
+  IntegerSubLayer<Number> around;
   std::vector<typename IntegerAttention<Number>::Head> heads;
   IntegerLinear<Number> out;
 };
 
 template <typename Number>
 struct SelfAttention : Attention<Number> {
-  SelfAttention(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+  SelfAttention(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o)
       : Attention<Number>(reader, name, o), qkv(reader.linear(name + ".qkv", o.dim, 3 * o.dim)) {}
   IntegerLinear<Number> qkv;
 };
 
 template <typename Number>
 struct CrossAttention : Attention<Number> {
-  CrossAttention(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+  CrossAttention(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o)
       : Attention<Number>(reader, name, o), q(reader.linear(name + ".q", o.dim, o.dim)), kv(reader.linear(name + ".kv", o.dim, 2 * o.dim)) {}
   IntegerLinear<Number> q, kv;
 };
 
 template <typename Number>
 struct FeedForward {
-  FeedForward(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
-      : around(reader, name, o), up(reader.linear(name + ".up", o.dim, o.ffn)), down(reader.linear(name + ".down", o.ffn, o.dim)) {}
-  SubLayer<Number> around;
+  FeedForward(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o)
+      : around(sub_layer(reader, name, o)), up(reader.linear(name + ".up", o.dim, o.ffn)), down(reader.linear(name + ".down", o.ffn, o.dim)) {}
+  IntegerSubLayer<Number> around;
   IntegerLinear<Number> up, down;
 };
 
 template <typename Number>
 struct EncoderLayer {
-  EncoderLayer(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+  EncoderLayer(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o)
       : attention(reader, name + ".attention", o), ffn(reader, name + ".ffn", o) {}
   SelfAttention<Number> attention;
   FeedForward<Number> ffn;
@@ -223,7 +131,7 @@ struct EncoderLayer {
 
 template <typename Number>
 struct DecoderLayer {
-  DecoderLayer(Reader<Number>& reader, const std::string& name, const TransformerOptions& o)
+  DecoderLayer(IntegerReader<Number>& reader, const std::string& name, const TransformerOptions& o)
       : self(reader, name + ".self", o), cross(reader, name + ".cross", o), ffn(reader, name + ".ffn", o) {}
   SelfAttention<Number> self;
   CrossAttention<Number> cross;
@@ -232,8 +140,8 @@ struct DecoderLayer {
 
 template <typename Number>
 struct Workspace {
-  IntegerRows<Number> x, normed, hidden, attended, one;
-  SumRows<Number> z;
+  IntegerRows<Number> x, normed, hidden, attended;
+  BlockRoom<Number> block;
   Buffer<Number> q;
   Buffer<Scale> q_scales;
   std::vector<Buffer<Number>> source_keys;       ///< per layer of the decoder: keys and values of the sources [rows, 2 * dim]
@@ -242,10 +150,7 @@ struct Workspace {
   Buffer<Scale> own_key_scales;
   std::vector<Buffer<Number>> steps;             ///< of StepStore
   std::vector<Buffer<Scale>> step_scales;
-  std::vector<Number> embedded;
-  IntegerAttention<Number> attention;
-  KeyScales matched;
-  Buffer<float> row_scales, logprobs;
+  Buffer<float> logprobs;
 };
 
 template <typename Number>
@@ -253,11 +158,9 @@ class IntegerTransformer final : public TranslationModel {
  public:
   IntegerTransformer(const TransformerOptions& options, const IntegerSettings& settings, const VocabularySizes& vocabulary, Weights& weights)
       : options_(options), settings_(settings), sizes_(vocabulary) {
-    Reader<Number> reader(weights, settings_);
+    IntegerReader<Number> reader(weights, settings_);
     const int64_t dim = options.dim;
-    // |width * x - sum| summed over a row must fit.
-    constexpr int64_t kWidest = 4096;
-    if (sizeof(Number) == 1 && dim > kWidest) fail("rows of {} integers are too long to be normalised in 32 bits; at most {}", dim, kWidest);
+    reader.check_width(dim);
     target_embedding_ = reader.matrix("decoder.embedding.weight", vocabulary.target, dim);
     if (options.tie != "all") source_embedding_.emplace(reader.matrix("encoder.embedding.weight", vocabulary.source, dim));
     if (options.tie == "none") output_weight_.emplace(reader.matrix("output.weight", vocabulary.target, dim));
@@ -268,7 +171,7 @@ class IntegerTransformer final : public TranslationModel {
     }
     for (int64_t i = 0; i < options.encoder_layers; ++i) encoder_.emplace_back(reader, fmt::format("encoder.{}", i), options);
     for (int64_t i = 0; i < options.decoder_layers; ++i) decoder_.emplace_back(reader, fmt::format("decoder.{}", i), options);
-    SubLayer<Number>& last = decoder_.back().ffn.around;
+    IntegerSubLayer<Number>& last = decoder_.back().ffn.around;
     last.residual_limit = std::max(last.residual_limit, settings_.limit_of("last-residual"));
     if (options.norm == "post") last.norm_limit = std::max(last.norm_limit, settings_.limit_of("last-norm"));
     if (options.norm != "pre") return;
@@ -301,20 +204,12 @@ class IntegerTransformer final : public TranslationModel {
 
   IntegerPositions<Number>& positions(size_t side) const { return *positions_[side]; }
 
-  /// Side 0: encoder, 1: decoder. A token at its position -> row `to` of z.
-  void embed(size_t side, int32_t token, const PositionRow<Number>& position, Workspace<Number>& room, int64_t to) const {
+  /// Side 0: encoder, 1: decoder. A token at its position -> row `to` of sums.
+  void embed(size_t side, int32_t token, const ScaledRow<Number>& position, BlockWork<Number> work, int64_t to) const {
     const int64_t size = side == 0 ? sizes_.source : sizes_.target;
     if (token < 0 || token >= size) fail("token {} is outside the vocabulary of {}", token, size);
     const IntegerMatrix<Number>& table = side == 0 && source_embedding_ ? *source_embedding_ : target_embedding_;
-    room.embedded.resize(static_cast<size_t>(options_.dim));
-    table.row(token, room.embedded.data());
-    // Times the root of the width, which goes into the scale.
-    const Scale of_token = Scale(table.scales()[static_cast<size_t>(token)]) / Scale(std::sqrt(static_cast<float>(options_.dim)));
-    const Scale common = smaller(of_token, position.scale);
-    SumOf<Number>* z = room.z.row(to);
-    std::copy(room.embedded.begin(), room.embedded.end(), z);
-    room.z.largest(to) = kernel::integer_kernels<Number>().add(z, how().matching(common, of_token), position.numbers, how().matching(common, position.scale), options_.dim);
-    room.z.scale(to) = common;
+    work.embed(table, token, Scale(std::sqrt(static_cast<float>(options_.dim))), position, to);
   }
 
  private:
@@ -331,11 +226,6 @@ class IntegerTransformer final : public TranslationModel {
   std::vector<IntegerNorm<Number>> final_norms_;
   std::vector<int64_t> final_limits_;
   mutable Pool<Workspace<Number>> workspaces_;
-};
-
-/// Rows that are worked on together.
-struct Block {
-  int64_t first, count;
 };
 
 template <typename Number>
@@ -362,15 +252,15 @@ class Decoder final : public search::StepDecoder {
     origins_.begin_step(parents);
     keys_.begin_step(rows);
     key_scales_.begin_step(rows);
-    const PositionRow<Number> position = model_.positions(1).row(origins_.length() - 1);  // that of all rows
-    into_blocks(rows);
+    const ScaledRow<Number> position = model_.positions(1).row(origins_.length() - 1);  // that of all rows
+    into_blocks(rows, 1, blocks_);
     one_scale_ = false;
     IntegerRows<Number>& x = room_->x;
     x.resize(rows, dim_);
     for (const Block& block : blocks_) {
-      room_->z.resize(block.count, dim_);
-      for (int64_t r = 0; r < block.count; ++r) model_.embed(1, tokens[static_cast<size_t>(block.first + r)], position, *room_, r);
-      requantise(room_->z, model_.embedding_limit(1), how(), one_scale_, x, block.first);
+      work().sums(block.count, dim_);
+      for (int64_t r = 0; r < block.count; ++r) model_.embed(1, tokens[static_cast<size_t>(block.first + r)], position, work(), r);
+      work().store(block, model_.embedding_limit(1), x);
     }
     for (size_t i = 0; i < model_.decoder().size(); ++i) {
       const DecoderLayer<Number>& layer = model_.decoder()[i];
@@ -384,97 +274,39 @@ class Decoder final : public search::StepDecoder {
   }
 
  private:
-  using Sum = SumOf<Number>;
-
   const Requantising& how() const { return model_.how(); }
-
-  void into_blocks(int64_t rows) {
-    constexpr int64_t kRows = 48;  // whose sums stay near
-    blocks_.clear();
-    for (int64_t first = 0; first < rows; first += kRows) blocks_.push_back({first, std::min(kRows, rows - first)});
-  }
+  BlockWork<Number> work() { return {how(), one_scale_, room_->block}; }
 
   /// x = x + out(function(norm(x))), or norm(x + out(function(x))).
   template <typename Function>
-  void around(const SubLayer<Number>& layer, const IntegerLinear<Number>& out, Function function) {
+  void around(const IntegerSubLayer<Number>& layer, const IntegerLinear<Number>& out, Function function) {
     IntegerRows<Number>& x = room_->x;
     const bool pre = model_.pre_norm();
     if (pre) normalise(layer.norm, layer.norm_limit, x, room_->normed);
     const IntegerRows<Number>& y = function(pre ? room_->normed : x);
-    for (const Block& block : blocks_) {
-      SumRows<Number>& z = room_->z;
-      out(y, block.first, block.count, how(), false, z);
-      for (int64_t r = 0; r < block.count; ++r) {
-        const Scale common = smaller(z.scale(r), x.scale(block.first + r));
-        z.largest(r) = kernel::integer_kernels<Number>().add(z.row(r), how().matching(common, z.scale(r)), x.row(block.first + r),
-                                                             how().matching(common, x.scale(block.first + r)), dim_);
-        z.scale(r) = common;
-      }
-      requantise(z, layer.residual_limit, how(), one_scale_, x, block.first);
-    }
+    for (const Block& block : blocks_) work().add(block, out, layer.residual_limit, y, x);
     if (!pre) normalise(layer.norm, layer.norm_limit, x, x);
   }
 
   /// In place is allowed.
   void normalise(const IntegerNorm<Number>& norm, int64_t limit, const IntegerRows<Number>& x, IntegerRows<Number>& out) {
     if (&x != &out) out.resize(x.rows(), dim_);
-    for (const Block& block : blocks_) {
-      room_->z.resize(block.count, dim_);
-      for (int64_t r = 0; r < block.count; ++r) norm(x, block.first + r, limit, how(), room_->one, room_->z, r);
-      requantise(room_->z, limit, how(), one_scale_, out, block.first);
-    }
+    for (const Block& block : blocks_) work().normalise(block, norm, limit, x, out);
   }
 
   void feed_forward(const FeedForward<Number>& layer) {
     around(layer.around, layer.down, [&](const IntegerRows<Number>& y) -> const IntegerRows<Number>& {
       IntegerRows<Number>& hidden = room_->hidden;
       hidden.resize(y.rows(), layer.up.outputs());
-      for (const Block& block : blocks_) {
-        layer.up(y, block.first, block.count, how(), true, room_->z);
-        requantise(room_->z, layer.around.limit, how(), one_scale_, hidden, block.first);
-      }
+      for (const Block& block : blocks_) work().multiply(block, layer.up, layer.around.limit, true, y, hidden);
       return hidden;
     });
-  }
-
-  /// Rows of z hold parts of `dim_` sums, such as queries, keys and values: each part of row r becomes integers at destination(r, part), with scales
-  /// [groups] at scales(r, part).
-  template <typename Destination, typename Scales>
-  void split(SumRows<Number>& z, int64_t limit, Destination destination, Scales scales) {
-    const auto& kernels = kernel::integer_kernels<Number>();
-    const int64_t parts = z.width() / dim_, width = dim_ / groups_;
-    const auto largest_of = [&](int64_t r, int64_t column) { return kernels.largest(z.row(r) + column, width); };
-    if (one_scale_) {
-      Scale common = z.scale(0);
-      for (int64_t r = 1; r < z.rows(); ++r) common = smaller(common, z.scale(r));
-      for (int64_t r = 0; r < z.rows(); ++r) z.match(r, common, how());
-      for (int64_t part = 0; part < parts; ++part) {
-        Sum largest = 0;
-        for (int64_t r = 0; r < z.rows(); ++r) largest = std::max(largest, largest_of(r, part * dim_));
-        const kernel::Rescaled all = how()(largest, limit, common);
-        for (int64_t r = 0; r < z.rows(); ++r) {
-          kernels.narrow(z.row(r) + part * dim_, all.factor, destination(r, part), dim_);
-          *scales(r, part) = all.scale;
-        }
-      }
-      return;
-    }
-    for (int64_t r = 0; r < z.rows(); ++r) {
-      for (int64_t part = 0; part < parts; ++part) {
-        for (int64_t g = 0; g < groups_; ++g) {
-          const int64_t column = part * dim_ + g * width;
-          const kernel::Rescaled own = how()(largest_of(r, column), limit, z.scale(r));
-          kernels.narrow(z.row(r) + column, own.factor, destination(r, part) + g * width, width);
-          scales(r, part)[g] = own.scale;
-        }
-      }
-    }
   }
 
   void encode(const std::vector<Tokens>& sources) {
     const int64_t rows = sentences_.tokens();
     one_scale_ = how().granularity == Granularity::kSentence;
-    into_blocks(rows);
+    into_blocks(rows, 1, blocks_);
     if (one_scale_) {
       blocks_.clear();
       for (size_t s = 0; s < sources.size(); ++s) blocks_.push_back({sentences_.begin(s), sentences_.length(s)});
@@ -486,12 +318,12 @@ class Decoder final : public search::StepDecoder {
     IntegerRows<Number>& x = room_->x;
     x.resize(rows, dim_);
     for (const Block& block : blocks_) {
-      room_->z.resize(block.count, dim_);
+      work().sums(block.count, dim_);
       for (int64_t r = 0; r < block.count; ++r) {
         const auto& [token, position] = tokens[static_cast<size_t>(block.first + r)];
-        model_.embed(0, token, model_.positions(0).row(position), *room_, r);
+        model_.embed(0, token, model_.positions(0).row(position), work(), r);
       }
-      requantise(room_->z, model_.embedding_limit(0), how(), one_scale_, x, block.first);
+      work().store(block, model_.embedding_limit(0), x);
     }
     for (const EncoderLayer<Number>& layer : model_.encoder()) {
       around(layer.attention.around, layer.attention.out,
@@ -506,10 +338,9 @@ class Decoder final : public search::StepDecoder {
       Number* keys = room_->source_keys[i].room_for(rows * 2 * dim_);
       Scale* scales = room_->source_key_scales[i].room_for(rows * 2 * groups_);
       for (const Block& block : blocks_) {
-        cross.kv(x, block.first, block.count, how(), false, room_->z);
-        split(
-            room_->z, cross.around.limit, [&](int64_t r, int64_t part) { return keys + (block.first + r) * 2 * dim_ + part * dim_; },
-            [&](int64_t r, int64_t part) { return scales + (block.first + r) * 2 * groups_ + part * groups_; });
+        work().multiply_apart(
+            block, cross.kv, cross.around.limit, x, parts(2), [&](int64_t r, size_t part) { return keys + r * 2 * dim_ + at(part, dim_); },
+            [&](int64_t r, size_t part) { return scales + r * 2 * groups_ + at(part, groups_); });
       }
       match_sources(keys, scales);
     }
@@ -532,10 +363,17 @@ class Decoder final : public search::StepDecoder {
     return rows;
   }
 
-  /// One query to its keys -> row r of room_->attended.
-  void attend(const Attention<Number>& layer, const Number* q, const Scale* q_scales, const Number* const* keys, const KeyScales& scales, int64_t count,
-              SumRows<Number>& z, int64_t to) {
-    z.scale(to) = room_->attention(layer.heads, q, q_scales, keys, scales, count, head_dim_, layer.around.limit, how(), z.row(to), &z.largest(to));
+  /// As many columns for each of some parts: queries, keys and values, or fewer of them.
+  std::vector<Columns> parts(int64_t count) const {
+    std::vector<Columns> parts;
+    for (int64_t part = 0; part < count; ++part) parts.push_back({part * dim_, dim_, groups_});
+    return parts;
+  }
+  static int64_t at(size_t part, int64_t width) { return static_cast<int64_t>(part) * width; }
+
+  /// One query to its keys -> row `to` of sums.
+  void attend(const Attention<Number>& layer, const Number* q, const Scale* q_scales, const Number* const* keys, const KeyScales& scales, int64_t count, int64_t to) {
+    work().attend(layer.heads, q, q_scales, keys, scales, count, {static_cast<int64_t>(layer.heads.size()), head_dim_}, layer.around.limit, to);
   }
 
   const IntegerRows<Number>& attend_each_other(const SelfAttention<Number>& layer, const IntegerRows<Number>& y) {
@@ -543,24 +381,22 @@ class Decoder final : public search::StepDecoder {
     Number *q = room_->q.room_for(rows * dim_), *keys = room_->own_keys.room_for(rows * 2 * dim_);
     Scale *q_scales = room_->q_scales.room_for(rows * groups_), *scales = room_->own_key_scales.room_for(rows * 2 * groups_);
     for (const Block& block : blocks_) {
-      layer.qkv(y, block.first, block.count, how(), false, room_->z);
-      split(
-          room_->z, layer.around.limit,
-          [&](int64_t r, int64_t part) { return part == 0 ? q + (block.first + r) * dim_ : keys + (block.first + r) * 2 * dim_ + (part - 1) * dim_; },
-          [&](int64_t r, int64_t part) {
-            return part == 0 ? q_scales + (block.first + r) * groups_ : scales + (block.first + r) * 2 * groups_ + (part - 1) * groups_;
-          });
+      work().multiply_apart(
+          block, layer.qkv, layer.around.limit, y, parts(3), [&](int64_t r, size_t part) { return part == 0 ? q + r * dim_ : keys + r * 2 * dim_ + at(part - 1, dim_); },
+          [&](int64_t r, size_t part) { return part == 0 ? q_scales + r * groups_ : scales + r * 2 * groups_ + at(part - 1, groups_); });
     }
     room_->attended.resize(rows, dim_);
     for (size_t s = 0; s < static_cast<size_t>(sentences_.count()); ++s) {
       const std::vector<const Number*> key_rows = point_to<Number>(keys + sentences_.begin(s) * 2 * dim_, 2 * dim_, sentences_.length(s));
       const std::vector<const Scale*> scale_rows = point_to<Scale>(scales + sentences_.begin(s) * 2 * groups_, 2 * groups_, sentences_.length(s));
-      room_->matched.match(scale_rows.data(), sentences_.length(s), groups_);
-      room_->z.resize(sentences_.length(s), dim_);
-      for (int64_t r = 0; r < sentences_.length(s); ++r) {
-        attend(layer, q + (sentences_.begin(s) + r) * dim_, q_scales + (sentences_.begin(s) + r) * groups_, key_rows.data(), room_->matched, sentences_.length(s), room_->z, r);
+      const Block sentence{sentences_.begin(s), sentences_.length(s)};
+      KeyScales& matched = work().matched();
+      matched.match(scale_rows.data(), sentence.count, groups_);
+      work().sums(sentence.count, dim_);
+      for (int64_t r = 0; r < sentence.count; ++r) {
+        attend(layer, q + (sentence.first + r) * dim_, q_scales + (sentence.first + r) * groups_, key_rows.data(), matched, sentence.count, r);
       }
-      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, sentences_.begin(s));
+      work().store(sentence, layer.around.limit, room_->attended);
     }
     return room_->attended;
   }
@@ -570,23 +406,20 @@ class Decoder final : public search::StepDecoder {
     Number* q = room_->q.room_for(rows * dim_);
     Scale* q_scales = room_->q_scales.room_for(rows * groups_);
     for (const Block& block : blocks_) {
-      layer.qkv(y, block.first, block.count, how(), false, room_->z);
-      split(
-          room_->z, layer.around.limit,
-          [&](int64_t r, int64_t part) { return part == 0 ? q + (block.first + r) * dim_ : keys_.place(number, block.first + r) + (part - 1) * dim_; },
-          [&](int64_t r, int64_t part) {
-            return part == 0 ? q_scales + (block.first + r) * groups_ : key_scales_.place(number, block.first + r) + (part - 1) * groups_;
-          });
+      work().multiply_apart(
+          block, layer.qkv, layer.around.limit, y, parts(3), [&](int64_t r, size_t part) { return part == 0 ? q + r * dim_ : keys_.place(number, r) + at(part - 1, dim_); },
+          [&](int64_t r, size_t part) { return part == 0 ? q_scales + r * groups_ : key_scales_.place(number, r) + at(part - 1, groups_); });
     }
     room_->attended.resize(rows, dim_);
     for (const Block& block : blocks_) {
-      room_->z.resize(block.count, dim_);
+      work().sums(block.count, dim_);
       for (int64_t r = 0; r < block.count; ++r) {
         const int64_t row = block.first + r;
-        room_->matched.match(key_scales_.of_row(number, origins_.row(row)), count, groups_);
-        attend(layer, q + row * dim_, q_scales + row * groups_, keys_.of_row(number, origins_.row(row)), room_->matched, count, room_->z, r);
+        KeyScales& matched = work().matched();
+        matched.match(key_scales_.of_row(number, origins_.row(row)), count, groups_);
+        attend(layer, q + row * dim_, q_scales + row * groups_, keys_.of_row(number, origins_.row(row)), matched, count, r);
       }
-      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, block.first);
+      work().store(block, layer.around.limit, room_->attended);
     }
     return room_->attended;
   }
@@ -597,17 +430,15 @@ class Decoder final : public search::StepDecoder {
     Scale* q_scales = room_->q_scales.room_for(rows * groups_);
     room_->attended.resize(rows, dim_);
     for (const Block& block : blocks_) {
-      layer.q(y, block.first, block.count, how(), false, room_->z);
-      split(
-          room_->z, layer.around.limit, [&](int64_t r, int64_t) { return q + (block.first + r) * dim_; },
-          [&](int64_t r, int64_t) { return q_scales + (block.first + r) * groups_; });
-      room_->z.resize(block.count, dim_);
+      work().multiply_apart(
+          block, layer.q, layer.around.limit, y, parts(1), [&](int64_t r, size_t) { return q + r * dim_; }, [&](int64_t r, size_t) { return q_scales + r * groups_; });
+      work().sums(block.count, dim_);
       for (int64_t r = 0; r < block.count; ++r) {
         const int64_t row = block.first + r;
         const size_t s = sentences_.of_row(row);
-        attend(layer, q + row * dim_, q_scales + row * groups_, sources_[number].keys[s].data(), sources_[number].scales[s], sentences_.length(s), room_->z, r);
+        attend(layer, q + row * dim_, q_scales + row * groups_, sources_[number].keys[s].data(), sources_[number].scales[s], sentences_.length(s), r);
       }
-      requantise(room_->z, layer.around.limit, how(), one_scale_, room_->attended, block.first);
+      work().store(block, layer.around.limit, room_->attended);
     }
     return room_->attended;
   }
@@ -621,7 +452,7 @@ class Decoder final : public search::StepDecoder {
     const int64_t size = vocabulary_size();
     float* out = room_->logprobs.room_for(room_->x.rows() * size);
     for (const Block& block : blocks_) {
-      model_.output().multiply_real(room_->x, block.first, block.count, model_.output_bias(), room_->row_scales, out + block.first * size);
+      work().make_real(block, model_.output(), model_.output_bias(), room_->x, out + block.first * size);
       for (int64_t r = block.first; r < block.first + block.count; ++r) kernel::float_kernels().log_softmax(out + r * size, size);
     }
     return out;

@@ -9,10 +9,12 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "infer/integer_llama.h"
 #include "infer/key_pages.h"
 #include "infer/llama_options.h"
 #include "infer/lm_engine.h"
 #include "infer/matrix.h"
+#include "infer/paged_decoder.h"
 #include "infer/pool.h"
 #include "infer/share.h"
 #include "kernel/float_kernels.h"
@@ -144,13 +146,6 @@ class Llama final : public LanguageModel {
   const std::vector<float>& frequencies() const { return frequencies_; }
   Pool<Workspace>& workspaces() const { return workspaces_; }
 
-  void check_token(int32_t token) const {
-    if (token < 0 || token >= vocabulary_) fail("token {} is outside the vocabulary of {}", token, vocabulary_);
-  }
-  void check_length(int64_t tokens) const {
-    if (tokens > options_.max_positions) fail("a sequence of {} tokens is longer than the {} positions of the model (model.max-positions)", tokens, options_.max_positions);
-  }
-
   void embed(int32_t token, int64_t position, float* out) const {
     embedding_.row(token, out);
     if (positions_.empty()) return;
@@ -177,33 +172,29 @@ class Llama final : public LanguageModel {
   mutable Pool<Workspace> workspaces_;
 };
 
-/// Rows of what is computed together: rows row .. row + count - 1 are the positions start .. of a sequence that has room for them.
-template <typename Number>
-struct Span {
-  PagedSequence<Number>* sequence;
-  int64_t row, count, start;
-};
-
-/// What is to be known of rows that went through the layers.
-enum class Wanted { kAll, kLasts, kNothing };
-
 /// The layers over rows of sequences, which keep keys and values for those to come.
 template <typename Number>
 class Layers {
  public:
-  using Spans = std::vector<Span<Number>>;
+  using Sequence = PagedSequence<Number>;
+  using Span = SequenceSpan<Sequence>;
+  using Spans = std::vector<Span>;
 
-  Layers(const Llama& model, Workspace& room, int threads)
-      : model_(model), o_(model.options()), room_(room), threads_(threads), pages_(o_.layers * 2 * o_.kv_heads, o_.head_dim) {}
+  Layers(const Llama& model, int threads)
+      : model_(model), o_(model.options()), lease_(model.workspaces().take()), room_(*lease_), threads_(threads), pages_(o_.layers * 2 * o_.kv_heads, o_.head_dim) {}
 
-  KeyPages<Number>& pages() { return pages_; }
+  void make_room(Sequence& sequence, int64_t count) { sequence.make_room(pages_, count); }
+  void extend(Sequence& sequence, int64_t count) {
+    sequence.extend(count);
+    if (o_.window > 0) sequence.forget_before_window(pages_, o_.window);
+  }
+  Sequence branch(const Sequence& sequence) { return sequence.branch(pages_); }
+  void end(Sequence& sequence) { sequence.end(pages_); }
 
-  /// Spans of tokens, whose rows follow one another. Returns hidden states [rows, dim]; of Wanted::kLasts, those of the last row of each
-  /// span [spans, dim].
-  const float* run(const Spans& all_spans, const int32_t* tokens, int64_t rows, Wanted wanted = Wanted::kAll) {
+  void run(const Spans& all_spans, const int32_t* tokens, int64_t rows, Wanted wanted) {
     const Spans* spans = &all_spans;
     float* x = room_.x.room_for(rows * o_.dim);
-    for (const Span<Number>& span : all_spans) {
+    for (const Span& span : all_spans) {
       for (int64_t i = 0; i < span.count; ++i) model_.embed(tokens[span.row + i], span.start + i, x + (span.row + i) * o_.dim);
     }
     find_angles(all_spans, rows);
@@ -215,7 +206,7 @@ class Layers {
       layer.qkv.multiply(normed, rows, qkv, Finish{layer.qkv_bias.empty() ? nullptr : layer.qkv_bias.data(), false, nullptr}, room_.rounded, threads_);
       keep_keys(all_spans, i, qkv, rows);
       if (i + 1 == o_.layers && wanted != Wanted::kAll) {
-        if (wanted == Wanted::kNothing) return nullptr;
+        if (wanted == Wanted::kNothing) return;
         spans = keep_last_rows(all_spans, x, qkv);
         rows = static_cast<int64_t>(spans->size());
       }
@@ -224,8 +215,10 @@ class Layers {
       layer.ffn_norm(x, rows, normed, threads_);
       layer.down.multiply(feed_forward(layer, normed, rows), rows, x, Finish{nullptr, false, x}, room_.rounded, threads_);
     }
-    return x;
   }
+
+  void logits(int64_t first, int64_t count, float* out) { model_.logits(room_.x.data() + first * o_.dim, count, room_, out, threads_); }
+  Room& logits_room() { return room_.logits; }
 
  private:
   /// Where a layer's keys of a head lie behind the first part of a token; its values are kv_heads further.
@@ -238,7 +231,7 @@ class Layers {
     const size_t half = frequencies.size();
     if (half == 0) return;
     float* angles = room_.angles.room_for(rows * o_.head_dim);
-    for (const Span<Number>& span : spans) {
+    for (const Span& span : spans) {
       for (int64_t i = 0; i < span.count; ++i) {
         float* row = angles + (span.row + i) * o_.head_dim;
         for (size_t k = 0; k < half; ++k) {
@@ -253,7 +246,7 @@ class Layers {
   /// Turns queries and keys by their positions, and writes keys and values into the pages.
   void keep_keys(const Spans& spans, int64_t layer, float* qkv, int64_t rows) {
     const int64_t half = static_cast<int64_t>(model_.frequencies().size()), width = qkv_width();
-    for (const Span<Number>& span : spans) {
+    for (const Span& span : spans) {
       share(rows == 1 ? 1 : threads_, span.count, grain_of(4 * width), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           float* row = qkv + (span.row + i) * width;
@@ -277,7 +270,7 @@ class Layers {
 
   const Spans* keep_last_rows(const Spans& spans, float* x, float* qkv) {
     last_.clear();
-    for (const Span<Number>& span : spans) {
+    for (const Span& span : spans) {
       // No span is shorter than a row: what is moved to has been moved.
       const int64_t to = static_cast<int64_t>(last_.size()), from = span.row + span.count - 1;
       std::memmove(x + to * o_.dim, x + from * o_.dim, static_cast<size_t>(o_.dim) * sizeof(float));
@@ -305,7 +298,7 @@ class Layers {
 
   /// Queries of a span that one thread computes together: of one head, or with `scattered` of a group of heads, whose keys are looked up in the pages.
   struct Item {
-    const Span<Number>* span;
+    const Span* span;
     int64_t head, first, count;
     bool scattered;
   };
@@ -314,7 +307,7 @@ class Layers {
     constexpr int64_t kQueries = 128;  // of an item: few enough for their scores to stay near
     items_.clear();
     int64_t operations = 0, most = 0;
-    for (const Span<Number>& span : spans) {
+    for (const Span& span : spans) {
       const int64_t end = span.start + span.count;
       const bool scattered = span.count == 1 || (o_.window > 0 && end > o_.window);
       for (int64_t head = 0; head < (scattered ? o_.kv_heads : o_.heads); ++head) {
@@ -357,7 +350,7 @@ class Layers {
   }
 
   void attend_together(const Item& item, const Layer& layer, const float* qkv, float* attended) {
-    const Span<Number>& span = *item.span;
+    const Span& span = *item.span;
     const int64_t key_head = item.head / (o_.heads / o_.kv_heads), end = span.start + span.count;
     const bool gathered = span.start > 0;
     kernel::AttentionHead head{};
@@ -376,7 +369,7 @@ class Layers {
   }
 
   /// Keys and values of all positions of a span, and of those before it [2 * kv_heads, positions, head_dim].
-  void gather(const Span<Number>& span, int64_t layer) {
+  void gather(const Span& span, int64_t layer) {
     constexpr int64_t kTokens = KeyPages<Number>::kTokens;
     const int64_t end = span.start + span.count, pages = (end + kTokens - 1) / kTokens;
     const auto type = std::is_same_v<Number, float> ? kernel::NumberType::kFloat32 : kernel::NumberType::kBFloat16;
@@ -393,6 +386,7 @@ class Layers {
 
   const Llama& model_;
   const LlamaOptions& o_;
+  Pool<Workspace>::Lease lease_;
   Workspace& room_;
   int threads_;
   KeyPages<Number> pages_;
@@ -400,234 +394,14 @@ class Layers {
   Spans last_;
 };
 
-/// Rows that go through the layers together: longer sequences take turns, so that memory stays bounded.
-constexpr int64_t kRows = 512;
-
-template <typename Number>
-class Decoder final : public SequenceDecoder {
- public:
-  Decoder(const Llama& model, int threads) : model_(model), threads_(threads), room_(model.workspaces().take()), layers_(model, *room_, threads) {}
-
-  Handle begin(const Tokens& tokens, float* logprobs) override {
-    check(tokens);
-    const auto length = static_cast<int64_t>(tokens.size());
-    PagedSequence<Number> sequence;
-    const float* last = nullptr;
-    try {
-      for (int64_t first = 0; first < length; first += kRows) {
-        const int64_t count = std::min(kRows, length - first);
-        sequence.make_room(layers_.pages(), count);
-        const bool wanted = logprobs && first + count == length;
-        last = layers_.run({{&sequence, 0, count, first}}, tokens.data() + first, count, wanted ? Wanted::kLasts : Wanted::kNothing);
-        extend(sequence, count);
-      }
-      if (logprobs) find_logprobs(last, 1, logprobs);
-      return keep(std::move(sequence));
-    } catch (...) {
-      sequence.end(layers_.pages());
-      throw;
-    }
-  }
-
-  std::vector<Handle> begin_all(const std::vector<Beginning>& beginnings) override {
-    for (const Beginning& beginning : beginnings) check(*beginning.tokens);
-    std::vector<Handle> handles;
-    for (size_t first = 0, end; first < beginnings.size(); first = end) {
-      auto rows = static_cast<int64_t>(beginnings[first].tokens->size());
-      for (end = first + 1; end < beginnings.size() && rows + static_cast<int64_t>(beginnings[end].tokens->size()) <= kRows; ++end) {
-        rows += static_cast<int64_t>(beginnings[end].tokens->size());
-      }
-      if (end == first + 1) handles.push_back(begin(*beginnings[first].tokens, beginnings[first].logprobs));
-      else begin_together(beginnings.data() + first, beginnings.data() + end, handles);
-    }
-    return handles;
-  }
-
-  Handle branch(Handle sequence) override { return keep(sequences_[index_of(sequence)].branch(layers_.pages())); }
-
-  void end(Handle sequence) override {
-    const size_t index = index_of(sequence);
-    sequences_[index].end(layers_.pages());
-    idle_.push_back(sequence);
-  }
-
-  float* advance(const std::vector<Handle>& sequences, const std::vector<int32_t>& tokens) override {
-    const auto rows = static_cast<int64_t>(sequences.size());
-    // Nothing has changed when something is wrong.
-    handles_ = sequences;
-    std::sort(handles_.begin(), handles_.end());
-    const auto twice = std::adjacent_find(handles_.begin(), handles_.end());
-    if (twice != handles_.end()) fail("sequence {} was to go on twice in one step", *twice);
-    spans_.clear();
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      PagedSequence<Number>& sequence = sequences_[index_of(sequences[i])];
-      model_.check_length(sequence.length() + 1);
-      model_.check_token(tokens.at(i));
-      spans_.push_back({&sequence, static_cast<int64_t>(i), 1, sequence.length()});
-    }
-    for (const Span<Number>& span : spans_) span.sequence->make_room(layers_.pages(), 1);
-    const float* x = layers_.run(spans_, tokens.data(), rows);
-    for (const Span<Number>& span : spans_) extend(*span.sequence, 1);
-    float* out = room_->logits.room_for(rows * model_.vocabulary_size());
-    find_logprobs(x, rows, out);
-    return out;
-  }
-
- private:
-  void check(const Tokens& tokens) const {
-    if (tokens.empty()) fail("a sequence of no tokens has no next one: it needs a begin symbol at least");
-    model_.check_length(static_cast<int64_t>(tokens.size()));
-    for (const int32_t token : tokens) model_.check_token(token);
-  }
-
-  /// Of kRows tokens at most.
-  void begin_together(const Beginning* begin, const Beginning* end, std::vector<Handle>& handles) {
-    std::vector<PagedSequence<Number>> sequences(static_cast<size_t>(end - begin));
-    try {
-      Tokens tokens;
-      std::vector<Span<Number>> spans;
-      for (size_t i = 0; i < sequences.size(); ++i) {
-        const auto count = static_cast<int64_t>(begin[i].tokens->size());
-        sequences[i].make_room(layers_.pages(), count);
-        spans.push_back({&sequences[i], static_cast<int64_t>(tokens.size()), count, 0});
-        tokens.insert(tokens.end(), begin[i].tokens->begin(), begin[i].tokens->end());
-      }
-      const float* lasts = layers_.run(spans, tokens.data(), static_cast<int64_t>(tokens.size()), Wanted::kLasts);
-      for (const Span<Number>& span : spans) extend(*span.sequence, span.count);
-      const int64_t size = model_.vocabulary_size(), rows = static_cast<int64_t>(sequences.size());
-      float* logprobs = room_->logits.room_for(rows * size);
-      find_logprobs(lasts, rows, logprobs);
-      for (int64_t i = 0; i < rows; ++i) {
-        if (begin[i].logprobs) std::copy_n(logprobs + i * size, size, begin[i].logprobs);
-      }
-    } catch (...) {
-      for (PagedSequence<Number>& sequence : sequences) sequence.end(layers_.pages());
-      throw;
-    }
-    for (PagedSequence<Number>& sequence : sequences) handles.push_back(keep(std::move(sequence)));
-  }
-
-  size_t index_of(Handle sequence) const {
-    const bool known = sequence >= 0 && static_cast<size_t>(sequence) < sequences_.size() && sequences_[static_cast<size_t>(sequence)].length() > 0;
-    if (!known) fail("there is no sequence {} under way", sequence);
-    return static_cast<size_t>(sequence);
-  }
-
-  Handle keep(PagedSequence<Number> sequence) {
-    if (idle_.empty()) {
-      idle_.reserve(sequences_.size() + 1);
-      sequences_.push_back(std::move(sequence));
-      return static_cast<Handle>(sequences_.size() - 1);
-    }
-    const Handle handle = idle_.back();
-    idle_.pop_back();
-    sequences_[static_cast<size_t>(handle)] = std::move(sequence);
-    return handle;
-  }
-
-  void extend(PagedSequence<Number>& sequence, int64_t count) {
-    sequence.extend(count);
-    if (model_.options().window > 0) sequence.forget_before_window(layers_.pages(), model_.options().window);
-  }
-
-  void find_logprobs(const float* x, int64_t rows, float* out) {
-    const int64_t size = model_.vocabulary_size();
-    model_.logits(x, rows, *room_, out, threads_);
-    share(threads_, rows, grain_of(16 * size), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) kernel::float_kernels().log_softmax(out + r * size, size);
-    });
-  }
-
-  const Llama& model_;
-  int threads_;
-  Pool<Workspace>::Lease room_;
-  Layers<Number> layers_;
-  std::vector<PagedSequence<Number>> sequences_;
-  std::vector<Handle> idle_, handles_;
-  std::vector<Span<Number>> spans_;
-};
-
-/// Log-probabilities of given tokens: short sequences together, longer ones alone, in parts.
-template <typename Number>
-class Scorer {
- public:
-  Scorer(const Llama& model, int threads) : model_(model), threads_(threads), room_(model.workspaces().take()), layers_(model, *room_, threads) {}
-
-  std::vector<double> operator()(const std::vector<Tokens>& sequences) {
-    for (const Tokens& sequence : sequences) {
-      model_.check_length(inputs(sequence));
-      for (const int32_t token : sequence) model_.check_token(token);
-    }
-    std::vector<double> logprobs;
-    for (size_t begin = 0, end; begin < sequences.size(); begin = end) {
-      int64_t rows = inputs(sequences[begin]);
-      for (end = begin + 1; end < sequences.size() && rows + inputs(sequences[end]) <= kRows; ++end) rows += inputs(sequences[end]);
-      score(sequences.data() + begin, sequences.data() + end, logprobs);
-    }
-    return logprobs;
-  }
-
- private:
-  /// The last token is no input.
-  static int64_t inputs(const Tokens& sequence) { return std::max<int64_t>(0, static_cast<int64_t>(sequence.size()) - 1); }
-
-  /// Of one sequence, or of several that have kRows tokens at most.
-  void score(const Tokens* begin, const Tokens* end, std::vector<double>& logprobs) {
-    std::vector<PagedSequence<Number>> kept(static_cast<size_t>(end - begin));
-    const int64_t longest = inputs(*begin);  // of several, none exceeds one turn
-    for (int64_t start = 0; start < std::max<int64_t>(longest, 1); start += kRows) {
-      std::vector<Span<Number>> spans;
-      Tokens tokens, targets;
-      for (const Tokens* sequence = begin; sequence < end; ++sequence) {
-        const int64_t count = std::min(kRows, inputs(*sequence) - start);
-        if (count <= 0) continue;
-        PagedSequence<Number>& pages = kept[static_cast<size_t>(sequence - begin)];
-        pages.make_room(layers_.pages(), count);
-        spans.push_back({&pages, static_cast<int64_t>(tokens.size()), count, start});
-        tokens.insert(tokens.end(), sequence->begin() + start, sequence->begin() + start + count);
-        targets.insert(targets.end(), sequence->begin() + start + 1, sequence->begin() + start + 1 + count);
-      }
-      if (tokens.empty()) break;
-      const float* x = layers_.run(spans, tokens.data(), static_cast<int64_t>(tokens.size()));
-      for (const Span<Number>& span : spans) span.sequence->extend(span.count);
-      find_logprobs(x, targets, logprobs);
-    }
-    for (PagedSequence<Number>& sequence : kept) sequence.end(layers_.pages());
-  }
-
-  void find_logprobs(const float* x, const Tokens& targets, std::vector<double>& logprobs) {
-    constexpr int64_t kNear = 96;  // rows whose logits are still near when they are summed
-    const int64_t size = model_.vocabulary_size(), rows = static_cast<int64_t>(targets.size());
-    const size_t before = logprobs.size();
-    logprobs.resize(before + targets.size());
-    for (int64_t first = 0; first < rows; first += kNear) {
-      const int64_t count = std::min(kNear, rows - first);
-      float* logits = room_->logits.room_for(kNear * size);
-      model_.logits(x + first * model_.options().dim, count, *room_, logits, threads_);
-      share(threads_, count, grain_of(16 * size), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          float nll;
-          kernel::float_kernels().cross_entropy(logits + r * size, nullptr, size, targets[static_cast<size_t>(first + r)], 0, false, &nll);
-          logprobs[before + static_cast<size_t>(first + r)] = -static_cast<double>(nll);
-        }
-      });
-    }
-  }
-
-  const Llama& model_;
-  int threads_;
-  Pool<Workspace>::Lease room_;
-  Layers<Number> layers_;
-};
-
 std::unique_ptr<SequenceDecoder> Llama::start(int threads) const {
-  if (halves_) return std::make_unique<Decoder<BFloat16>>(*this, threads);
-  return std::make_unique<Decoder<float>>(*this, threads);
+  if (halves_) return std::make_unique<PagedDecoder<Llama, Layers<BFloat16>>>(*this, threads);
+  return std::make_unique<PagedDecoder<Llama, Layers<float>>>(*this, threads);
 }
 
 std::vector<double> Llama::score(const std::vector<Tokens>& sequences, int threads) const {
-  if (halves_) return Scorer<BFloat16>(*this, threads)(sequences);
-  return Scorer<float>(*this, threads)(sequences);
+  if (halves_) return PagedScorer<Llama, Layers<BFloat16>>(*this, threads)(sequences);
+  return PagedScorer<Llama, Layers<float>>(*this, threads)(sequences);
 }
 
 class LlamaConfig final : public LmEngineConfig {
@@ -643,10 +417,14 @@ class LlamaConfig final : public LmEngineConfig {
   }
 
   std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const override {
-    if (weights.integer_mode() == "scale-propagation") weights.refuse_mode("models of other types");
     const LlamaOptions resolved = options_.resolve();
-    return std::make_unique<Llama>(resolved, resolved.rows(tokens), weights);
+    if (weights.integer_mode() != "scale-propagation") return std::make_unique<Llama>(resolved, resolved.rows(tokens), weights);
+    check_integer_llama(resolved);
+    return make_integer_llama(resolved, resolved.rows(tokens), weights);
   }
+
+  void check_scale_propagation() const override { check_integer_llama(options_); }
+  IntegerPlace place_of(const std::string& tensor) const override { return place_in_integer_llama(tensor); }
 
   std::string module_of(const io::TensorRecord& record) const override {
     const auto holds = [&](const char* part) { return record.name.find(part) != std::string::npos; };

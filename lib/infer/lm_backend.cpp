@@ -36,10 +36,13 @@ LoadedLanguageModel load_language_model(const std::string& path, const BackendOp
 }
 
 int64_t LanguageModelSize::weight_bytes(const std::string& precision) const {
-  return integers + scales * 4 + (parameters - integers) * (precision == "bf16" ? 2 : 4);
+  return integers + 2 * wide_integers + 4 * scales + (parameters - integers - wide_integers) * (precision == "bf16" ? 2 : 4);
 }
 
-int64_t LanguageModelSize::cache_bytes(const std::string& precision) const { return cache_numbers * (precision == "bf16" ? 2 : 4); }
+int64_t LanguageModelSize::cache_bytes(const std::string& precision) const {
+  if (throughout) return cache_numbers * (wide_integers > 0 ? 2 : 1);
+  return cache_numbers * (precision == "bf16" ? 2 : 4);
+}
 
 LanguageModelSize size_language_model(const std::string& path) {
   const ModelSource source(path);
@@ -53,6 +56,8 @@ LanguageModelSize size_language_model(const std::string& path) {
   size.row_numbers = known.row_numbers;
   size.chat_template = source.config.chat_template;
   const io::WeightFiles weights(source.files.weights);
+  const auto mode = weights.metadata().find("mode");
+  size.throughout = mode != weights.metadata().end() && mode->second == "scale-propagation";
   for (const io::TensorRecord& tensor : weights.tensors()) {
     const int64_t numbers = tensor.bytes() / io::size_of(tensor.dtype);
     if (ends_with(tensor.name, ".scale")) {
@@ -61,6 +66,7 @@ LanguageModelSize size_language_model(const std::string& path) {
     }
     size.parameters += numbers;
     if (tensor.dtype == io::DType::kI8) size.integers += numbers;
+    if (tensor.dtype == io::DType::kI16) size.wide_integers += numbers;
   }
   return size;
 }
@@ -98,9 +104,11 @@ std::string describe(const LanguageModelSize& size, const std::string& path, con
   const int64_t reals = size.parameters - size.integers;
   std::string text = fmt::format("model       {} ({})\n", path, size.type);
   text += fmt::format("parameters  {}", size.parameters);
-  text += size.integers > 0 ? fmt::format(", of which {} in 8 bits\n", size.integers) : "\n";
+  if (size.integers > 0) text += fmt::format(", of which {} in 8 bits", size.integers);
+  if (size.wide_integers > 0) text += fmt::format("{} {} in 16 bits", size.integers > 0 ? " and" : ", of which", size.wide_integers);
+  text += "\n";
   text += fmt::format("weights     {} in fp32, {} in bf16\n", format_bytes(size.weight_bytes("fp32")), format_bytes(size.weight_bytes("bf16")));
-  if (size.integers == 0) text += fmt::format("            about {} after int8-quantize\n", format_bytes(reals));
+  if (size.integers + size.wide_integers == 0) text += fmt::format("            about {} after int8-quantize\n", format_bytes(reals));
   text += fmt::format("cache       {} a token in fp32, {} in bf16\n", format_bytes(size.cache_bytes("fp32")), format_bytes(size.cache_bytes("bf16")));
   text += fmt::format("positions   {}: a sequence of all of them takes {} in {}\n", size.max_positions,
                       format_bytes(size.max_positions * size.cache_bytes(precision)), precision);

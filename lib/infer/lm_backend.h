@@ -18,12 +18,14 @@ struct LanguageModelSize {
   std::string chat_template;  ///< that the model brings along
   int64_t parameters = 0;     ///< without scales of integers
   int64_t integers = 0;       ///< of them, those stored in 8 bits
-  int64_t scales = 0;         ///< of those
+  int64_t wide_integers = 0;  ///< and those stored in 16
+  int64_t scales = 0;         ///< of all of those
   int64_t vocabulary = 0;     ///< tokens of the tokeniser
   int64_t rows = 0;           ///< of the embedding: those tokens, and what it is padded with
   int64_t row_numbers = 0;    ///< what a token on its way through the layers takes
   int64_t max_positions = 0;
   int64_t cache_numbers = 0;  ///< keys and values of one token
+  bool throughout = false;    ///< all that is computed is integers, keys and values too
 
   int64_t weight_bytes(const std::string& precision) const;
   int64_t cache_bytes(const std::string& precision) const;  ///< of one token

@@ -2,6 +2,10 @@
 
 namespace seqmill::infer {
 
+void LmEngineConfig::check_scale_propagation() const { fail_usage("scale-propagation is for language models of type llama; --mode dynamic takes others"); }
+
+IntegerPlace LmEngineConfig::place_of(const std::string&) const { return {}; }
+
 bool lm_engine_knows(const std::string& type) { return registry_has<LmEngineType>(type); }
 
 LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average, bool to_bfloat16) {

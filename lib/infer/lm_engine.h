@@ -7,6 +7,7 @@
 #include <string>
 
 #include "infer/engine.h"
+#include "infer/integer_settings.h"
 #include "infer/language_model.h"
 
 namespace seqmill::infer {
@@ -31,6 +32,10 @@ class LmEngineConfig {
   virtual std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const = 0;
   /// The module that a weight matrix belongs to, for int8-quantize: "embedding", "output", "attention" or "ffn"; "" for what is none of them.
   virtual std::string module_of(const io::TensorRecord& record) const = 0;
+  /// As that of EngineConfig.
+  virtual void check_scale_propagation() const;
+  /// Of models that pass this check.
+  virtual IntegerPlace place_of(const std::string& tensor) const;
 };
 
 /// An entry of the registry of the language models that the engine can compute.

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <set>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -40,23 +39,55 @@ std::string module_of_translation_model(const io::TensorRecord& record) {
   return record.shape.size() == 2 && ends_with(record.name, ".weight") ? module_of_name(record.name) : "";
 }
 
+using Places = std::function<IntegerPlace(const std::string& tensor)>;
+
+/// "decoder.5.ffn" for "decoder.5.ffn.up.weight", "encoder.norm" for its weight.
+std::string scope_in_translation_model(const std::string& tensor) {
+  std::vector<std::string> parts = split(tensor, '.');
+  parts.pop_back();  // "weight"
+  if (parts.size() == 4) parts.pop_back();  // "up"
+  return join(parts, ".");
+}
+
+IntegerPlace place_in_translation_model(const std::string& tensor) {
+  IntegerPlace place;
+  place.scope = scope_in_translation_model(tensor);
+  place.is_real = tensor == "output.bias" || tensor.find(".polynomial.") != std::string::npos;
+  place.is_positions = ends_with(place.scope, ".positions");
+  place.is_last_norm = place.scope == "decoder.norm";
+  const std::string side = split(tensor, '.').front();
+  if (place.is_positions) place.scope = side + ".embedding";
+  // The norm at the end of a side belongs to its feed-forward layers.
+  place.module = place.scope == "encoder.norm" || place.scope == "decoder.norm" ? side + "-ffn" : module_of_name(place.scope);
+  return place;
+}
+
 /// What quantising asks of a model, whichever of the engines is to compute it.
 struct Subject {
   Modules module_of = module_of_translation_model;
+  Places place_of = place_in_translation_model;
+  std::map<std::string, std::string> more_scopes;     ///< and their modules: what is computed with bits of its own from another scope's tensors
+  std::string example = "decoder.0.ffn";              ///< of a scope
   std::function<void(const ModelSource&)> check;      ///< throws Error for what does not fit together
   std::function<void()> check_scale_propagation;
 };
 
-Subject subject_of(const ModelSource& source) {
+Subject subject_of(const ModelSource& source, const QuantiseOptions& options) {
   Subject subject;
   if (engine_knows(source.config.type)) {
+    subject.more_scopes = {{"encoder.embedding", "embedding"}};  // the table may be the decoder's
     subject.check = [](const ModelSource& model) { load_in_engine(model); };
     subject.check_scale_propagation = [&] { configure_engine(source)->check_scale_propagation(); };
   } else if (lm_engine_knows(source.config.type)) {
     const std::shared_ptr<LmEngineConfig> engine = configure<LmEngineType>(source);
     subject.module_of = [engine](const io::TensorRecord& record) { return engine->module_of(record); };
+    subject.place_of = [engine](const std::string& tensor) { return engine->place_of(tensor); };
+    subject.example = "model.layers.0.mlp";
     subject.check = check_lm_in_engine;
-    subject.check_scale_propagation = [] { fail_usage("scale-propagation is for models of type integer-transformer; --mode dynamic takes language models"); };
+    subject.check_scale_propagation = [engine, granularity = options.granularity] {
+      engine->check_scale_propagation();
+      if (granularity == "sentence") fail_usage("--granularity sentence: source tokens of a sentence share their scales, and a language model has none; row or head");
+    };
   } else {
     fail("{}: the engine cannot decode models of type '{}', so there is no use in quantising one", source.files.config, source.config.type);
   }
@@ -132,48 +163,33 @@ bool begins_with_name(const std::string& name, const std::string& beginning) {
   return name == beginning || starts_with(name, beginning + ".");
 }
 
-/// The sub-layer that a tensor belongs to: "decoder.5.ffn" for "decoder.5.ffn.up.weight".
-std::string scope_of(const std::string& name) {
-  std::vector<std::string> parts = split(name, '.');
-  parts.pop_back();  // "weight"
-  if (parts.size() == 4) parts.pop_back();  // "up"
-  return join(parts, ".");
-}
-
-/// That of a sub-layer, or of what is beside them: "encoder.norm" belongs to the feed-forward layers.
-std::string module_of_scope(const std::string& scope) {
-  if (ends_with(scope, ".positions")) return "embedding";
-  if (scope == "encoder.norm" || scope == "decoder.norm") return split(scope, '.').front() + "-ffn";
-  return module_of_name(scope);
-}
-
-/// The sub-layers, and what is beside them, that have a precision of their own in scale-propagation. Positions have that of the embedding; the bias of
-/// the logits stays as it is.
-std::set<std::string> scopes_of(const std::vector<io::TensorRecord>& tensors) {
-  std::set<std::string> scopes;
+/// The sub-layers, and what is beside them, that have a precision of their own in scale-propagation, with their modules.
+std::map<std::string, std::string> scopes_of(const std::vector<io::TensorRecord>& tensors, const Subject& subject) {
+  std::map<std::string, std::string> scopes;
   for (const io::TensorRecord& record : tensors) {
-    const std::string scope = scope_of(record.name);
-    if (record.name != "output.bias" && !ends_with(scope, ".positions")) scopes.insert(scope);
+    const IntegerPlace place = subject.place_of(record.name);
+    if (!place.is_real && !place.is_positions) scopes[place.scope] = place.module;
   }
   return scopes;
 }
 
 const std::vector<std::string> kLast{"last-residual", "last-norm"};
 
-void check_names(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors, const Modules& module_of) {
-  std::set<std::string> names;
-  if (options.throughout()) names = scopes_of(tensors);
-  for (const io::TensorRecord& record : tensors) {
-    if (!options.throughout()) names.insert(record.name);
+void check_names(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors, const Subject& subject) {
+  std::vector<std::string> names;
+  if (options.throughout()) {
+    for (const auto& [scope, module] : scopes_of(tensors, subject)) names.push_back(scope);
+  } else {
+    for (const io::TensorRecord& record : tensors) names.push_back(record.name);
   }
   for (const std::string& kept : options.keep) {
     const bool last = options.throughout() && std::find(kLast.begin(), kLast.end(), kept) != kLast.end();
     if (last || std::any_of(names.begin(), names.end(), [&](const std::string& name) { return begins_with_name(name, kept); })) continue;
-    if (options.throughout()) fail_usage("--keep-fp {}: the model has no sub-layer of that name or beginning, such as decoder.0.ffn; or {}", kept, join(kLast, ", "));
+    if (options.throughout()) fail_usage("--keep-fp {}: the model has no sub-layer of that name or beginning, such as {}; or {}", kept, subject.example, join(kLast, ", "));
     fail_usage("--keep-fp {}: the model has no tensor of that name or beginning", kept);
   }
   for (const std::string& module : options.modules) {
-    const auto matches = [&](const io::TensorRecord& record) { return module_of(record) == module; };
+    const auto matches = [&](const io::TensorRecord& record) { return subject.module_of(record) == module; };
     if (std::none_of(tensors.begin(), tensors.end(), matches)) fail_usage("--int8-modules {}: this model has no such module{}", module,
                  module == "output" ? "; its output layer is its embedding (model.tie), which is module embedding" : "");
   }
@@ -218,37 +234,36 @@ Target dynamic_target(const io::TensorRecord& record, const std::string& module,
   return {io::DType::kI8, integer_limit(options.bits), options.weight_scale == "tensor", record.shape};
 }
 
-/// Everything becomes integers but the bias of the logits and the two numbers of a head's polynomial.
-Target integer_target(const io::TensorRecord& record, const QuantiseOptions& options, const IntegerSettings& settings) {
-  const std::string scope = scope_of(record.name);
-  if (record.name == "output.bias" || record.name.find(".polynomial.") != std::string::npos) return {};
+/// Everything becomes integers but what is to stay real: the bias of the logits, the two numbers of a head's polynomial.
+Target integer_target(const io::TensorRecord& record, const IntegerPlace& place, const QuantiseOptions& options, const IntegerSettings& settings) {
+  if (place.is_real) return {};
   if (ends_with(record.name, ".bias")) return {io::DType::kI32, kLargestBias, true, {1, record.shape[0]}};
-  const bool positions = ends_with(scope, ".positions");
-  const int64_t limit = settings.limit_of(positions ? split(scope, '.').front() + ".embedding" : scope);
+  const int64_t limit = settings.limit_of(place.scope);
   const io::DType dtype = limit > integer_limit(8) ? io::DType::kI16 : io::DType::kI8;
   if (record.shape.size() == 1) return {dtype, limit, true, {1, record.shape[0]}};
-  return {dtype, limit, !positions && options.weight_scale == "tensor", record.shape};
+  return {dtype, limit, !place.is_positions && options.weight_scale == "tensor", record.shape};
 }
 
-IntegerSettings settings_of(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors) {
+IntegerSettings settings_of(const QuantiseOptions& options, const std::vector<io::TensorRecord>& tensors, const Subject& subject) {
   IntegerSettings settings;
   settings.bits = options.bits;
   settings.how = requantising_of(options.granularity, options.rescale, options.rounding == "trunc" ? "trunc" : "nearest");
   settings.wide = options.keep;
   // The norm at the end, with its weight, where there is one.
-  const auto is_final_norm = [](const io::TensorRecord& record) { return record.name == "decoder.norm.weight"; };
-  if (std::any_of(tensors.begin(), tensors.end(), is_final_norm)) std::replace(settings.wide.begin(), settings.wide.end(), std::string("last-norm"), std::string("decoder.norm"));
+  for (const io::TensorRecord& record : tensors) {
+    const IntegerPlace place = subject.place_of(record.name);
+    if (place.is_last_norm) std::replace(settings.wide.begin(), settings.wide.end(), std::string("last-norm"), place.scope);
+  }
   if (options.modules.empty() || options.bits == IntegerSettings::kWideBits) return settings;
-  std::set<std::string> scopes = scopes_of(tensors);
-  scopes.insert("encoder.embedding");  // which may be the decoder's
-  for (const std::string& scope : scopes) {
-    const std::string module = module_of_scope(scope);
+  std::map<std::string, std::string> scopes = scopes_of(tensors, subject);
+  scopes.insert(subject.more_scopes.begin(), subject.more_scopes.end());
+  for (const auto& [scope, module] : scopes) {
     if (std::find(options.modules.begin(), options.modules.end(), module) == options.modules.end()) settings.wide.push_back(scope);
   }
   return settings;
 }
 
-Quantised quantise_all(Weights& weights, const std::string& file, const QuantiseOptions& options, const IntegerSettings& settings, const Modules& module_of,
+Quantised quantise_all(Weights& weights, const std::string& file, const QuantiseOptions& options, const IntegerSettings& settings, const Subject& subject,
                        uint64_t seed) {
   Quantised all;
   all.integers.reserve(weights.tensors().size());
@@ -258,8 +273,9 @@ Quantised quantise_all(Weights& weights, const std::string& file, const Quantise
     check_finite(file, record.name, numbers.data(), record.bytes() / io::size_of(record.dtype));
     TensorReport report;
     report.name = record.name;
-    report.module = options.throughout() ? module_of_scope(scope_of(record.name)) : module_of(record);
-    const Target target = options.throughout() ? integer_target(record, options, settings) : dynamic_target(record, report.module, options);
+    const IntegerPlace place = options.throughout() ? subject.place_of(record.name) : IntegerPlace();
+    report.module = options.throughout() ? place.module : subject.module_of(record);
+    const Target target = options.throughout() ? integer_target(record, place, options, settings) : dynamic_target(record, report.module, options);
     report.bytes_before = report.bytes_after = record.bytes();
     report.quantised = target.limit > 0;
     if (report.quantised) {
@@ -284,7 +300,7 @@ Quantised quantise_all(Weights& weights, const std::string& file, const Quantise
 }  // namespace
 
 void QuantiseOptions::declare(Options& options) {
-  options.add("mode", mode, "dynamic: integer weights, rows rounded around each product; scale-propagation: integers throughout, of an integer-transformer")
+  options.add("mode", mode, "dynamic: integer weights, rows rounded around each product; scale-propagation: integers throughout, of an integer-transformer, or of a language model trained for it")
       .one_of({"dynamic", "scale-propagation"});
   options.add("bits", bits, "Bits of the integers, 4 to 8; 16 in scale-propagation").range(4, 16);
   options.add("w-scale", weight_scale, "A scale for each output channel, or one for each tensor").one_of({"channel", "tensor"});
@@ -304,7 +320,7 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   if (io::is_directory(output)) fail("{} exists; give another --output or remove it", output);
   const ModelSource source(model);
   const std::string& file = source.files.weights;
-  const Subject subject = subject_of(source);
+  const Subject subject = subject_of(source, options);
   Weights weights({file});
   if (!weights.integer_mode().empty()) fail("{} holds integers: the model is quantised already", file);
   if (options.throughout()) subject.check_scale_propagation();
@@ -312,11 +328,11 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   for (const io::TensorRecord& record : weights.tensors()) {
     if (record.name.find(".lora_") != std::string::npos) fail("{} holds adapters ({}): merge them into the weights first (lm-train --export-hf)", file, record.name);
   }
-  check_names(options, weights.tensors(), subject.module_of);
+  check_names(options, weights.tensors(), subject);
   std::vector<TensorReport> reports;
   io::write_directory(output, [&](const std::string& directory) {
-    const IntegerSettings settings = settings_of(options, weights.tensors());
-    const Quantised all = quantise_all(weights, file, options, settings, subject.module_of, seed);
+    const IntegerSettings settings = settings_of(options, weights.tensors(), subject);
+    const Quantised all = quantise_all(weights, file, options, settings, subject, seed);
     std::map<std::string, std::string> metadata{{"bits", std::to_string(options.bits)}};
     if (options.throughout()) metadata = settings.metadata();
     metadata.insert({{"format", "seqmill-int8"}, {"mode", options.mode}});

@@ -11,7 +11,8 @@ namespace seqmill::infer {
 
 struct QuantiseOptions {
   /// dynamic: weights are integers, the rows that they multiply are rounded while decoding, everything between products stays float32.
-  /// scale-propagation: everything from the embeddings to the logits is integers with scales (an integer-transformer only).
+  /// scale-propagation: everything from the embeddings to the logits is integers with scales: of an integer-transformer, or of a
+  /// language model whose attention is polynomial, norm l1, activation relu and positions learned.
   std::string mode = "dynamic";
   int64_t bits = 8;                  ///< integers go from -(2^(bits-1) - 1) to 2^(bits-1) - 1: weights, and in scale-propagation all that is computed
   std::string weight_scale = "channel";  ///< a scale for each output, or one for the whole tensor

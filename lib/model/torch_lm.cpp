@@ -58,9 +58,9 @@ infer::LoadedLanguageModel load_torch_lm(const std::string& path, int64_t averag
   const at::Device place = tensor::parse_device(device);
   const std::string weights = io::find_model(path).weights;
   const io::WeightFiles file(weights);
-  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
+  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8 || record.dtype == io::DType::kI16; };
   if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) {
-    fail("{} holds 8-bit integers, which LibTorch does not decode; use --backend engine", weights);
+    fail("{} holds integers, which LibTorch does not decode; use --backend engine", weights);
   }
   LoadedLm loaded = load_lm(path, average);
   loaded.model->parameters().to(place);

@@ -33,9 +33,9 @@ infer::LoadedModel load_on_device(const std::string& path, int64_t average, cons
   const at::Device place = tensor::parse_device(device);
   const std::string weights = io::find_model(path).weights;
   const io::WeightFiles file(weights);
-  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8; };
+  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8 || record.dtype == io::DType::kI16; };
   if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) {
-    fail("{} holds 8-bit integers, which LibTorch does not decode; use --backend engine", weights);
+    fail("{} holds integers, which LibTorch does not decode; use --backend engine", weights);
   }
   LoadedSeq2Seq loaded = load_seq2seq(path, average);
   loaded.model->parameters().to(place);

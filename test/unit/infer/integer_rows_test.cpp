@@ -314,7 +314,7 @@ TEMPLATE_TEST_CASE("9: weights of polynomial attention sum to one, and are unifo
           Attention attention;
           std::vector<SumOf<TestType>> out(static_cast<size_t>(kWidth));
           SumOf<TestType> largest = 0;
-          const Scale scale = attention({head, head}, queries.data(), q_scales.data(), rows.data(), matched, count, kDim, kLimit<TestType>, how, out.data(), &largest);
+          const Scale scale = attention({head, head}, queries.data(), q_scales.data(), rows.data(), matched, count, {kHeads, kDim}, kLimit<TestType>, how, out.data(), &largest);
           std::vector<double> result;
           SumOf<TestType> most = 0;
           for (const auto sum : out) {

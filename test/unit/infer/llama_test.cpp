@@ -7,6 +7,7 @@
 #include "kernel/packed_bf16.h"
 #include "support/files.h"
 #include "support/lm.h"
+#include "support/lm_steps.h"
 
 using namespace seqmill;
 using namespace seqmill::test;
@@ -30,12 +31,7 @@ LlamaOptions small() {
   return o;
 }
 
-Tokens random_tokens(int64_t count, uint64_t seed) {
-  Rng rng(seed, "tokens");
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(rng.uniform() * static_cast<double>(kVocabulary)));
-  return tokens;
-}
+Tokens random_tokens(int64_t count, uint64_t seed) { return test::random_tokens(kVocabulary, count, seed); }
 
 /// A model that was written to a file and read from it.
 struct Loaded {
@@ -49,39 +45,7 @@ struct Loaded {
   std::unique_ptr<LanguageModel> model;
 };
 
-using Row = std::vector<float>;
-
-Row begin(SequenceDecoder& decoder, const Tokens& tokens, SequenceDecoder::Handle& handle) {
-  Row row(kVocabulary);
-  handle = decoder.begin(tokens, row.data());
-  return row;
-}
-
-std::vector<Row> advance(SequenceDecoder& decoder, const std::vector<SequenceDecoder::Handle>& handles, const Tokens& tokens) {
-  const float* all = decoder.advance(handles, tokens);
-  std::vector<Row> rows;
-  for (size_t i = 0; i < handles.size(); ++i) rows.emplace_back(all + i * kVocabulary, all + (i + 1) * kVocabulary);
-  return rows;
-}
-
-/// Behind each token, the first alone at the beginning and the others step by step.
-std::vector<Row> by_steps(const LanguageModel& model, const Tokens& tokens) {
-  const auto decoder = model.start(1);
-  SequenceDecoder::Handle handle;
-  std::vector<Row> rows{begin(*decoder, {tokens[0]}, handle)};
-  for (size_t i = 1; i < tokens.size(); ++i) rows.push_back(advance(*decoder, {handle}, {tokens[i]})[0]);
-  return rows;
-}
-
-template <typename Number>
-double worst(const Row& a, const std::vector<Number>& b) {
-  double worst = a.size() == b.size() ? 0 : INFINITY;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double now = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(now <= worst)) worst = now;
-  }
-  return worst;
-}
+using Row = LogprobRow;
 
 /// Every way to get there gives the log-probabilities of the definition.
 void check_all_ways(const TinyLlama& tiny, const LanguageModel& model, const Tokens& tokens, double tolerance) {
@@ -94,9 +58,9 @@ void check_all_ways(const TinyLlama& tiny, const LanguageModel& model, const Tok
   for (const size_t length : {size_t{1}, size_t{2}, tokens.size() / 2 + 1, tokens.size()}) {
     CAPTURE(length);
     const auto decoder = model.start(1);
-    SequenceDecoder::Handle handle;
-    CHECK(worst(begin(*decoder, Tokens(tokens.begin(), tokens.begin() + static_cast<int64_t>(length)), handle), expected[length - 1]) < tolerance);
-    if (length < tokens.size()) CHECK(worst(advance(*decoder, {handle}, {tokens[length]})[0], expected[length]) < tolerance);
+    SequenceDecoder::Handle handle = -1;
+    CHECK(worst(begin(*decoder, kVocabulary, Tokens(tokens.begin(), tokens.begin() + static_cast<int64_t>(length)), handle), expected[length - 1]) < tolerance);
+    if (length < tokens.size()) CHECK(worst(advance(*decoder, kVocabulary, {handle}, {tokens[length]})[0], expected[length]) < tolerance);
   }
   const std::vector<double> scores = model.score({tokens}, 1);
   REQUIRE(scores.size() == tokens.size() - 1);
@@ -146,10 +110,10 @@ TEST_CASE("prompts that take several turns continue as if they had come at once"
     const Tokens tokens = random_tokens(1100, 4);
     const auto expected = tiny.logprobs(tokens);
     const auto decoder = loaded.model->start(1);
-    SequenceDecoder::Handle handle;
+    SequenceDecoder::Handle handle = -1;
     const Tokens prompt(tokens.begin(), tokens.end() - 1);
-    CHECK(worst(begin(*decoder, prompt, handle), expected[prompt.size() - 1]) < 2e-4);
-    CHECK(worst(advance(*decoder, {handle}, {tokens.back()})[0], expected.back()) < 2e-4);
+    CHECK(worst(begin(*decoder, kVocabulary, prompt, handle), expected[prompt.size() - 1]) < 2e-4);
+    CHECK(worst(advance(*decoder, kVocabulary, {handle}, {tokens.back()})[0], expected.back()) < 2e-4);
     const std::vector<double> scores = loaded.model->score({tokens}, 1);
     REQUIRE(scores.size() == 1099);
     double furthest = 0;
@@ -159,65 +123,6 @@ TEST_CASE("prompts that take several turns continue as if they had come at once"
 }
 
 namespace {
-
-/// What each of some sequences gives by itself: behind its prompt, and behind 20 more tokens.
-std::vector<std::vector<Row>> each_alone(const LanguageModel& model, const std::vector<Tokens>& sequences) {
-  std::vector<std::vector<Row>> all;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    const auto decoder = model.start(1);
-    SequenceDecoder::Handle handle;
-    std::vector<Row> rows{begin(*decoder, sequences[i], handle)};
-    for (size_t step = 0; step < 20; ++step) rows.push_back(advance(*decoder, {handle}, {static_cast<int32_t>((i + step) % kVocabulary)})[0]);
-    all.push_back(std::move(rows));
-  }
-  return all;
-}
-
-/// The same of all together, begun one by one or all at once.
-std::vector<std::vector<Row>> all_together(const LanguageModel& model, const std::vector<Tokens>& sequences, int threads, bool at_once) {
-  const auto decoder = model.start(threads);
-  std::vector<SequenceDecoder::Handle> handles(sequences.size());
-  std::vector<std::vector<Row>> rows;
-  if (at_once) {
-    std::vector<SequenceDecoder::Beginning> beginnings;
-    for (size_t i = 0; i < sequences.size(); ++i) rows.emplace_back(1, Row(kVocabulary));
-    for (size_t i = 0; i < sequences.size(); ++i) beginnings.push_back({&sequences[i], rows[i][0].data()});
-    handles = decoder->begin_all(beginnings);
-  } else {
-    for (size_t i = 0; i < sequences.size(); ++i) rows.push_back({begin(*decoder, sequences[i], handles[i])});
-  }
-  for (size_t step = 0; step < 20; ++step) {
-    Tokens next;
-    for (size_t i = 0; i < sequences.size(); ++i) next.push_back(static_cast<int32_t>((i + step) % kVocabulary));
-    const std::vector<Row> out = advance(*decoder, handles, next);
-    for (size_t i = 0; i < sequences.size(); ++i) rows[i].push_back(out[i]);
-  }
-  return rows;
-}
-
-void check_independence(const LanguageModel& model) {
-  std::vector<Tokens> sequences;
-  for (const int64_t length : {1, 30, 17, 200, 2, 64, 16, 33, 700, 130, 1}) sequences.push_back(random_tokens(length, 10 + static_cast<uint64_t>(length)));
-  const std::vector<std::vector<Row>> alone = each_alone(model, sequences);
-  std::vector<double> scores_alone;
-  for (const Tokens& tokens : sequences) {
-    for (const double score : model.score({tokens}, 1)) scores_alone.push_back(score);
-  }
-  const int before = threads();
-  for (const int count : {1, 2, 3}) {
-    CAPTURE(count);
-    set_threads(count);
-    for (const bool at_once : {false, true}) {
-      const std::vector<std::vector<Row>> together = all_together(model, sequences, count, at_once);
-      for (size_t i = 0; i < sequences.size(); ++i) {
-        CAPTURE(at_once, i);
-        CHECK((together[i] == alone[i]));
-      }
-    }
-    CHECK((model.score(sequences, count) == scores_alone));
-  }
-  set_threads(before);
-}
 
 /// Its matrices in integers of 8 bits with a scale for each output, as int8-quantize writes them.
 std::string write_int8(const TinyLlama& tiny, const std::string& path) {
@@ -287,7 +192,7 @@ TEST_CASE("sequences that cannot begin together leave nothing behind", "[llama]"
   const std::vector<SequenceDecoder::Handle> handles = decoder->begin_all({{&good, nullptr}, {&good, nullptr}});
   CHECK((handles.size() == 2 && handles[0] == 0 && handles[1] == 1));
   CHECK(decoder->begin_all({}).empty());
-  CHECK(worst(advance(*decoder, {handles[1]}, {3})[0], tiny.logprobs({1, 2, 3}).back()) < 2e-4);
+  CHECK(worst(advance(*decoder, kVocabulary, {handles[1]}, {3})[0], tiny.logprobs({1, 2, 3}).back()) < 2e-4);
 }
 
 TEST_CASE("branches go their own ways from where they were", "[llama]") {
@@ -297,27 +202,27 @@ TEST_CASE("branches go their own ways from where they were", "[llama]") {
     CAPTURE(length);
     const Tokens prompt = random_tokens(length, 7);
     const auto decoder = loaded.model->start(1);
-    SequenceDecoder::Handle first;
-    begin(*decoder, prompt, first);
+    SequenceDecoder::Handle first = -1;
+    begin(*decoder, kVocabulary, prompt, first);
     const SequenceDecoder::Handle second = decoder->branch(first), third = decoder->branch(second);
     std::vector<Tokens> texts(3, prompt);
     for (int step = 0; step < 20; ++step) {
       const Tokens next{step % 3, 5 + step % 7, 20 + step % 11};
-      const std::vector<Row> rows = advance(*decoder, {third, first, second}, next);
+      const std::vector<Row> rows = advance(*decoder, kVocabulary, {third, first, second}, next);
       for (size_t i = 0; i < 3; ++i) texts[i].push_back(next[i]);
       if (step % 9 > 0) continue;
       for (size_t i = 0; i < 3; ++i) CHECK(worst(rows[i], tiny.logprobs(texts[i]).back()) < 2e-4);
     }
     // One that ends takes nothing from the others, and its handle is of no use until it comes again.
     decoder->end(first);
-    CHECK(failure_of([&] { advance(*decoder, {first}, {1}); }).says("no sequence"));
+    CHECK(failure_of([&] { advance(*decoder, kVocabulary, {first}, {1}); }).says("no sequence"));
     texts[0].push_back(4);
-    CHECK(worst(advance(*decoder, {third}, {4})[0], tiny.logprobs(texts[0]).back()) < 2e-4);
-    SequenceDecoder::Handle again;
-    CHECK(worst(begin(*decoder, {3, 4}, again), tiny.logprobs({3, 4}).back()) < 2e-4);
+    CHECK(worst(advance(*decoder, kVocabulary, {third}, {4})[0], tiny.logprobs(texts[0]).back()) < 2e-4);
+    SequenceDecoder::Handle again = -1;
+    CHECK(worst(begin(*decoder, kVocabulary, {3, 4}, again), tiny.logprobs({3, 4}).back()) < 2e-4);
     CHECK(again == first);
     texts[2].push_back(9);
-    CHECK(worst(advance(*decoder, {second}, {9})[0], tiny.logprobs(texts[2]).back()) < 2e-4);
+    CHECK(worst(advance(*decoder, kVocabulary, {second}, {9})[0], tiny.logprobs(texts[2]).back()) < 2e-4);
   }
 }
 
@@ -429,13 +334,13 @@ TEST_CASE("weights and sequences that do not fit are named", "[llama]") {
   CHECK(failure_of([&] { decoder->begin(random_tokens(7, 1), nullptr); }).says("7 tokens is longer than the 6 positions"));
   CHECK(failure_of([&] { decoder->begin({1, kVocabulary}, nullptr); }).says("token 37 is outside the vocabulary of 37"));
   const SequenceDecoder::Handle full = decoder->begin(random_tokens(6, 1), nullptr), other = decoder->begin({1, 2}, nullptr);
-  const std::vector<Row> before = advance(*decoder, {other}, {3});
-  CHECK(failure_of([&] { advance(*decoder, {other, full}, {4, 4}); }).says("7 tokens is longer than the 6 positions"));
-  CHECK(failure_of([&] { advance(*decoder, {other, other}, {4, 4}); }).says("twice"));
-  CHECK(failure_of([&] { advance(*decoder, {other}, {-1}); }).says("token -1"));
+  const std::vector<Row> before = advance(*decoder, kVocabulary, {other}, {3});
+  CHECK(failure_of([&] { advance(*decoder, kVocabulary, {other, full}, {4, 4}); }).says("7 tokens is longer than the 6 positions"));
+  CHECK(failure_of([&] { advance(*decoder, kVocabulary, {other, other}, {4, 4}); }).says("twice"));
+  CHECK(failure_of([&] { advance(*decoder, kVocabulary, {other}, {-1}); }).says("token -1"));
   CHECK(failure_of([&] { loaded.model->score({random_tokens(8, 1)}, 1); }).says("7 tokens is longer than the 6 positions"));
   CHECK(loaded.model->score({{1}, {}, {1, 2}}, 1).size() == 1);
-  CHECK(worst(advance(*decoder, {other}, {4})[0], tiny.logprobs({1, 2, 3, 4}).back()) < 2e-4);  // failures have changed nothing
+  CHECK(worst(advance(*decoder, kVocabulary, {other}, {4})[0], tiny.logprobs({1, 2, 3, 4}).back()) < 2e-4);  // failures have changed nothing
 
   const auto refusal = [&](auto change) {
     TinyLlama changed = tiny;

@@ -81,7 +81,14 @@ TEST_CASE("a model is described", "[memory]") {
     CHECK(text.find(part) != std::string::npos);
   }
   size.integers = 900;
-  CHECK(describe(size, "the/model", "fp32", {8, 10}, INT64_MAX).find("parameters  1000, of which 900 in 8 bits") != std::string::npos);
+  CHECK(describe(size, "the/model", "fp32", {8, 10}, INT64_MAX).find("parameters  1000, of which 900 in 8 bits\n") != std::string::npos);
+  CHECK((size.weight_bytes("fp32") == 1300 && size.cache_bytes("fp32") == 40));
+  // Keys and values of what is integers throughout are integers too.
+  size.throughout = true;
+  CHECK((size.cache_bytes("fp32") == 10 && size.cache_bytes("bf16") == 10));
+  size.integers = 300, size.wide_integers = 600;
+  CHECK((size.weight_bytes("fp32") == 1900 && size.cache_bytes("fp32") == 20));
+  CHECK(describe(size, "the/model", "fp32", {8, 10}, INT64_MAX).find("1000, of which 300 in 8 bits and 600 in 16 bits\n") != std::string::npos);
 }
 
 TEST_CASE("what a backend cannot do is a usage error", "[backend]") {

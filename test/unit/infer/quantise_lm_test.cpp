@@ -2,9 +2,7 @@
 
 #include "infer/lm_backend.h"
 #include "infer/quantise.h"
-#include "support/files.h"
-#include "support/lm.h"
-#include "support/tokenizer_files.h"
+#include "support/lm_directory.h"
 
 using namespace seqmill;
 using namespace seqmill::test;
@@ -22,18 +20,7 @@ infer::LlamaOptions small() {
 
 TinyLlama put_model(const std::string& directory, const infer::LlamaOptions& options, io::DType dtype = io::DType::kF32) {
   TinyLlama tiny(options, kRows, 1);
-  std::filesystem::create_directory(directory);
-  tiny.write(directory + "/model.safetensors", dtype);
-  put_byte_level(directory);
-  std::string config = "model.type: llama\n";
-  infer::LlamaOptions copy = tiny.options;
-  if (copy.polynomial.degree == 0) copy.polynomial.degree = 1;
-  Options declared;
-  copy.declare(declared);
-  for (const auto& option : declared.all()) {
-    if (!option->is_list()) config += option->key() + ": " + option->values()[0] + "\n";
-  }
-  put(directory + "/config.yaml", config);
+  put_lm_directory(directory, tiny, dtype);
   return tiny;
 }
 
@@ -98,7 +85,7 @@ TEST_CASE("language models that cannot be quantised are refused", "[quantise]") 
   infer::QuantiseOptions throughout, wrong;
   throughout.mode = "scale-propagation";
   const Failure refused = failure_of([&] { infer::quantise_model(dir / "float", dir / "out", throughout, 1); });
-  CHECK((refused.says("--mode dynamic takes language models") && refused.exit_code == 2));
+  CHECK((refused.says("scale-propagation computes no exponentials, roots or sines") && refused.exit_code == 2));
   wrong.modules = {"decoder-self"};
   CHECK(failure_of([&] { infer::quantise_model(dir / "float", dir / "out", wrong, 1); }).exit_code == 2);
   infer::quantise_model(dir / "float", dir / "out", {}, 1);
