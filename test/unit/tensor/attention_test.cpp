@@ -321,10 +321,10 @@ TEST_CASE("a window hides what lies before it, and its gradient is that of the m
       for (int64_t i = 0; i < kSpans.length[s]; ++i) {
         const int64_t first = std::max<int64_t>(0, i + 1 - window), row = kSpans.begin[s] + i;
         Spans query, keys;
-        query.begin = {row};
-        query.length = {1};
-        keys.begin = {kSpans.begin[s] + first};
-        keys.length = {i + 1 - first};
+        query.begin.push_back(row);
+        query.length.push_back(1);
+        keys.begin.push_back(kSpans.begin[s] + first);
+        keys.length.push_back(i + 1 - first);
         rows.push_back(one_by_one(exact.narrow(1, 0, 8), query, exact.narrow(1, 8, 8), exact.narrow(1, 16, 8), keys, {2, false, 0, nullptr}));
       }
     }
