@@ -56,8 +56,10 @@ for r in records:
 assert compared >= 20, compared' || report "generated and scored: $(tail -n 1 trace)"
 
 # Scores that were there stay, and a second model's have a name of their own.
-gives 'second model' '' "${model[@]}" --no-end --name second < <(cat out)
-python 'for r in records:
+cp out once
+gives 'second model' '' "${model[@]}" --no-end --name second < once
+python 'assert records
+for r in records:
     for h in r["hypotheses"]:
         s = h["scores"]
         assert "mean" in s and s["second-logprob"] == s["lm-logprob"] and s["second-tokens"] == s["lm-tokens"], s' || report "second model: $(tail -n 1 trace)"
@@ -67,7 +69,8 @@ gives 'reward' '"scores":{"reward":3,"logprob":' "${model[@]}" < <(printf '%s\n'
 fails 'scores of another shape' 1 'record 1: "scores" is an array, expected an object' "${model[@]}" < <(printf '%s\n' '{"prompt":"a","response":"b","scores":[{"reward":3}]}')
 # What ended at a limit has no end token to be scored.
 gives 'finish' '' "${model[@]}" < generated
-python 'for r in records:
+python 'assert records
+for r in records:
     for h in r["hypotheses"]:
         if "\ufffd" in h["text"] or h["scores"]["lm-tokens"] - (h["finish"] == "end") != h["length"]: continue
         assert abs(h["scores"]["lm-logprob"] - h["logprob"]) < 1e-3, h' || report "finish: $(tail -n 1 trace)"
