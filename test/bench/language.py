@@ -49,7 +49,7 @@ class Models:
         text = lambda part: os.path.join(self.data, part + ".txt.gz")
         return [os.path.join(bench.BIN, "lm-train"), "--run", run, "--train", text("train"), "--valid", text("valid"), "--format", "text", *vocabulary,
                 "--model.type", "llama", *flags(size, "model."), "--model.max-positions", str(POSITIONS), "--window", str(WINDOW), "--batch-tokens",
-                str(size["batch_tokens"]), "--save-every", "0", "--validate-every", "1000000", "--log-every", "1", "--quiet", *options]
+                str(size["batch_tokens"]), "--save-every", "0", "--validate-every", "1000000", "--schedule", "constant", "--log-every", "1", "--quiet", *options]
 
     def prepare(self, name, updates):
         """A run of so many updates, with a vocabulary of its own."""
