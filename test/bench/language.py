@@ -83,7 +83,7 @@ class Models:
     def generate(self, model, backend, precision, prompts, samples, new_tokens, batch, threads):
         """Tokens a second, without start and load; seconds until the first token, likewise; tokens of a prompt; seconds and peak memory of the whole program."""
         line = [os.path.join(bench.BIN, "lm-generate"), "--model", model, "--backend", backend, "--precision", precision, "--format", "text",
-                "--temperature", "0", "--samples", str(samples), "--max-new-tokens", str(new_tokens), "--min-new-tokens", str(new_tokens),
+                "--temperature", "1", "--samples", str(samples), "--max-new-tokens", str(new_tokens), "--min-new-tokens", str(new_tokens),
                 "--batch", str(batch), "--threads", str(threads)]
         start = bench.watched(line)["seconds"]
         figures = bench.watched(line, prompts)
