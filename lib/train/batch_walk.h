@@ -22,7 +22,7 @@ class BatchWalk {
  public:
   using Items = std::vector<int64_t>;
 
-  /// The data of a walk, which must outlive it.
+  /// The data of a walk. The functions own what they use, or it outlives the walk.
   struct Data {
     std::function<data::BatchPlan(int64_t epoch)> plan;             ///< never empty
     std::function<std::vector<Batch>(const Items& items)> make;     ///< a batch in parts; called by a thread of its own too

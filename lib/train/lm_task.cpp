@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -13,8 +12,7 @@
 #include "data/lm_corpus.h"
 #include "infer/windows.h"
 #include "io/directory.h"
-#include "train/batch_walk.h"
-#include "train/worker_models.h"
+#include "train/corpus_task.h"
 
 namespace seqmill::train {
 namespace {
@@ -137,11 +135,11 @@ class ChatData final : public LmData {
   int64_t window_;
 };
 
-class LmTask final : public Task {
+class LmTask final : public CorpusTask<model::Lm, data::LmBatch> {
  public:
   LmTask(model::Lm& model, const LmCopier& copy, const text::Tokenizer& tokenizer, const text::ChatTemplate* frame, const LmTaskOptions& options,
          const std::string& cache, uint64_t seed, bool progress, Ranks& ranks)
-      : model_(model), workers_(model, copy), tokenizer_(tokenizer), frame_(frame), options_(options), seed_(seed), progress_(progress) {
+      : CorpusTask(model, copy), tokenizer_(tokenizer), frame_(frame), options_(options), seed_(seed), progress_(progress) {
     check_options();
     const std::string train = cache + "/train.tokens", valid = cache + "/valid.tokens";
     ranks.first_then_others(
@@ -159,48 +157,20 @@ class LmTask final : public Task {
           valid_ = load_shared(valid);
         });
     ranks.expect_same("corpus", fmt::format("{} {}, {}; validation {:016x}", train_->size(), train_->unit(), order_key(), valid_->shape()));
-    begin_walk(ranks.count());
+    begin(ranks.count());
   }
-
-  nn::Parameters& parameters() override { return model_.parameters(); }
-  int64_t parts() const override { return std::min(workers_.parts(options_.batch_tokens, options_.part_tokens), train_->most_parts(options_.batch_tokens)); }
-  std::vector<nn::Parameters*> workers(int64_t count) override { return workers_.make(count); }
-
-  std::vector<Part> next() override {
-    std::vector<Part> parts;
-    for (data::LmBatch& batch : walk_->take()) {
-      parts.push_back([this, batch = std::move(batch)](int64_t worker, tensor::DropoutStream& dropout) -> StepLoss {
-        const loss::TokenLoss loss = workers_.of(worker).loss(batch.input, batch.rows, batch.targets, options_.label_smoothing, &dropout);
-        return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.input_tokens()};
-      });
-    }
-    skip(1);
-    return parts;
-  }
-
-  void skip(int64_t batches) override { walk_->skip(batches); }
-  int64_t epoch() const override { return walk_->epoch(); }
-  double epoch_progress() const override { return walk_->progress(); }
-  io::Json cursor() const override { return walk_->cursor(); }
-  void set_cursor(const io::Json& json) override { walk_->set_cursor(json); }
 
   Scores validate(Ranks& ranks) override {
-    at::NoGradGuard no_grad;
-    double nll = 0, targets = 0;
-    int64_t number = 0;
-    for (const std::vector<int64_t>& items : valid_->validation_plan(options_.batch_tokens)) {
-      if (number++ % ranks.count() != ranks.rank()) continue;
-      const data::LmBatch batch = make(*valid_, items);
-      nll += model_.loss(batch.input, batch.rows, batch.targets, 0, nullptr).nll_sum;
-      targets += static_cast<double>(batch.target_tokens());
-    }
-    const std::vector<std::vector<double>> shares = ranks.gather({nll, targets});
-    nll = targets = 0;
-    for (const std::vector<double>& share : shares) {
-      nll += share[0];
-      targets += share[1];
-    }
-    return valid_->scores(nll, targets);
+    const Validation validation = validate_on(valid_->validation_plan(options_.batch_tokens), ranks, maker_of(valid_), [this](const data::LmBatch& batch) {
+      return model_.loss(batch.input, batch.rows, batch.targets, 0, nullptr).nll_sum;
+    });
+    return valid_->scores(validation.nll, validation.tokens);
+  }
+
+ protected:
+  StepLoss loss(const model::Lm& model, const data::LmBatch& batch, tensor::DropoutStream& dropout) const override {
+    const loss::TokenLoss loss = model.loss(batch.input, batch.rows, batch.targets, options_.label_smoothing, &dropout);
+    return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.input_tokens()};
   }
 
  private:
@@ -237,38 +207,36 @@ class LmTask final : public Task {
                        options_.bucket_batches, train_->shape());
   }
 
-  void begin_walk(int64_t stride) {
-    const auto plan = [this](int64_t epoch) {
-      data::BatchOrder order;
-      order.batch_tokens = options_.batch_tokens;
-      order.bucket_batches = options_.bucket_batches;
-      order.seed = seed_;
-      return train_->plan(order, epoch);
-    };
-    const auto make_parts = [this](const std::vector<int64_t>& items) {
+  void begin(int64_t stride) {
+    split_batches(options_.batch_tokens, options_.part_tokens, train_->most_parts(options_.batch_tokens));
+    data::BatchOrder order;
+    order.batch_tokens = options_.batch_tokens;
+    order.bucket_batches = options_.bucket_batches;
+    order.seed = seed_;
+    const auto plan = [data = train_, order](int64_t epoch) { return data->plan(order, epoch); };
+    const auto make = [data = train_, make = maker_of(train_), parts = parts()](const std::vector<int64_t>& items) {
       std::vector<data::LmBatch> batches;
-      for (const std::vector<int64_t>& part : train_->deal(items, parts())) batches.push_back(make(*train_, part));
+      for (const std::vector<int64_t>& part : data->deal(items, parts)) batches.push_back(make(part));
       return batches;
     };
-    walk_.emplace(BatchWalk<data::LmBatch>::Data{plan, make_parts, train_->unit(), train_->size(), order_key(), "--window, --batch-tokens or --bucket-batches"},
-                  stride);
+    begin_walk({plan, make, train_->unit(), train_->size(), order_key(), "--window, --batch-tokens or --bucket-batches"}, stride);
   }
 
-  data::LmBatch make(const LmData& data, const std::vector<int64_t>& items) const {
-    data::LmBatch batch = data.batch(items);
-    batch.to(model_.output_layer().weight.device());
-    return batch;
+  /// What makes batches of items.
+  std::function<data::LmBatch(const std::vector<int64_t>&)> maker_of(const std::shared_ptr<const LmData>& data) const {
+    return [data, device = model_.output_layer().weight.device()](const std::vector<int64_t>& items) {
+      data::LmBatch batch = data->batch(items);
+      batch.to(device);
+      return batch;
+    };
   }
 
-  model::Lm& model_;
-  WorkerModels<model::Lm> workers_;
   const text::Tokenizer& tokenizer_;
   const text::ChatTemplate* frame_;
   LmTaskOptions options_;
   uint64_t seed_;
   bool progress_;
-  std::unique_ptr<LmData> train_, valid_;
-  std::optional<BatchWalk<data::LmBatch>> walk_;  // last: it ends before what it works on
+  std::shared_ptr<const LmData> train_, valid_;
 };
 
 }  // namespace

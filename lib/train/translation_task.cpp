@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <optional>
+#include <limits>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "model/torch_translation.h"
 #include "text/parallel_reader.h"
-#include "train/batch_walk.h"
-#include "train/worker_models.h"
+#include "train/corpus_task.h"
 
 namespace seqmill::train {
 namespace {
@@ -23,69 +22,38 @@ void report(const std::string& what, const data::CorpusCounts& counts) {
             counts.kept, counts.lines, counts.source_tokens, counts.target_tokens, counts.empty, counts.too_long, counts.ratio);
 }
 
-class TranslationTask final : public Task {
+class TranslationTask final : public CorpusTask<model::Seq2Seq, data::Batch> {
  public:
   TranslationTask(model::Seq2Seq& model, const ModelCopier& copy, const infer::Vocabularies& vocabularies, const TranslationTaskOptions& options,
                   const std::string& cache, int threads, uint64_t seed, CorpusScorer scorer, Ranks& ranks)
-      : model_(model), workers_(model, copy), vocabularies_(vocabularies), options_(options), threads_(threads), seed_(seed), scorer_(std::move(scorer)) {
+      : CorpusTask(model, copy), vocabularies_(vocabularies), options_(options), threads_(threads), seed_(seed), scorer_(std::move(scorer)) {
     check_options();
     const std::string train = cache + "/train.tokens", valid = cache + "/valid.tokens";
     ranks.first_then_others([&] { load_all(train, valid, cache); },
                             [&] {
-                              train_ = std::make_unique<data::ParallelCorpus>(train);
-                              valid_ = std::make_unique<data::ParallelCorpus>(valid);
+                              train_ = std::make_shared<data::ParallelCorpus>(train);
+                              valid_ = std::make_shared<data::ParallelCorpus>(valid);
                             });
     ranks.expect_same("corpus", fmt::format("{} pairs, {}; validation {:016x}", train_->size(), order_key(), valid_->shape()));
-    begin_walk(ranks.count());
+    begin(ranks.count());
   }
-
-  nn::Parameters& parameters() override { return model_.parameters(); }
-
-  int64_t parts() const override { return workers_.parts(options_.batch_tokens, options_.part_tokens); }
-  std::vector<nn::Parameters*> workers(int64_t count) override { return workers_.make(count); }
-
-  std::vector<Part> next() override {
-    std::vector<Part> parts;
-    for (data::Batch& batch : walk_->take()) {
-      parts.push_back([this, batch = std::move(batch)](int64_t worker, tensor::DropoutStream& dropout) -> StepLoss {
-        const loss::TokenLoss loss = workers_.of(worker).loss(batch, options_.label_smoothing, &dropout);
-        return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
-      });
-    }
-    skip(1);
-    return parts;
-  }
-
-  void skip(int64_t batches) override { walk_->skip(batches); }
-  int64_t epoch() const override { return walk_->epoch(); }
-  double epoch_progress() const override { return walk_->progress(); }
-  io::Json cursor() const override { return walk_->cursor(); }
-  void set_cursor(const io::Json& json) override { walk_->set_cursor(json); }
 
   Scores validate(Ranks& ranks) override {
-    at::NoGradGuard no_grad;
-    double nll = 0, tokens = 0;
-    int64_t number = 0;
     data::BatchOrder order;
     order.batch_tokens = options_.batch_tokens;
     order.shuffle = false;
-    for (const auto& pairs : data::plan_batches(valid_->size(), lengths_of(*valid_), order, 0)) {
-      if (number++ % ranks.count() != ranks.rank()) continue;
-      const data::Batch batch = make(*valid_, pairs);
-      nll += model_.loss(batch, 0, nullptr).nll_sum;
-      tokens += static_cast<double>(batch.target_tokens());
-    }
-    const std::vector<std::vector<double>> shares = ranks.gather({nll, tokens});
-    nll = tokens = 0;
-    for (const std::vector<double>& share : shares) {
-      nll += share[0];
-      tokens += share[1];
-    }
-    const double loss = nll / tokens;
-    Scores scores{{"loss", loss}, {"ppl", std::exp(loss)}};
+    const Validation validation = validate_on(data::plan_batches(valid_->size(), lengths_of(*valid_), order, 0), ranks,
+                                              maker_of(valid_), [this](const data::Batch& batch) { return model_.loss(batch, 0, nullptr).nll_sum; });
+    Scores scores{{"loss", validation.loss()}, {"ppl", std::exp(validation.loss())}};
     // A model that has diverged cannot be decoded with, and its loss says so already.
-    if (options_.valid_bleu) scores.emplace_back("bleu", std::isfinite(loss) ? bleu(ranks) : 0.0);
+    if (options_.valid_bleu) scores.emplace_back("bleu", std::isfinite(validation.loss()) ? bleu(ranks) : 0.0);
     return scores;
+  }
+
+ protected:
+  StepLoss loss(const model::Seq2Seq& model, const data::Batch& batch, tensor::DropoutStream& dropout) const override {
+    const loss::TokenLoss loss = model.loss(batch, options_.label_smoothing, &dropout);
+    return {loss.sum, loss.nll_sum, batch.target_tokens(), batch.source_tokens()};
   }
 
  private:
@@ -117,9 +85,9 @@ class TranslationTask final : public Task {
                        options_.bucket_batches, train_->shape());
   }
 
-  std::unique_ptr<data::ParallelCorpus> load(const std::string& source, const std::string& target, int64_t max_length,
+  std::shared_ptr<data::ParallelCorpus> load(const std::string& source, const std::string& target, int64_t max_length,
                                              double max_ratio, const std::string& cache) const {
-    return std::make_unique<data::ParallelCorpus>(source, target, *vocabularies_.source, *vocabularies_.target,
+    return std::make_shared<data::ParallelCorpus>(source, target, *vocabularies_.source, *vocabularies_.target,
                                                   data::CorpusLimits{max_length, max_ratio}, cache);
   }
 
@@ -127,34 +95,36 @@ class TranslationTask final : public Task {
     return [&corpus](int64_t pair) { return std::make_pair(corpus.source_length(pair), corpus.target_length(pair)); };
   }
 
-  void begin_walk(int64_t stride) {
-    const auto plan = [this](int64_t epoch) {
-      data::BatchOrder order;
-      order.batch_tokens = options_.batch_tokens;
-      order.bucket_batches = options_.bucket_batches;
-      order.seed = seed_;
-      return data::plan_batches(train_->size(), lengths_of(*train_), order, epoch);
+  void begin(int64_t stride) {
+    split_batches(options_.batch_tokens, options_.part_tokens, std::numeric_limits<int64_t>::max());
+    data::BatchOrder order;
+    order.batch_tokens = options_.batch_tokens;
+    order.bucket_batches = options_.bucket_batches;
+    order.seed = seed_;
+    const auto plan = [corpus = train_, order](int64_t epoch) { return data::plan_batches(corpus->size(), lengths_of(*corpus), order, epoch); };
+    const auto make = [corpus = train_, make = maker_of(train_), parts = parts()](const std::vector<int64_t>& pairs) {
+      std::vector<data::Batch> batches;
+      for (const std::vector<int64_t>& part : data::deal(pairs, lengths_of(*corpus), parts)) batches.push_back(make(part));
+      return batches;
     };
-    const auto make = [this](const std::vector<int64_t>& pairs) { return make_parts(pairs); };
-    walk_.emplace(BatchWalk<data::Batch>::Data{plan, make, "pairs", train_->size(), order_key(), "--batch-tokens or --bucket-batches"}, stride);
+    begin_walk({plan, make, "pairs", train_->size(), order_key(), "--batch-tokens or --bucket-batches"}, stride);
   }
 
-  std::vector<data::Batch> make_parts(const std::vector<int64_t>& pairs) const {
-    std::vector<data::Batch> batches;
-    for (const std::vector<int64_t>& part : data::deal(pairs, lengths_of(*train_), parts())) batches.push_back(make(*train_, part));
-    return batches;
-  }
+  using Corpus = std::shared_ptr<const data::ParallelCorpus>;
 
-  data::Batch make(const data::ParallelCorpus& corpus, const std::vector<int64_t>& pairs) const {
-    std::vector<data::Tokens> sources, targets;
-    for (const int64_t pair : pairs) {
-      sources.push_back(corpus.source(pair));
-      targets.push_back(corpus.target(pair));
-    }
-    data::Batch batch = data::make_batch(sources, targets, vocabularies_.source->eos(), vocabularies_.target->bos(),
-                                         vocabularies_.target->eos());
-    batch.to(model_.output_layer().weight.device());
-    return batch;
+  /// What makes batches of pairs of a corpus.
+  std::function<data::Batch(const std::vector<int64_t>&)> maker_of(const Corpus& corpus) const {
+    const infer::Vocabularies vocabularies = vocabularies_;
+    return [corpus, vocabularies, device = model_.output_layer().weight.device()](const std::vector<int64_t>& pairs) {
+      std::vector<data::Tokens> sources, targets;
+      for (const int64_t pair : pairs) {
+        sources.push_back(corpus->source(pair));
+        targets.push_back(corpus->target(pair));
+      }
+      data::Batch batch = data::make_batch(sources, targets, vocabularies.source->eos(), vocabularies.target->bos(), vocabularies.target->eos());
+      batch.to(device);
+      return batch;
+    };
   }
 
   /// Every rank translates a stretch of the lines; all score the whole.
@@ -183,16 +153,13 @@ class TranslationTask final : public Task {
     return scorer_(hypotheses, references_);
   }
 
-  model::Seq2Seq& model_;
-  WorkerModels<model::Seq2Seq> workers_;
   const infer::Vocabularies& vocabularies_;
   TranslationTaskOptions options_;
   int threads_;
   uint64_t seed_;
   CorpusScorer scorer_;
-  std::unique_ptr<data::ParallelCorpus> train_, valid_;
+  Corpus train_, valid_;
   std::vector<std::string> sources_, references_;
-  std::optional<BatchWalk<data::Batch>> walk_;  // last: it ends before what it works on
 };
 
 }  // namespace
