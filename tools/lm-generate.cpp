@@ -44,10 +44,12 @@ void generate(Settings& settings, const cli::Invocation& call) {
   const int64_t workers = settings.stream.stream ? 1 : call.threads;
   const infer::SequenceLoad load{workers * std::max(settings.generation.batch, settings.generation.beam), settings.generation.max_new_tokens + 1, workers};
   // Of a type that LibTorch alone knows, nothing can be told before it is loaded.
-  const std::string type = infer::ModelSource(settings.model).config.type;
+  const infer::ModelSource source(settings.model);
+  const std::string& type = source.config.type;
   const bool is_known = infer::lm_engine_knows(type);
+  const auto tokenizer = text::load_tokenizer(source.files.directory);
   infer::LanguageModelSize size;
-  if (is_known) size = infer::size_language_model(settings.model);
+  if (is_known) size = infer::size_language_model(settings.model, tokenizer);
   if (settings.describe) {
     if (!is_known) fail_usage("--describe knows the models of the engine; {} is of the type '{}'", settings.model, type);
     io::Output output(settings.stream.output);
@@ -58,7 +60,7 @@ void generate(Settings& settings, const cli::Invocation& call) {
     infer::check_memory(size, settings.model, precision, load, available_memory(), "a smaller --batch or fewer --threads");
     settings.stream.check_length = [&](int64_t tokens) { infer::check_sequence_memory(size, precision, tokens, available_memory()); };
   }
-  const infer::LoadedLanguageModel model = infer::load_language_model(settings.model, settings.backend, call.threads);
+  const infer::LoadedLanguageModel model = infer::load_language_model(settings.model, settings.backend, call.threads, tokenizer);
   const auto chat = text::make_chat_template(settings.chat.empty() ? model.chat_template : settings.chat, *model.tokenizer);
   settings.stream.origin = settings.model;
   settings.stream.progress = infer::progress_style(call.quiet, call.progress, settings.stream.output == "-" && call.prints_to_terminal);

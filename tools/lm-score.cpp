@@ -34,11 +34,13 @@ void score(Settings& settings, const cli::Invocation& call) {
   set_threads(call.threads);
   const std::string& precision = settings.backend.precision;
   // Of a type that LibTorch alone knows, nothing can be told before it is loaded.
-  if (settings.backend.device == "cpu" && infer::lm_engine_knows(infer::ModelSource(settings.model).config.type)) {
-    infer::check_memory(infer::size_language_model(settings.model), settings.model, precision, {call.threads, settings.stream.batch_tokens, call.threads},
+  const infer::ModelSource source(settings.model);
+  const auto tokenizer = text::load_tokenizer(source.files.directory);
+  if (settings.backend.device == "cpu" && infer::lm_engine_knows(source.config.type)) {
+    infer::check_memory(infer::size_language_model(settings.model, tokenizer), settings.model, precision, {call.threads, settings.stream.batch_tokens, call.threads},
                         available_memory(), "a smaller --batch-tokens or fewer --threads");
   }
-  const infer::LoadedLanguageModel model = infer::load_language_model(settings.model, settings.backend, call.threads);
+  const infer::LoadedLanguageModel model = infer::load_language_model(settings.model, settings.backend, call.threads, tokenizer);
   settings.stream.progress = infer::progress_style(call.quiet, call.progress, settings.stream.output == "-" && call.prints_to_terminal);
   if (settings.stream.perplexity) return infer::perplexity_stream(model, settings.stream, call.threads);
   const auto chat = text::make_chat_template(settings.chat.empty() ? model.chat_template : settings.chat, *model.tokenizer);

@@ -9,19 +9,13 @@
 #include "io/json.h"
 #include "io/line_reader.h"
 #include "text/plain_text.h"
+#include "text/records.h"
 
 namespace seqmill::data {
 namespace {
 
 constexpr TokenFileKind kKind = "sqmstrm2";
 constexpr size_t kTogetherBytes = size_t{1} << 22;  // text tokenised together, shared out among the threads
-
-std::string fields_of(const io::Json& record) {
-  if (!record.is_object()) return record.type_name();
-  std::string names;
-  for (const auto& [name, value] : record.as_object()) names += (names.empty() ? "" : ", ") + name;
-  return names.empty() ? "an object without fields" : "one with " + names;
-}
 
 class Builder {
  public:
@@ -82,7 +76,7 @@ class Builder {
   }
 
   void read_documents(const std::string& path) {
-    io::LineReader reader(path, document_limits());
+    io::LineReader reader(path, text::document_limits());
     bool more = true;
     while (more) {
       std::vector<Piece> pieces;
@@ -90,7 +84,7 @@ class Builder {
       for (std::string line; bytes < kTogetherBytes && (more = reader.next(line));) {
         bytes += line.size();
         try {
-          pieces.push_back({document_of(line, fmt::format("{}:{}", path, reader.line_number()), format_.text_field)});
+          pieces.push_back({text::document_of(line, fmt::format("{}:{}", path, reader.line_number()), format_.text_field)});
         } catch (const Error& error) {
           if (!format_.skip_bad) throw;
           log::warn("left out: {}", error.what());
@@ -145,16 +139,6 @@ StreamCorpus::StreamCorpus(const std::vector<std::string>& files, const StreamFo
 
 StreamCorpus::StreamCorpus(const std::string& cache) {
   if (!file_.open(cache, kKind, nullptr, counts_)) fail_not_shared(cache);
-}
-
-io::LineLimits document_limits() { return {int64_t{1} << 26, false}; }
-
-std::string document_of(const std::string& line, const std::string& where, const std::string& field) {
-  const io::Json record = io::parse_json(line, where);
-  const io::Json* text = record.is_object() ? record.find(field) : nullptr;
-  if (!text) fail("{}: expected an object with the field \"{}\" (--text-field), found {}", where, field, fields_of(record));
-  if (!text->is_string()) fail("{}: field \"{}\": expected a string, found {}", where, field, text->type_name());
-  return text->as_string();
 }
 
 void add_tokenizer(Fingerprint& fingerprint, const text::Tokenizer& tokenizer) {

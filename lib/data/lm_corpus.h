@@ -48,12 +48,6 @@ class StreamCorpus {
   TokenFile file_;  ///< an entry a document
 };
 
-/// Of files of documents: 64 MB a line.
-io::LineLimits document_limits();
-
-/// The document that a JSON line holds. Throws Error "<where>: ...".
-std::string document_of(const std::string& line, const std::string& where, const std::string& field);
-
 /// All that ids depend on.
 void add_tokenizer(Fingerprint& fingerprint, const text::Tokenizer& tokenizer);
 

@@ -7,17 +7,10 @@
 #include <vector>
 
 #include "base/options.h"
+#include "infer/rope.h"
 #include "infer/transformer_options.h"
 
 namespace seqmill::infer {
-
-/// Rotary positions beyond those of training: angles divided by a factor ("linear"), or by wavelength as Llama 3.1 does ("llama3").
-struct RopeOptions {
-  double theta = 10000;
-  std::string scaling = "none";
-  double factor = 1, low_factor = 1, high_factor = 4;
-  int64_t original_positions = 8192;
-};
 
 /// Low-rank adapters (Hu et al., 2022, "LoRA"): W x + alpha / rank B A x, W being fixed.
 struct LoraOptions {
@@ -50,9 +43,6 @@ struct LlamaOptions {
   int64_t query_width() const { return heads * head_dim; }   ///< of resolved options
   int64_t key_width() const { return kv_heads * head_dim; }  ///< likewise
 };
-
-/// Angles per position of the pairs of dimensions of a head [head_dim / 2] (Su et al., 2021, eq. 15), scaled.
-std::vector<float> rope_frequencies(const RopeOptions& rope, int64_t head_dim);
 
 /// What a model of these options is, without loading it.
 struct LlamaSize {

@@ -24,12 +24,12 @@ int64_t plus(int64_t a, int64_t b) {
 
 }  // namespace
 
-LoadedLanguageModel load_language_model(const std::string& path, const BackendOptions& options, int threads) {
+LoadedLanguageModel load_language_model(const std::string& path, const BackendOptions& options, int threads, std::shared_ptr<const text::Tokenizer> tokenizer) {
   check_backend(options);
   const bool rounds = options.precision == "bf16", on_cpu = options.device == "cpu";
   if (options.backend != "torch" && on_cpu) {
     const ModelSource source(path);
-    if (options.backend == "engine" || lm_engine_knows(source.config.type)) return load_lm_in_engine(source, options.average, rounds);
+    if (options.backend == "engine" || lm_engine_knows(source.config.type)) return load_lm_in_engine(source, options.average, rounds, std::move(tokenizer));
   }
   if (rounds) fail_usage("--precision bf16 is the engine's; --backend torch computes in fp32");
   return torch_library(threads).load_lm(path, options.average, options.device);
@@ -44,11 +44,11 @@ int64_t LanguageModelSize::cache_bytes(const std::string& precision) const {
   return cache_numbers * (precision == "bf16" ? 2 : 4);
 }
 
-LanguageModelSize size_language_model(const std::string& path) {
+LanguageModelSize size_language_model(const std::string& path, const std::shared_ptr<const text::Tokenizer>& tokenizer) {
   const ModelSource source(path);
   LanguageModelSize size;
   size.type = source.config.type;
-  size.vocabulary = text::load_tokenizer(source.files.directory)->size();
+  size.vocabulary = (tokenizer ? tokenizer : text::load_tokenizer(source.files.directory))->size();
   const LmSize known = with_options_of(source.files.config, [&] { return configure<LmEngineType>(source)->size(size.vocabulary); });
   size.max_positions = known.max_positions;
   size.cache_numbers = known.cache_numbers;

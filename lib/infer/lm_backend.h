@@ -2,6 +2,7 @@
 // What computes a language model (infer/backend.h), and the memory that it takes.
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "infer/backend.h"
@@ -9,8 +10,8 @@
 
 namespace seqmill::infer {
 
-/// As load_translation_model().
-LoadedLanguageModel load_language_model(const std::string& path, const BackendOptions& options, int threads);
+/// As load_translation_model(). `tokenizer`: that of the model where it has been loaded already, which takes a while.
+LoadedLanguageModel load_language_model(const std::string& path, const BackendOptions& options, int threads, std::shared_ptr<const text::Tokenizer> tokenizer = nullptr);
 
 /// What a model is, by its configuration, its tokeniser and the heads of its weight files.
 struct LanguageModelSize {
@@ -31,8 +32,8 @@ struct LanguageModelSize {
   int64_t cache_bytes(const std::string& precision) const;  ///< of one token
 };
 
-/// Throws Error as loading does for files that cannot be read.
-LanguageModelSize size_language_model(const std::string& path);
+/// Throws Error as loading does for files that cannot be read. `tokenizer`: likewise.
+LanguageModelSize size_language_model(const std::string& path, const std::shared_ptr<const text::Tokenizer>& tokenizer = nullptr);
 
 /// So many sequences at a time, each of so many tokens, and what computes them.
 struct SequenceLoad {

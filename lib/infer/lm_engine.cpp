@@ -8,9 +8,9 @@ IntegerPlace LmEngineConfig::place_of(const std::string&) const { return {}; }
 
 bool lm_engine_knows(const std::string& type) { return registry_has<LmEngineType>(type); }
 
-LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average, bool to_bfloat16) {
+LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average, bool to_bfloat16, std::shared_ptr<const text::Tokenizer> tokenizer) {
   LoadedLanguageModel loaded;
-  loaded.tokenizer = text::load_tokenizer(source.files.directory);
+  loaded.tokenizer = tokenizer ? std::move(tokenizer) : text::load_tokenizer(source.files.directory);
   loaded.chat_template = source.config.chat_template;
   const auto engine = configure<LmEngineType>(source);
   loaded.model = build_from(source, weights_of(source, average, to_bfloat16), [&](Weights& weights) { return engine->build(loaded.tokenizer->size(), weights); });

@@ -48,7 +48,8 @@ struct LmEngineType {
 bool lm_engine_knows(const std::string& type);
 
 /// As load_in_engine() for translation models. With threads().
-LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average = 0, bool to_bfloat16 = false);
+LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average = 0, bool to_bfloat16 = false,
+                                      std::shared_ptr<const text::Tokenizer> tokenizer = nullptr);
 /// Throws what that would throw, and spends neither its time nor its memory.
 void check_lm_in_engine(const ModelSource& source);
 

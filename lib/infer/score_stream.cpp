@@ -276,16 +276,12 @@ class TextTokens {
   }
 
   void read_documents(const std::string& path, const std::string& field) {
-    constexpr int64_t kLongestDocument = int64_t{1} << 26;  // bytes
-    io::LineReader reader(path, {kLongestDocument, false});
+    io::LineReader reader(path, text::document_limits());
     for (std::string line; reader.next(line);) {
-      const std::string where = fmt::format("{}:{}", reader.name(), reader.line_number());
-      const io::Json record = io::parse_json(line, where);
-      const io::Json* document = record.is_object() ? record.find(field) : nullptr;
-      if (!document || !document->is_string()) fail("{}: expected an object with the text of a document in \"{}\"", where, field);
-      if (document->as_string().empty()) continue;
+      const std::string document = text::document_of(line, fmt::format("{}:{}", reader.name(), reader.line_number()), field);
+      if (document.empty()) continue;
       begin();
-      add(document->as_string(), true);
+      add(document, true);
       end();
     }
   }
@@ -387,13 +383,15 @@ void score_stream(const LoadedLanguageModel& model, const text::ChatTemplate& ch
 void perplexity_stream(const LoadedLanguageModel& model, const ScoreStreamOptions& options, int threads) {
   const int64_t positions = model.model->max_positions(), window = options.window == 0 ? positions : options.window;
   if (window > positions) fail_usage("--window {} is more than the {} positions of the model", window, positions);
-  io::Output output(options.output);
   TextTokens text(*model.tokenizer);
   for (const std::string& input : options.inputs) {
     if (options.format == "text") text.read_plain(input);
     else text.read_documents(input, options.text_field);
   }
   if (text.bytes() == 0) fail("{}: there is no text", options.inputs == std::vector<std::string>{"-"} ? "standard input" : join(options.inputs, ", "));
+  // From here on nothing waits for input that a signal should end.
+  catch_end_signals();
+  io::Output output(options.output);
   const auto started = std::chrono::steady_clock::now();
   Progress progress(options.progress);
   const auto show = [&](int64_t tokens) {

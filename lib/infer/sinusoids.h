@@ -1,5 +1,5 @@
 #pragma once
-// What positions of sines (Vaswani et al., 2017, section 3.5) and turned positions (Su et al., 2021) are made of.
+// What positions of sines (Vaswani et al., 2017, section 3.5) are made of.
 
 #include <cmath>
 #include <cstdint>

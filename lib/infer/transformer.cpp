@@ -12,6 +12,7 @@
 #include "infer/engine.h"
 #include "infer/matrix.h"
 #include "infer/pool.h"
+#include "infer/rope.h"
 #include "infer/sinusoids.h"
 #include "infer/step_cache.h"
 #include "infer/transformer.h"
@@ -26,7 +27,7 @@ using Room = Buffer<float>;
 
 /// The memory of one decoder.
 struct Workspace {
-  Room x, normed, qkv, attended, hidden, weights, logprobs;
+  Room x, normed, qkv, attended, hidden, weights, logprobs, angles;
   std::vector<Room> source_keys;  ///< per layer of the decoder: keys and values of the sources [rows, 2 * dim]
   std::vector<Room> steps;        ///< of StepStore
   RoundedRows rounded;
@@ -159,7 +160,7 @@ class Positions {
       if (table.data()) table_.assign(table.data(), table.data() + o.max_positions * o.dim);
     }
     // Not by sizes that only config.yaml knows.
-    if (weights.fit()) frequencies_ = frequencies(rotary_ ? head_dim_ / 2 : dim_ / 2);
+    if (weights.fit()) frequencies_ = rotary_ ? rope_frequencies({}, head_dim_) : frequencies(dim_ / 2);
   }
 
   /// Adds what stands for this position to a row of embeddings.
@@ -178,19 +179,17 @@ class Positions {
     }
   }
 
-  /// Turns every head of queries and keys, which begin a row (Su et al., 2021, RoFormer): pairs of a dimension of the first half and one of the second.
-  void turn(int64_t position, float* row) const {
+  /// Turns every head of queries and keys, which begin a row; `angles` is room for cosines and sines.
+  void turn(int64_t position, float* row, Room& angles) const {
     if (!rotary_) return;
     const int64_t half = head_dim_ / 2;
+    float* cosines = angles.room_for(2 * half);
     for (int64_t i = 0; i < half; ++i) {
       const float angle = static_cast<float>(position) * frequencies_[static_cast<size_t>(i)];
-      const float sine = std::sin(angle), cosine = std::cos(angle);
-      for (float* head = row; head < row + 2 * dim_; head += head_dim_) {
-        const float first = head[i], second = head[half + i];
-        head[i] = first * cosine - second * sine;
-        head[half + i] = second * cosine + first * sine;
-      }
+      cosines[i] = std::cos(angle);
+      cosines[half + i] = std::sin(angle);
     }
+    kernel::float_kernels().rotate(row, row, cosines, cosines + half, false, 2 * dim_ / head_dim_, half);
   }
 
  private:
@@ -325,7 +324,7 @@ class Decoder final : public search::StepDecoder {
         float* attended = room_->attended.room_for(rows * dim_);
         for (size_t s = 0; s < sources.size(); ++s) {
           float* first = qkv + sentences_.begin(s) * 3 * dim_;
-          for (int64_t p = 0; p < sentences_.length(s); ++p) model_.positions(0).turn(p, first + p * 3 * dim_);
+          for (int64_t p = 0; p < sentences_.length(s); ++p) model_.positions(0).turn(p, first + p * 3 * dim_, room_->angles);
           attend(layer.polynomials, first, sentences_.length(s), 3 * dim_, first + dim_, first + 2 * dim_, sentences_.length(s), 3 * dim_, attended + sentences_.begin(s) * dim_);
         }
         layer.out(attended, rows, out, room_->rounded, residual);
@@ -350,7 +349,7 @@ class Decoder final : public search::StepDecoder {
     float* weights = room_->weights.room_for(heads * count);
     for (int64_t r = 0; r < rows; ++r) {
       float* row = qkv + r * 3 * dim_;
-      model_.positions(1).turn(position, row);
+      model_.positions(1).turn(position, row, room_->angles);
       std::memcpy(cache_.place(number, r), row + dim_, static_cast<size_t>(2 * dim_) * sizeof(float));
       const kernel::ScatteredKeys<float> keys{cache_.of_row(number, origins_.row(r)), count, 0, dim_};
       kernel::packed_kernels().attend(row, keys, heads, 1, head_dim, scale, layer.self_polynomials.empty() ? nullptr : layer.self_polynomials.data(), weights,

@@ -1,5 +1,6 @@
 #include "model/lm_load.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -7,6 +8,7 @@
 #include "base/strings.h"
 #include "io/safetensors.h"
 #include "model/adapters.h"
+#include "model/load.h"
 #include "tensor/average.h"
 #include "tensor/weights.h"
 
@@ -77,6 +79,7 @@ Beginning choose(const std::string& path, const io::WeightFiles& file, Lm& model
 
 void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenizer& tokenizer) {
   const io::ModelFiles files = io::find_model(path);
+  refuse_integers(files.weights, "training cannot begin from; give the model that they were made of");
   const bool same = text::same_pieces(*text::load_tokenizer(files.directory), tokenizer);
   Beginning beginning = choose(path, io::WeightFiles(files.weights), model, same);
   std::vector<NamedTensor> all = beginning.taken;

@@ -1,9 +1,12 @@
 #include "model/load.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "infer/model_config.h"
 #include "io/run_dir.h"
+#include "io/safetensors.h"
 #include "tensor/average.h"
 
 namespace seqmill::model {
@@ -13,6 +16,12 @@ std::unique_ptr<Seq2Seq> build_seq2seq(const std::string& config, const infer::V
   std::unique_ptr<Seq2SeqConfig> model;
   infer::read_model_config(config).apply([&](Options& options) { model = declare_seq2seq(options, type); });
   return model->build(sizes, std::nullopt);
+}
+
+void refuse_integers(const std::string& weights, const std::string& what) {
+  const io::WeightFiles file(weights);
+  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8 || record.dtype == io::DType::kI16; };
+  if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) fail("{} holds integers, which {}", weights, what);
 }
 
 LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
@@ -29,6 +38,7 @@ LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average) {
 
 void initialise_from(const std::string& path, Seq2Seq& model, const infer::Vocabularies& vocabularies) {
   const io::ModelFiles files = io::find_model(path);
+  refuse_integers(files.weights, "training cannot begin from; give the model that they were made of");
   const infer::Vocabularies theirs = infer::load_vocabularies(files.directory);
   const bool same_source = text::same_pieces(*theirs.source, *vocabularies.source);
   const bool same_target = text::same_pieces(*theirs.target, *vocabularies.target);

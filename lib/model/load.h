@@ -14,6 +14,9 @@ struct LoadedSeq2Seq {
   infer::Vocabularies vocabularies;
 };
 
+/// Throws Error for a model of int8-quantize, whose integers `what` ("LibTorch does not decode").
+void refuse_integers(const std::string& weights, const std::string& what);
+
 /// `path`: model directory, checkpoint or run. `average` > 0: the mean of that many newest checkpoints of a run instead of one.
 LoadedSeq2Seq load_seq2seq(const std::string& path, int64_t average = 0);
 

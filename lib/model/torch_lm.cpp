@@ -1,11 +1,10 @@
 #include "model/torch_lm.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "base/threads.h"
-#include "io/safetensors.h"
+#include "io/run_dir.h"
 #include "model/lm_load.h"
+#include "model/load.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::model {
@@ -56,12 +55,7 @@ std::vector<double> TorchLm::score(const std::vector<infer::Tokens>& sequences, 
 
 infer::LoadedLanguageModel load_torch_lm(const std::string& path, int64_t average, const std::string& device) {
   const at::Device place = tensor::parse_device(device);
-  const std::string weights = io::find_model(path).weights;
-  const io::WeightFiles file(weights);
-  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8 || record.dtype == io::DType::kI16; };
-  if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) {
-    fail("{} holds integers, which LibTorch does not decode; use --backend engine", weights);
-  }
+  refuse_integers(io::find_model(path).weights, "LibTorch does not decode; use --backend engine");
   LoadedLm loaded = load_lm(path, average);
   loaded.model->parameters().to(place);
   return {std::make_unique<OwnedLm>(std::move(loaded.model)), std::move(loaded.tokenizer), loaded.config.chat_template};

@@ -1,11 +1,8 @@
 #include "model/torch_translation.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "infer/backend.h"
 #include "io/run_dir.h"
-#include "io/safetensors.h"
 #include "model/load.h"
 #include "model/torch_lm.h"
 #include "tensor/runtime.h"
@@ -31,12 +28,7 @@ class OwnedTranslation final : public infer::TranslationModel {
 
 infer::LoadedModel load_on_device(const std::string& path, int64_t average, const std::string& device) {
   const at::Device place = tensor::parse_device(device);
-  const std::string weights = io::find_model(path).weights;
-  const io::WeightFiles file(weights);
-  const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8 || record.dtype == io::DType::kI16; };
-  if (std::any_of(file.tensors().begin(), file.tensors().end(), is_integer)) {
-    fail("{} holds integers, which LibTorch does not decode; use --backend engine", weights);
-  }
+  refuse_integers(io::find_model(path).weights, "LibTorch does not decode; use --backend engine");
   LoadedSeq2Seq loaded = load_seq2seq(path, average);
   loaded.model->parameters().to(place);
   return {std::make_unique<OwnedTranslation>(std::move(loaded.model)), std::move(loaded.vocabularies)};

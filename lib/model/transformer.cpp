@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
-#include "infer/llama_options.h"
+#include "infer/rope.h"
 #include "kernel/float_kernels.h"
 #include "model/transformer.h"
 #include "nn/layers.h"

@@ -162,4 +162,25 @@ ScoringRecord read_scoring(Record record, EmptyPrompts empty) {
   });
 }
 
+namespace {
+
+std::string fields_of(const io::Json& record) {
+  if (!record.is_object()) return record.type_name();
+  std::string names;
+  for (const auto& [name, value] : record.as_object()) names += (names.empty() ? "" : ", ") + name;
+  return names.empty() ? "an object without fields" : "one with " + names;
+}
+
+}  // namespace
+
+io::LineLimits document_limits() { return {int64_t{1} << 26, false}; }
+
+std::string document_of(const std::string& line, const std::string& where, const std::string& field) {
+  const io::Json record = io::parse_json(line, where);
+  const io::Json* text = record.is_object() ? record.find(field) : nullptr;
+  if (!text) fail("{}: expected an object with the field \"{}\" (--text-field), found {}", where, field, fields_of(record));
+  if (!text->is_string()) fail("{}: field \"{}\": expected a string, found {}", where, field, text->type_name());
+  return text->as_string();
+}
+
 }  // namespace seqmill::text

@@ -67,4 +67,10 @@ struct ScoringRecord {
 /// {prompt, response} or {prompt, responses}.
 ScoringRecord read_scoring(Record record, EmptyPrompts empty);
 
+/// Of files of documents: 64 MB a line.
+io::LineLimits document_limits();
+
+/// The document that a JSON line holds. Throws Error "<where>: ...".
+std::string document_of(const std::string& line, const std::string& where, const std::string& field);
+
 }  // namespace seqmill::text

@@ -55,8 +55,8 @@ void write_texts(const TokenizerText& text, const std::string& path) {
         for (const text::Message& message : text::read_conversation(std::move(record), text::EmptyPrompts::kRefuse).messages) writer.put(message.content);
       }
     } else {
-      io::LineReader reader(file, data::document_limits());
-      for (std::string line; reader.next(line);) writer.put(data::document_of(line, fmt::format("{}:{}", file, reader.line_number()), text.text_field));
+      io::LineReader reader(file, text::document_limits());
+      for (std::string line; reader.next(line);) writer.put(text::document_of(line, fmt::format("{}:{}", file, reader.line_number()), text.text_field));
     }
   }
   writer.close();
