@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Instructions: a small language model is trained on text, tuned on instructions and asked. See usage() and README.md.
-set -euo pipefail
-export LC_ALL=C.UTF-8
+last_stage=4
 
 usage() {
   cat <<'END'
@@ -22,48 +21,16 @@ An interrupted training goes on from its last checkpoint when the same command i
 END
 }
 
-called_from=$PWD
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-
-die() { echo "run.sh: $*" >&2; exit "${code:-1}"; }
-
-seed=1 stage=0 smoke=false run="" threads=$(nproc)
-while (($#)); do
-  case $1 in
-    -h | --help) usage; exit 0 ;;
-    --smoke) smoke=true; shift ;;
-    --seed | --stage | --run | --threads)
-      (($# >= 2)) || code=2 die "$1 needs a value"
-      declare "${1#--}=$2"
-      shift 2
-      ;;
-    *) usage >&2; code=2 die "unknown option '$1'" ;;
-  esac
-done
-for number in seed stage threads; do
-  [[ ${!number} =~ ^(0|[1-9][0-9]*)$ ]] || code=2 die "--$number: '${!number}' is not a number"
-done
-((stage <= 4)) || code=2 die "--stage $stage: the last one is 4"
-
-data=${DATA:-$root/../shared/data}
-if [[ $data != /* && -d $called_from/$data/inst-alpaca9k ]]; then
-  data=$called_from/$data
-elif [[ $data != /* ]]; then
-  data=$root/$data
-fi
+# shellcheck source=examples/recipe.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
+recipe_options "$@"
+no_arguments
+recipe_data inst-alpaca9k
 name=seed$seed
 if $smoke; then name=smoke; fi
-run=${run:-$here/runs/$name}
-[[ $run == /* ]] || run=$called_from/$run
-bin=${SEQMILL_BIN:-$root/build/bin}
-for tool in lm-train lm-score lm-generate; do
-  [[ -x $bin/$tool ]] || die "no $tool in $bin: build first (scripts/test.sh, or cmake --preset release && cmake --build --preset release)"
-done
+recipe_tools lm-train lm-score lm-generate
+recipe_run "$name"
 mkdir -p "$run/data"
-
-# A mark of how far we are, with the time, as the jobs of a cluster leave it in their logs.
-begin_stage() { echo "== stage $1: $2 ($(date '+%F %T'))" >&2; }
 
 pretrain=(-c "$here/conf/pretrain.yaml") tune=(-c "$here/conf/tune.yaml")
 if $smoke; then

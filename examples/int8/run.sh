@@ -1,8 +1,5 @@
 #!/usr/bin/env bash
 # 8-bit integers on Multi30k: what modes, bits, granularity and single modules cost. See usage() and README.md.
-set -euo pipefail
-export LC_ALL=C.UTF-8
-
 usage() {
   cat <<'END'
 Usage: [DATA=DIR] run.sh RUN [--out DIR] [--threads N]
@@ -19,10 +16,8 @@ The tools are taken from build/bin of this repository, or from the folder in SEQ
 END
 }
 
-called_from=$PWD
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-die() { echo "run.sh: $*" >&2; exit "${code:-1}"; }
+# shellcheck source=examples/recipe.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
 
 run="" out="" threads=$(nproc)
 while (($#)); do
@@ -38,10 +33,8 @@ while (($#)); do
   esac
 done
 [[ -n $run ]] || { usage >&2; code=2 die 'expected a run'; }
-bin=${SEQMILL_BIN:-$root/build/bin}
-for tool in int8-quantize nmt-translate seq-eval; do [[ -x $bin/$tool ]] || die "no $tool in $bin: build first"; done
-data=${DATA:-$root/../shared/data}
-if [[ $data != /* && -d $called_from/$data/mt-multi30k ]]; then data=$called_from/$data; elif [[ $data != /* ]]; then data=$root/$data; fi
+recipe_tools int8-quantize nmt-translate seq-eval
+recipe_data mt-multi30k
 test=$data/mt-multi30k/test_2016_flickr
 [[ -e $test.de.gz && -e $test.en.gz ]] || die "no $test.{de,en}.gz; set DATA to the folder that holds mt-multi30k/"
 model=$run

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Multi30k: trains, translates test_2016_flickr, scores. See usage() and README.md.
-set -euo pipefail
-export LC_ALL=C.UTF-8
+last_stage=3
 
 usage() {
   cat <<'END'
@@ -24,57 +23,20 @@ An interrupted training goes on from its last checkpoint when the same command i
 END
 }
 
-called_from=$PWD
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-
-die() { echo "run.sh: $*" >&2; exit "${code:-1}"; }
-
-seed=1 stage=0 smoke=false run="" threads=$(nproc)
-languages=() extra=()
-while (($#)); do
-  case $1 in
-    -h | --help) usage; exit 0 ;;
-    --smoke) smoke=true; shift ;;
-    --seed | --stage | --run | --threads)
-      (($# >= 2)) || code=2 die "$1 needs a value"
-      declare "${1#--}=$2"
-      shift 2
-      ;;
-    --) shift; extra=("$@"); break ;;
-    -*) usage >&2; code=2 die "unknown option '$1'" ;;
-    *) languages+=("$1"); shift ;;
-  esac
-done
-((${#languages[@]} == 2)) || { usage >&2; code=2 die "expected a source and a target language, found ${#languages[@]}"; }
-for number in seed stage threads; do
-  [[ ${!number} =~ ^(0|[1-9][0-9]*)$ ]] || code=2 die "--$number: '${!number}' is not a number"
-done
-((stage <= 3)) || code=2 die "--stage $stage: the last one is 3"
-source=${languages[0]} target=${languages[1]} pair=${languages[0]}-${languages[1]}
+# shellcheck source=examples/recipe.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
+recipe_options "$@"
+((${#arguments[@]} == 2)) || { usage >&2; code=2 die "expected a source and a target language, found ${#arguments[@]}"; }
+source=${arguments[0]} target=${arguments[1]} pair=${arguments[0]}-${arguments[1]}
 [[ $source != "$target" ]] || code=2 die "source and target are both $source"
 configs=(-c "$here/conf/transformer.yaml")
 if [[ -e $here/conf/$pair.yaml ]]; then configs+=(-c "$here/conf/$pair.yaml"); fi
-
-data=${DATA:-$root/../shared/data}
-if [[ $data != /* && -d $called_from/$data/mt-multi30k ]]; then
-  data=$called_from/$data
-elif [[ $data != /* ]]; then
-  data=$root/$data
-fi
+recipe_data mt-multi30k
 data=$data/mt-multi30k
 name=$pair-seed$seed
 if $smoke; then name=$pair-smoke; fi
-run=${run:-$here/runs/$name}
-[[ $run == /* ]] || run=$called_from/$run
-bin=${SEQMILL_BIN:-$root/build/bin}
-for tool in nmt-train nmt-translate seq-eval; do
-  [[ -x $bin/$tool ]] || die "no $tool in $bin: build first (scripts/test.sh, or cmake --preset release && cmake --build --preset release)"
-done
-mkdir -p "$run"
-
-# A mark of how far we are, with the time, as the jobs of a cluster leave it in their logs.
-begin_stage() { echo "== stage $1: $2 ($(date '+%F %T'))" >&2; }
+recipe_tools nmt-train nmt-translate seq-eval
+recipe_run "$name"
 
 train_lines=29000 valid_lines=1014 test_lines=1000
 train=$data/train valid=$data/val test=$data/test_2016_flickr
@@ -82,13 +44,7 @@ if ((stage <= 0)); then
   begin_stage 0 "check the data in $data"
   [[ -d $data ]] || die "no folder $data; set DATA to the folder that holds mt-multi30k/"
   for part in train:$train_lines val:$valid_lines test_2016_flickr:$test_lines; do
-    for language in "$source" "$target"; do
-      file=$data/${part%:*}.$language.gz
-      [[ -e $file ]] || die "$file: no such file"
-      gzip -t "$file" || die "$file: damaged"
-      lines=$(gzip -dc "$file" | wc -l)
-      ((lines == ${part#*:})) || die "$file: $lines lines, expected ${part#*:}"
-    done
+    for language in "$source" "$target"; do whole_file "$data/${part%:*}.$language.gz" "${part#*:}"; done
   done
 fi
 

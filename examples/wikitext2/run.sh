@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # WikiText-2: trains a language model from nothing and measures its perplexity. See usage() and README.md.
-set -euo pipefail
-export LC_ALL=C.UTF-8
+last_stage=3
 
 usage() {
   cat <<'END'
@@ -23,64 +22,23 @@ An interrupted training goes on from its last checkpoint when the same command i
 END
 }
 
-called_from=$PWD
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-
-die() { echo "run.sh: $*" >&2; exit "${code:-1}"; }
-
-seed=1 stage=0 smoke=false run="" threads=$(nproc)
-extra=()
-while (($#)); do
-  case $1 in
-    -h | --help) usage; exit 0 ;;
-    --smoke) smoke=true; shift ;;
-    --seed | --stage | --run | --threads)
-      (($# >= 2)) || code=2 die "$1 needs a value"
-      declare "${1#--}=$2"
-      shift 2
-      ;;
-    --) shift; extra=("$@"); break ;;
-    *) usage >&2; code=2 die "unknown option '$1'" ;;
-  esac
-done
-for number in seed stage threads; do
-  [[ ${!number} =~ ^(0|[1-9][0-9]*)$ ]] || code=2 die "--$number: '${!number}' is not a number"
-done
-((stage <= 3)) || code=2 die "--stage $stage: the last one is 3"
-
-data=${DATA:-$root/../shared/data}
-if [[ $data != /* && -d $called_from/$data/lm-wikitext2 ]]; then
-  data=$called_from/$data
-elif [[ $data != /* ]]; then
-  data=$root/$data
-fi
+# shellcheck source=examples/recipe.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
+recipe_options "$@"
+no_arguments
+recipe_data lm-wikitext2
 data=$data/lm-wikitext2
 name=seed$seed
 if $smoke; then name=smoke; fi
-run=${run:-$here/runs/$name}
-[[ $run == /* ]] || run=$called_from/$run
-bin=${SEQMILL_BIN:-$root/build/bin}
-for tool in lm-train lm-score lm-generate; do
-  [[ -x $bin/$tool ]] || die "no $tool in $bin: build first (scripts/test.sh, or cmake --preset release && cmake --build --preset release)"
-done
-mkdir -p "$run"
-
-# A mark of how far we are, with the time, as the jobs of a cluster leave it in their logs.
-begin_stage() { echo "== stage $1: $2 ($(date '+%F %T'))" >&2; }
+recipe_tools lm-train lm-score lm-generate
+recipe_run "$name"
 
 configs=(-c "$here/conf/llama.yaml")
 train=$data/train.txt.gz valid=$data/valid.txt.gz test=$data/test.txt.gz
 if ((stage <= 0)); then
   begin_stage 0 "check the data in $data"
   [[ -d $data ]] || die "no folder $data; set DATA to the folder that holds lm-wikitext2/"
-  for part in train:36718 valid:3760 test:4358; do
-    file=$data/${part%:*}.txt.gz
-    [[ -e $file ]] || die "$file: no such file"
-    gzip -t "$file" || die "$file: damaged"
-    lines=$(gzip -dc "$file" | wc -l)
-    ((lines == ${part#*:})) || die "$file: $lines lines, expected ${part#*:}"
-  done
+  for part in train:36718 valid:3760 test:4358; do whole_file "$data/${part%:*}.txt.gz" "${part#*:}"; done
 fi
 
 if $smoke; then
