@@ -7,25 +7,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
 need lm-train lm-score
 command=("$bin/lm-train")
 
-# runs NAME TEXT OPTION...: trains, succeeds, prints nothing to stdout and TEXT to stderr
-runs() {
-  local name=$1 text=$2
-  shift 2
-  "${command[@]}" -c conf.yaml "$@" > out 2> err || report "$name: exit $?: $(tail -n 3 err)"
-  [[ -s out ]] && report "$name: wrote to standard output: $(head -c 400 out)"
-  grep -qF -- "$text" err || report "$name: no '$text' in: $(tail -n 12 err)"
-}
-
-# refuses NAME CODE TEXT OPTION...: `fails` in a fresh run, with the configuration of this test
-refuses() {
-  local name=$1 code=$2 text=$3
-  shift 3
-  rm -rf fresh
-  fails "$name" "$code" "$text" -c conf.yaml --run fresh "$@"
-}
-
-same() { cmp -s "$1/ckpt/last/model.safetensors" "$2/ckpt/last/model.safetensors"; }
-weights_hold() { grep -aqF -- "$2" "$1/ckpt/last/model.safetensors"; }
 last_score() { sed -En "s/.*\"split\":\"valid\",.*\"$2\":([0-9.e+-]+).*/\1/p" "$1/metrics.jsonl" | tail -n 1; }
 
 # near NAME A B: two numbers are the same to five digits

@@ -8,25 +8,6 @@ need nmt-train nmt-translate
 translate=$bin/nmt-translate
 command=("$bin/nmt-train")
 
-# runs NAME TEXT OPTION...: trains, succeeds, prints nothing to stdout and TEXT to stderr
-runs() {
-  local name=$1 text=$2
-  shift 2
-  "${command[@]}" -c conf.yaml "$@" > out 2> err || report "$name: exit $?: $(tail -n 3 err)"
-  [[ -s out ]] && report "$name: wrote to standard output: $(head -c 400 out)"
-  grep -qF -- "$text" err || report "$name: no '$text' in: $(tail -n 12 err)"
-}
-
-# refuses NAME CODE TEXT OPTION...: `fails` in a fresh run, with the configuration of this test
-refuses() {
-  local name=$1 code=$2 text=$3
-  shift 3
-  rm -rf fresh
-  fails "$name" "$code" "$text" -c conf.yaml --run fresh "$@"
-}
-
-same() { cmp -s "$1/ckpt/last/model.safetensors" "$2/ckpt/last/model.safetensors"; }
-weights_hold() { grep -aqF -- "$2" "$1/ckpt/last/model.safetensors"; }
 state_holds() { grep -qE -- "$2" "$1/ckpt/last/state.json"; }
 checkpoints() { find "$1/ckpt" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort | tr '\n' ' '; }
 translates() {

@@ -144,3 +144,27 @@ broken_texts() {
   printf 'a b\r\nc\r\n' > crlf
   { echo ok; head -c 1000000 /dev/zero | tr '\0' a; echo; } > mega
 }
+
+# Of tools that train, by the configuration conf.yaml.
+
+# runs NAME TEXT OPTION...: trains, succeeds, prints nothing to stdout and TEXT to stderr
+runs() {
+  local name=$1 text=$2
+  shift 2
+  "${command[@]}" -c conf.yaml "$@" > out 2> err || report "$name: exit $?: $(tail -n 3 err)"
+  [[ -s out ]] && report "$name: wrote to standard output: $(head -c 400 out)"
+  grep -qF -- "$text" err || report "$name: no '$text' in: $(tail -n 12 err)"
+}
+
+# refuses NAME CODE TEXT OPTION...: `fails` in a fresh run, with the configuration of this test
+refuses() {
+  local name=$1 code=$2 text=$3
+  shift 3
+  rm -rf fresh
+  fails "$name" "$code" "$text" -c conf.yaml --run fresh "$@"
+}
+
+# same RUN RUN: they ended with the same weights
+same() { cmp -s "$1/ckpt/last/model.safetensors" "$2/ckpt/last/model.safetensors"; }
+# weights_hold RUN TEXT: the header of its last weights does
+weights_hold() { grep -aqF -- "$2" "$1/ckpt/last/model.safetensors"; }

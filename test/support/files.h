@@ -80,6 +80,14 @@ Failure failure_of(Work work) {
   return {};
 }
 
+/// Whether check() of such options, changed by `change`, is a usage error.
+template <typename Options, typename Change>
+bool refused(Change change) {
+  Options options;
+  change(options);
+  return failure_of([&] { options.check(); }).exit_code == kExitUsage;
+}
+
 /// Runs `work` in a child process, which ends with the exit code that it returns. Gives the status of waitpid.
 template <typename Work>
 int in_child(Work work) {

@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "support/files.h"
+#include "support/rewrites.h"
 #include "support/letter_template.h"
 
 using namespace seqmill;
@@ -32,11 +33,7 @@ struct Place {
     return failure_of([&] { open(); });
   }
   bool rebuilds() const {
-    const std::string link = dir / "link";
-    std::filesystem::remove(link);
-    std::filesystem::create_hard_link(dir / "cache", link);
-    open();
-    return !std::filesystem::equivalent(dir / "cache", link);
+    return rewrites(dir / "cache", [&] { open(); });
   }
 
   TempDir dir;

@@ -6,6 +6,7 @@
 #include "base/threads.h"
 #include "support/byte_tokenizer.h"
 #include "support/files.h"
+#include "support/rewrites.h"
 #include "support/gzip.h"
 
 using namespace seqmill;
@@ -27,13 +28,8 @@ struct Place {
     const StreamCorpus corpus = open();
     return corpus.slice(0, corpus.size());
   }
-  /// Whether `open` writes the cache anew: its inode, held by a link, is no longer the file's.
   bool rebuilds() const {
-    const std::string link = dir / "link";
-    std::filesystem::remove(link);
-    std::filesystem::create_hard_link(dir / "cache", link);
-    open();
-    return !std::filesystem::equivalent(dir / "cache", link);
+    return rewrites(dir / "cache", [&] { open(); });
   }
 
   TempDir dir;

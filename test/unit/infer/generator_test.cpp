@@ -7,8 +7,10 @@
 #include <numeric>
 
 #include "support/fake_language_model.h"
+#include "support/files.h"
 
 using namespace seqmill;
+using seqmill::test::refused;
 using namespace seqmill::infer;
 using seqmill::test::FakeLanguageModel;
 using seqmill::test::FakeTokenizer;
@@ -376,23 +378,13 @@ TEST_CASE("threads are divided among workers that have something to do") {
 }
 
 TEST_CASE("options of generation that mean nothing are refused") {
-  const auto refused = [](auto change) {
-    GeneratorOptions options;
-    change(options);
-    try {
-      options.check();
-    } catch (const Error& error) {
-      return error.exit_code() == kExitUsage;
-    }
-    return false;
-  };
-  CHECK_FALSE(refused([](GeneratorOptions&) {}));
-  CHECK_FALSE(refused([](GeneratorOptions& options) { options.beam = options.samples = 4; }));
-  CHECK(refused([](GeneratorOptions& options) { options.beam = 4, options.samples = 5; }));
-  CHECK(refused([](GeneratorOptions& options) { options.beam = 4, options.sampler.top_k = 3; }));
-  CHECK(refused([](GeneratorOptions& options) { options.beam = 4, options.stop = {"x"}; }));
-  CHECK(refused([](GeneratorOptions& options) { options.stop = {""}; }));
-  CHECK(refused([](GeneratorOptions& options) { options.samples = 2, options.sampler.temperature = 0; }));
-  CHECK(refused([](GeneratorOptions& options) { options.min_new_tokens = 5, options.max_new_tokens = 4; }));
-  CHECK(refused([](GeneratorOptions& options) { options.alpha = 2; }));
+  CHECK_FALSE(refused<GeneratorOptions>([](GeneratorOptions&) {}));
+  CHECK_FALSE(refused<GeneratorOptions>([](GeneratorOptions& options) { options.beam = options.samples = 4; }));
+  CHECK(refused<GeneratorOptions>([](GeneratorOptions& options) { options.beam = 4, options.samples = 5; }));
+  CHECK(refused<GeneratorOptions>([](GeneratorOptions& options) { options.beam = 4, options.sampler.top_k = 3; }));
+  CHECK(refused<GeneratorOptions>([](GeneratorOptions& options) { options.beam = 4, options.stop = {"x"}; }));
+  CHECK(refused<GeneratorOptions>([](GeneratorOptions& options) { options.stop = {""}; }));
+  CHECK(refused<GeneratorOptions>([](GeneratorOptions& options) { options.samples = 2, options.sampler.temperature = 0; }));
+  CHECK(refused<GeneratorOptions>([](GeneratorOptions& options) { options.min_new_tokens = 5, options.max_new_tokens = 4; }));
+  CHECK(refused<GeneratorOptions>([](GeneratorOptions& options) { options.alpha = 2; }));
 }

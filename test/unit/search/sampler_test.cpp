@@ -6,8 +6,10 @@
 #include <set>
 
 #include "base/error.h"
+#include "support/files.h"
 
 using namespace seqmill;
+using seqmill::test::refused;
 using namespace seqmill::search;
 
 namespace {
@@ -92,22 +94,12 @@ TEST_CASE("the repetition penalty multiplies the log-probabilities of tokens tha
 }
 
 TEST_CASE("options of sampling that mean nothing are refused") {
-  const auto refused = [](auto change) {
-    SamplerOptions options;
-    change(options);
-    try {
-      options.check();
-    } catch (const Error& error) {
-      return error.exit_code() == kExitUsage;
-    }
-    return false;
-  };
-  CHECK_FALSE(refused([](SamplerOptions&) {}));
-  CHECK_FALSE(refused([](SamplerOptions& options) { options.temperature = 0; }));
-  CHECK(refused([](SamplerOptions& options) { options.temperature = 1e-5; }));
-  CHECK(refused([](SamplerOptions& options) { options.top_k = -1; }));
-  CHECK(refused([](SamplerOptions& options) { options.top_p = 0; }));
-  CHECK(refused([](SamplerOptions& options) { options.min_p = 1.5; }));
-  CHECK(refused([](SamplerOptions& options) { options.repetition_penalty = 0; }));
-  CHECK(refused([](SamplerOptions& options) { options.temperature = 0, options.top_p = 0.5; }));
+  CHECK_FALSE(refused<SamplerOptions>([](SamplerOptions&) {}));
+  CHECK_FALSE(refused<SamplerOptions>([](SamplerOptions& options) { options.temperature = 0; }));
+  CHECK(refused<SamplerOptions>([](SamplerOptions& options) { options.temperature = 1e-5; }));
+  CHECK(refused<SamplerOptions>([](SamplerOptions& options) { options.top_k = -1; }));
+  CHECK(refused<SamplerOptions>([](SamplerOptions& options) { options.top_p = 0; }));
+  CHECK(refused<SamplerOptions>([](SamplerOptions& options) { options.min_p = 1.5; }));
+  CHECK(refused<SamplerOptions>([](SamplerOptions& options) { options.repetition_penalty = 0; }));
+  CHECK(refused<SamplerOptions>([](SamplerOptions& options) { options.temperature = 0, options.top_p = 0.5; }));
 }

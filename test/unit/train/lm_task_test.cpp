@@ -8,6 +8,7 @@
 #include "tensor/runtime.h"
 #include "train/trainer.h"
 #include "unit/model/models.h"
+#include "unit/train/tasks.h"
 
 using namespace seqmill;
 using namespace seqmill::train;
@@ -56,31 +57,6 @@ struct Place {
   LmTaskOptions options;
   Ranks alone;
 };
-
-StepLoss take(Task& task) {
-  StepLoss whole;
-  for (const Part& part : task.next()) {
-    tensor::DropoutStream dropout(1, 1);
-    const StepLoss loss = part(0, dropout);
-    whole.sum = whole.sum.defined() ? whole.sum + loss.sum : loss.sum;
-    whole.nll_sum += loss.nll_sum;
-    whole.tokens += loss.tokens;
-    whole.source_tokens += loss.source_tokens;
-  }
-  return whole;
-}
-
-std::vector<double> next_losses(Task& task, int count) {
-  std::vector<double> losses;
-  for (int i = 0; i < count; ++i) losses.push_back(take(task).nll_sum);
-  return losses;
-}
-
-int batches_of_epoch(Task& task) {
-  int count = 0;
-  for (const int64_t epoch = task.epoch(); task.epoch() == epoch; ++count) take(task);
-  return count;
-}
 
 TrainerOptions trainer_options(int64_t updates) {
   TrainerOptions options;

@@ -2,6 +2,7 @@
 
 #include "model/torch_translation.h"
 #include "unit/model/models.h"
+#include "unit/train/tasks.h"
 
 using namespace seqmill;
 using namespace seqmill::train;
@@ -52,32 +53,6 @@ struct Place {
     return {-model->target_logprobs(batch).sum().item<double>(), static_cast<int64_t>(tokens.size()) + 1};
   }
 };
-
-StepLoss take(Task& task) {
-  StepLoss whole;
-  for (const Part& part : task.next()) {
-    tensor::DropoutStream dropout(1, 1);
-    const StepLoss loss = part(0, dropout);
-    whole.sum = whole.sum.defined() ? whole.sum + loss.sum : loss.sum;
-    whole.nll_sum += loss.nll_sum;
-    whole.tokens += loss.tokens;
-    whole.source_tokens += loss.source_tokens;
-  }
-  return whole;
-}
-
-/// What identifies the next `count` batches.
-std::vector<double> next_losses(Task& task, int count) {
-  std::vector<double> losses;
-  for (int i = 0; i < count; ++i) losses.push_back(take(task).nll_sum);
-  return losses;
-}
-
-int batches_of_epoch(Task& task) {
-  int count = 0;
-  for (const int64_t epoch = task.epoch(); task.epoch() == epoch; ++count) take(task);
-  return count;
-}
 
 }  // namespace
 
