@@ -131,7 +131,6 @@ class Llama final : public LanguageModel {
     for (int64_t i = 0; i < options.layers; ++i) layers_.emplace_back(weights, fmt::format("model.layers.{}", i), options);
     norm_.emplace(weights, "model.norm", options);
     if (!options.tie) output_.emplace(weights, "lm_head.weight", vocabulary, options.dim);
-    if (options.tie) weights.take_copy("lm_head.weight", "model.embed_tokens.weight");
     // Not by sizes that only config.yaml knows.
     if (options.positions == "rotary" && weights.fit()) frequencies_ = rope_frequencies(options.rope, options.head_dim);
   }
@@ -418,9 +417,14 @@ class LlamaConfig final : public LmEngineConfig {
 
   std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const override {
     const LlamaOptions resolved = options_.resolve();
+    for (const auto& [name, original] : copies()) weights.take_copy(name, original);
     if (weights.integer_mode() != "scale-propagation") return std::make_unique<Llama>(resolved, resolved.rows(tokens), weights);
     check_integer_llama(resolved);
     return make_integer_llama(resolved, resolved.rows(tokens), weights);
+  }
+
+  std::map<std::string, std::string> copies() const override {
+    return options_.tie ? std::map<std::string, std::string>{{"lm_head.weight", kEmbedding}} : std::map<std::string, std::string>();
   }
 
   void check_scale_propagation() const override { check_integer_llama(options_); }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -30,6 +31,8 @@ class LmEngineConfig {
   /// not go together.
   virtual LmSize size(int64_t tokens) const = 0;
   virtual std::unique_ptr<LanguageModel> build(int64_t tokens, Weights& weights) const = 0;
+  /// Tensors that a file may hold besides, each with the one that it must be equal to: nobody needs them.
+  virtual std::map<std::string, std::string> copies() const { return {}; }
   /// The module that a weight matrix belongs to, for int8-quantize: "embedding", "output", "attention" or "ffn"; "" for what is none of them.
   virtual std::string module_of(const io::TensorRecord& record) const = 0;
   /// As that of EngineConfig.

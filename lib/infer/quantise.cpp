@@ -67,6 +67,7 @@ struct Subject {
   Modules module_of = module_of_translation_model;
   Places place_of = place_in_translation_model;
   std::map<std::string, std::string> more_scopes;     ///< and their modules: what is computed with bits of its own from another scope's tensors
+  std::map<std::string, std::string> copies;          ///< LmEngineConfig::copies()
   std::string example = "decoder.0.ffn";              ///< of a scope
   std::function<void(const ModelSource&)> check;      ///< throws Error for what does not fit together
   std::function<void()> check_scale_propagation;
@@ -82,6 +83,7 @@ Subject subject_of(const ModelSource& source, const QuantiseOptions& options) {
     const std::shared_ptr<LmEngineConfig> engine = configure<LmEngineType>(source);
     subject.module_of = [engine](const io::TensorRecord& record) { return engine->module_of(record); };
     subject.place_of = [engine](const std::string& tensor) { return engine->place_of(tensor); };
+    subject.copies = engine->copies();
     subject.example = "model.layers.0.mlp";
     subject.check = check_lm_in_engine;
     subject.check_scale_propagation = [engine, granularity = options.granularity] {
@@ -268,6 +270,7 @@ Quantised quantise_all(Weights& weights, const std::string& file, const Quantise
   Quantised all;
   all.integers.reserve(weights.tensors().size());
   for (const io::TensorRecord& record : weights.tensors()) {
+    if (subject.copies.count(record.name)) continue;
     const Numbers numbers = weights.take(record.name, record.shape);
     weights.check_fit();  // of another type than floating-point
     check_finite(file, record.name, numbers.data(), record.bytes() / io::size_of(record.dtype));

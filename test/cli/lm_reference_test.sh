@@ -6,7 +6,7 @@ set -u
 source "$(dirname "${BASH_SOURCE[0]}")/../support/language_models.sh"
 # shellcheck source=test/support/checks.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
-need lm-score lm-train
+need lm-score lm-train int8-quantize
 command=("$bin/lm-score" --threads 1)
 
 # sequences MODEL: texts of characters that no merge joins, whose ids can be looked up one by one: answers (JSON lines) and ids (lists)
@@ -112,6 +112,10 @@ for backend in engine torch; do
   agrees "a stored tied head, $backend" 1e-4
   fails "another head than the embedding, $backend" 1 'unexpected: lm_head.weight' --model untied --backend "$backend" < answers
 done
+
+"$bin/int8-quantize" --model tied --output tied.int8 --quiet > out 2> err || report "quantising a stored tied head: $(cat err)"
+score 'a tied head in integers' --model tied.int8
+agrees 'a tied head in integers' 1
 
 # A conversation's frame: what the Jinja program is taken for, and what it is not.
 framed() {
