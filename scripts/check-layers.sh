@@ -14,6 +14,7 @@ metric  base text io
 kernel  base
 search  base
 infer   kernel search io text
+reward  infer metric
 tensor  base io kernel
 data    tensor text
 nn      tensor

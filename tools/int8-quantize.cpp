@@ -14,6 +14,7 @@
 #include "io/directory.h"
 #include "io/json.h"
 #include "io/output.h"
+#include "kernel/scale.h"
 #include "metric/bleu.h"
 #include "text/parallel_reader.h"
 
@@ -86,6 +87,23 @@ std::string text_of(const std::vector<std::pair<std::string, double>>& scores, b
   return text;
 }
 
+/// What the scales did while a text was translated in integers.
+std::string text_of(const kernel::ScaleCounts& counts, bool as_json) {
+  const double over = static_cast<double>(counts.over) / static_cast<double>(std::max<int64_t>(1, counts.sums));
+  if (!as_json) {
+    return fmt::format("matched scales: {} rows lost {:.2f} bits on average, {:.1f} at most\nsums: {} rows, {:.1f} % beyond the integers and re-scaled, the largest 2^{:.1f} (of 2^31)\n",
+                       counts.matched, counts.lost_bits, counts.most_lost_bits, counts.sums, 100 * over, counts.largest_sum_bits);
+  }
+  io::Json json = io::Json::object();
+  json.set("matched", counts.matched);
+  json.set("lost-bits", counts.lost_bits);
+  json.set("most-lost-bits", counts.most_lost_bits);
+  json.set("sums", counts.sums);
+  json.set("over", over);
+  json.set("largest-sum-bits", counts.largest_sum_bits);
+  return json.dump() + "\n";
+}
+
 /// What --check-src compares.
 class Check {
  public:
@@ -109,7 +127,10 @@ class Check {
 
   /// {what is in integers: BLEU}, the float model first.
   std::vector<std::pair<std::string, double>> scores(const std::vector<infer::TensorReport>& reports) const {
-    std::vector<std::pair<std::string, double>> scores{{"nothing", bleu(settings_.model)}, {"all", bleu(settings_.output)}};
+    std::vector<std::pair<std::string, double>> scores{{"nothing", bleu(settings_.model)}};
+    kernel::watch_scales(true);
+    scores.emplace_back("all", bleu(settings_.output));
+    kernel::watch_scales(false);
     if (!settings_.ablate) return scores;
     for (const std::string& module : infer::modules_of_model()) {
       const auto has = [&](const infer::TensorReport& report) { return report.quantised && report.module == module; };
@@ -144,7 +165,10 @@ void quantise(const Settings& settings, const cli::Invocation& call) {
   io::Output out("-");
   out.write(settings.json ? records_of(reports) : table_of(reports));
   out.flush();
-  if (check) out.write(text_of(check->scores(reports), settings.json));
+  if (check) {
+    out.write(text_of(check->scores(reports), settings.json));
+    if (settings.quantise.throughout()) out.write(text_of(kernel::scale_counts(), settings.json));
+  }
   out.close();
 }
 

@@ -7,6 +7,7 @@ namespace seqmill::data {
 void PackedTokens::to(at::Device device) {
   tokens = tokens.to(device);
   positions = positions.to(device);
+  if (key_rows.defined()) key_rows = key_rows.to(device);
 }
 
 void Batch::to(at::Device device) {

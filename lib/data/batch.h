@@ -17,6 +17,10 @@ struct PackedTokens {
   at::Tensor tokens;     ///< [N] int64
   at::Tensor positions;  ///< [N] int64, from 0 in each sequence
   tensor::Spans spans;
+  /// Where sequences share their beginnings (data/prompt_trees.h): the rows whose keys and values they see, sequence by sequence; the last keys of a sequence are
+  /// those of its own rows. Undefined: each sees its own rows.
+  at::Tensor key_rows;      ///< [K] int64
+  tensor::Spans key_spans;  ///< of those, one for each of `spans`
   int64_t count() const { return spans.count(); }
   void to(at::Device device);
 };

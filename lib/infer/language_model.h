@@ -52,6 +52,19 @@ class LanguageModel {
 
   /// log p of every token but the first of each sequence, one sequence after another. For several threads at a time.
   virtual std::vector<double> score(const std::vector<Tokens>& sequences, int threads) const = 0;
+
+  // A model that gives no states, as of integers throughout, throws Error when it is asked for one of the following.
+
+  /// What the output layer multiplies, of the last token of sequences: [endings of all trees, dim()], one after another. A tree's prompt is computed once for all of its
+  /// endings; a tree without endings stands for its prompt alone. For several threads at a time.
+  struct Tree {
+    Tokens prompt;                ///< at least one token
+    std::vector<Tokens> endings;  ///< each of at least one token
+  };
+  virtual int64_t dim() const;
+  virtual std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const;
+  /// The row of the output layer for a token: its product with a state is the token's logit. [dim()]
+  virtual std::vector<float> output_row(int32_t token) const;
 };
 
 /// A model and what belongs to it.
@@ -59,6 +72,7 @@ struct LoadedLanguageModel {
   std::unique_ptr<LanguageModel> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::string chat_template;  ///< that it was tuned with; "plain" for a model that was not
+  std::vector<float> score_head;  ///< [heads, dim()]: of a reward model ("score.weight"), whose scores are its products with a state; of others none
 };
 
 }  // namespace seqmill::infer

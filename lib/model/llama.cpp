@@ -95,7 +95,7 @@ class Llama final : public Lm {
     for (const Layer& layer : layers_) {
       const auto run = [this, &layer, input](const at::Tensor& y, DropoutStream* masks) {
         return layer(y, options_.activation_dropout, masks, [&](const at::Tensor& qkv) {
-          return tensor::self_attention(turned(qkv, input.positions), input.spans, settings(true, layer, masks));
+          return attend(turned(qkv, input.positions), input, settings(true, layer, masks));
         });
       };
       x = again ? tensor::checkpoint(run, x, stream) : run(x, stream);
@@ -119,6 +119,13 @@ class Llama final : public Lm {
   }
 
   at::Tensor finish(const at::Tensor& x) const { return norm_[0](x); }
+
+  at::Tensor attend(const at::Tensor& qkv, const PackedTokens& input, const AttentionSettings& how) const {
+    if (!input.key_rows.defined()) return tensor::self_attention(qkv, input.spans, how);
+    const int64_t queries = options_.query_width(), keys = 2 * options_.key_width();
+    return tensor::cross_attention(qkv.narrow(1, 0, queries).contiguous(), input.spans, qkv.narrow(1, queries, keys).index_select(0, input.key_rows),
+                                   input.key_spans, how);
+  }
 
   AttentionSettings settings(bool causal, const Layer& layer, DropoutStream* stream) const {
     return {options_.heads, causal, options_.attention_dropout, stream, layer.polynomial, options_.window, options_.kv_heads};

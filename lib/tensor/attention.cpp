@@ -1,5 +1,8 @@
 #include "tensor/attention.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <numeric>
 
 #include "base/error.h"
@@ -225,6 +228,40 @@ bool is_packed(const Spans& spans, int64_t rows) {
   return next == rows;
 }
 
+/// CutScores while several threads count.
+struct CutCounters {
+  std::atomic<bool> on{false};
+  std::atomic<int64_t> scores{0}, cut{0}, queries{0}, blind{0};
+} cut_counters;
+
+/// Without delta, what is cut off weighs exactly nothing.
+void count_cut(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Plan& plan) {
+  const auto here = [](const at::Tensor& x) { return x.detach().to(at::kCPU, at::kFloat).contiguous(); };
+  Plan bare = plan;
+  bare.mask = {};
+  bare.polynomial = {plan.polynomial.degree, here(plan.polynomial.bias), at::zeros({plan.layout.heads})};
+  at::Tensor kept;
+  forward_fast(here(q_matrix), here(kv_matrix), bare, &kept);
+  const float* weights = kept.data_ptr<float>();
+  CutScores sum;
+  for (size_t s = 0; s < plan.q.length.size(); ++s) {
+    const int64_t queries = plan.q.length[s], keys = plan.k.length[s];
+    for (int64_t row = 0; row < plan.layout.heads * queries; ++row, weights += keys) {
+      const int64_t end = plan.causal ? std::clamp<int64_t>(row % queries + 1 + keys - queries, 0, keys) : keys;
+      const int64_t begin = plan.window > 0 ? std::max<int64_t>(0, end - plan.window) : 0;
+      const int64_t cut = std::count(weights + begin, weights + end, 0.0F);
+      sum.scores += end - begin;
+      sum.cut += cut;
+      sum.queries += end > begin;
+      sum.blind += end > begin && cut == end - begin;
+    }
+  }
+  cut_counters.scores += sum.scores;
+  cut_counters.cut += sum.cut;
+  cut_counters.queries += sum.queries;
+  cut_counters.blind += sum.blind;
+}
+
 at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Tensor& kv_matrix, const Spans& kv_spans,
                   const Layout& layout, const AttentionSettings& settings) {
   auto plan = c10::make_intrusive<Plan>();
@@ -241,6 +278,7 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   const Polynomial& polynomial = settings.polynomial;
   const bool learns_polynomial = polynomial.degree > 0 && (polynomial.bias.requires_grad() || polynomial.delta.requires_grad());
   const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad() || learns_polynomial);
+  if (cut_counters.on && !records && polynomial.degree > 0) count_cut(q_matrix, kv_matrix, *plan);
   if (!is_fast(q_matrix) || !is_fast(kv_matrix) || plan->window > 0 || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
     return attention_general(q_matrix, kv_matrix, *plan);
   }
@@ -260,6 +298,15 @@ Layout layout_of(const AttentionSettings& settings) {
 }
 
 }  // namespace
+
+CutScoreWatch::CutScoreWatch() {
+  cut_counters.scores = cut_counters.cut = cut_counters.queries = cut_counters.blind = 0;
+  cut_counters.on = true;
+}
+
+CutScoreWatch::~CutScoreWatch() { cut_counters.on = false; }
+
+CutScores CutScoreWatch::counts() const { return {cut_counters.scores, cut_counters.cut, cut_counters.queries, cut_counters.blind}; }
 
 int64_t Spans::rows() const { return std::accumulate(length.begin(), length.end(), int64_t{0}); }
 

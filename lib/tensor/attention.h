@@ -37,12 +37,28 @@ struct AttentionSettings {
   int64_t kv_heads = 0;             ///< heads of keys and values, each for as many heads of queries in a row (Ainslie et al., 2023); 0: as many as heads
 };
 
+/// Of the scores of polynomial attention: those that it cuts off (score + bias <= 0) have no gradient. A query all of whose scores are cut off looks at everything alike, by
+/// |delta| alone, and learns nothing of where to look.
+struct CutScores {
+  int64_t scores = 0, cut = 0;      ///< of keys that their queries may see
+  int64_t queries = 0, blind = 0;   ///< blind: all their scores are cut off; each head counts its own
+};
+
+/// While one exists, all polynomial attention outside of training is counted, by all threads, at the price of computing it twice. One at a time.
+class CutScoreWatch {
+ public:
+  CutScoreWatch();
+  ~CutScoreWatch();
+  CutScoreWatch(const CutScoreWatch&) = delete;
+  CutScoreWatch& operator=(const CutScoreWatch&) = delete;
+  CutScores counts() const;
+};
+
 /// qkv [N, D + 2E] (queries, keys, values side by side, D and E being the widths of heads and kv_heads) -> [N, D].
 at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const AttentionSettings& settings);
 
 /// Queries q [N, D] of the sequences `q_spans` over keys and values kv [M, 2E] of the sequences `kv_spans` -> [N, D].
 at::Tensor cross_attention(const at::Tensor& q, const Spans& q_spans, const at::Tensor& kv, const Spans& kv_spans,
                            const AttentionSettings& settings);
-
 
 }  // namespace seqmill::tensor

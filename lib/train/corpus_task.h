@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/attention.h"
 #include "train/batch_walk.h"
 #include "train/task.h"
 #include "train/worker_models.h"
@@ -53,6 +54,13 @@ class CorpusTask : public Task {
   struct Validation {
     double nll = 0, tokens = 0;  ///< over all ranks
     double loss() const { return nll / tokens; }
+    /// What tells whether polynomial attention still learns; nothing for other models.
+    Scores attention() const {
+      if (scores == 0) return {};
+      return {{"cut-scores", cut / scores}, {"blind-queries", blind / queries}};
+    }
+
+    double scores = 0, cut = 0, queries = 0, blind = 0;  ///< tensor::CutScores over all ranks
   };
 
   /// Every rank takes its share of these batches; all get the same sums. `make` makes a batch of items, `loss_of` gives its negative log-likelihood.
@@ -60,6 +68,7 @@ class CorpusTask : public Task {
   Validation validate_on(const data::BatchPlan& plan, Ranks& ranks, Make make, LossOf loss_of) const {
     at::NoGradGuard no_grad;
     Validation mine, all;
+    const tensor::CutScoreWatch watch;
     int64_t number = 0;
     for (const std::vector<int64_t>& items : plan) {
       if (number++ % ranks.count() != ranks.rank()) continue;
@@ -67,9 +76,16 @@ class CorpusTask : public Task {
       mine.nll += loss_of(batch);
       mine.tokens += static_cast<double>(batch.target_tokens());
     }
-    for (const std::vector<double>& share : ranks.gather({mine.nll, mine.tokens})) {
+    const tensor::CutScores cut = watch.counts();
+    const auto number_of = [](int64_t count) { return static_cast<double>(count); };
+    for (const std::vector<double>& share :
+         ranks.gather({mine.nll, mine.tokens, number_of(cut.scores), number_of(cut.cut), number_of(cut.queries), number_of(cut.blind)})) {
       all.nll += share[0];
       all.tokens += share[1];
+      all.scores += share[2];
+      all.cut += share[3];
+      all.queries += share[4];
+      all.blind += share[5];
     }
     return all;
   }

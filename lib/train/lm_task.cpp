@@ -164,7 +164,9 @@ class LmTask final : public CorpusTask<model::Lm, data::LmBatch> {
     const Validation validation = validate_on(valid_->validation_plan(options_.batch_tokens), ranks, maker_of(valid_), [this](const data::LmBatch& batch) {
       return model_.loss(batch.input, batch.rows, batch.targets, 0, nullptr).nll_sum;
     });
-    return valid_->scores(validation.nll, validation.tokens);
+    Scores scores = valid_->scores(validation.nll, validation.tokens);
+    for (const auto& score : validation.attention()) scores.push_back(score);
+    return scores;
   }
 
  protected:

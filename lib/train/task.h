@@ -22,6 +22,7 @@ struct StepLoss {
   double nll_sum = 0;         ///< cross-entropy without smoothing, in nats
   int64_t tokens = 0;         ///< what the loss is averaged over
   int64_t source_tokens = 0;  ///< for the log only
+  std::vector<double> measures = {};  ///< sums over the same tokens, of what Task::measures() names
 };
 
 /// A part of a micro-batch: computes its loss in training mode. Several workers may each be at one.
@@ -34,6 +35,10 @@ class Task {
  public:
   virtual ~Task() = default;
   virtual nn::Parameters& parameters() = 0;
+  /// What StepLoss::tokens counts: "tokens", or else "pairs" and the like, for which perplexity means nothing.
+  virtual std::string unit() const { return "tokens"; }
+  /// Names of what a loss brings along, to be shown with it, averaged.
+  virtual std::vector<std::string> measures() const { return {}; }
   /// How many parts a full micro-batch has.
   virtual int64_t parts() const { return 1; }
   /// What the losses of each worker depend on: parameters() for the first, and for each other a copy that shares the values (Parameters::share) and

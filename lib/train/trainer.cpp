@@ -30,15 +30,21 @@ double now() {
 struct Window {
   double loss = 0, nll = 0, norm = 0, seconds = 0;
   int64_t tokens = 0, source_tokens = 0, updates = 0;
+  std::vector<double> measures;
   TimeSpent spent{};
 };
+
+void add_to(std::vector<double>& sums, const std::vector<double>& values) {
+  sums.resize(std::max(sums.size(), values.size()));
+  for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
+}
 
 class Trainer {
  public:
   Trainer(Task& task, io::RunDir& run, const TrainerOptions& options, uint64_t seed, bool progress_line, Ranks& ranks)
       : task_(task), run_(run), options_(with_accumulation(options, ranks)), seed_(seed), progress_line_(progress_line), ranks_(ranks),
         parameters_(flattened(task.parameters())), workers_(workers_of(task)), team_(static_cast<int64_t>(workers_.size()), tensor::limit_thread_to_itself),
-        optimizer_(parameters_, options.optimizer), gradient_sum_(workers_, ranks), time_limit_(parse_duration(options.max_time)) {
+        optimizer_(parameters_, options.optimizer), measures_(task.measures()), unit_(task.unit()), gradient_sum_(workers_, ranks), time_limit_(parse_duration(options.max_time)) {
     progress_.best_by = options.stop_on;
     progress_.averages = options.ema > 0;
     if (options.ema > 0) average_ = parameters_.flat_values().clone();
@@ -122,33 +128,28 @@ class Trainer {
     take_time_spent();  // that of validations
     clear_gradients();
     const int64_t number = progress_.update + 1;
-    double loss = 0, nll = 0;
-    int64_t tokens = 0, source_tokens = 0;
-    for (const PartLoss& part : work_on(take_parts(number))) {
-      loss += part.loss;
-      nll += part.nll;
-      tokens += part.tokens;
-      source_tokens += part.source_tokens;
-    }
+    PartLoss sum;
+    for (const PartLoss& part : work_on(take_parts(number))) sum.add(part);
     gradient_sum_.finish();
-    add_up(loss, nll, tokens, source_tokens);
-    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, tokens));
-    const double norm = std::isfinite(loss) ? euclidean_norm(parameters_.flat_gradients()) * scale : loss;
+    add_up_ranks(sum);
+    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, sum.tokens));
+    const double norm = std::isfinite(sum.loss) ? euclidean_norm(parameters_.flat_gradients()) * scale : sum.loss;
     progress_.update = number;
-    progress_.target_tokens += tokens;
+    progress_.target_tokens += sum.tokens;
     if (std::isfinite(norm)) {
       const double clipped = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1.0;
       optimizer_.step(scale * clipped, options_.schedule.at(number, options_.max_updates));
       skipped_in_a_row_ = 0;
       if (average_.defined()) update_average();
-      window_.loss += loss;
-      window_.nll += nll;
+      window_.loss += sum.loss;
+      window_.nll += sum.nll;
       window_.norm += norm;
-      window_.tokens += tokens;
-      window_.source_tokens += source_tokens;
+      window_.tokens += sum.tokens;
+      window_.source_tokens += sum.source_tokens;
+      add_to(window_.measures, sum.measures);
       ++window_.updates;
     } else {
-      skip(loss, norm);
+      skip(sum.loss, norm);
     }
     window_.seconds += now() - begin;
     add_up(take_time_spent());
@@ -165,6 +166,15 @@ class Trainer {
   struct PartLoss {
     double loss = 0, nll = 0;
     int64_t tokens = 0, source_tokens = 0;
+    std::vector<double> measures = {};
+
+    void add(const PartLoss& other) {
+      loss += other.loss;
+      nll += other.nll;
+      tokens += other.tokens;
+      source_tokens += other.source_tokens;
+      add_to(measures, other.measures);
+    }
   };
 
   /// What this rank has to do for update `number`.
@@ -192,7 +202,7 @@ class Trainer {
       try {
         for (auto i = static_cast<size_t>(worker); i < parts.size() && !failed; i += count) {
           const StepLoss loss = parts[i].part(worker, parts[i].dropout);
-          finished[i] = {loss.sum.item<double>(), loss.nll_sum, loss.tokens, loss.source_tokens};
+          finished[i] = {loss.sum.item<double>(), loss.nll_sum, loss.tokens, loss.source_tokens, loss.measures};
           if (i + count >= parts.size()) gradient_sum_.expect(worker);
           if (std::isfinite(finished[i].loss)) loss.sum.backward();
         }
@@ -217,15 +227,15 @@ class Trainer {
   }
 
   /// Sums over the ranks, and agrees on what every rank has to see alike: the time, and whether to stop.
-  void add_up(double& loss, double& nll, int64_t& tokens, int64_t& source_tokens) {
-    const auto all = exchange({loss, nll, static_cast<double>(tokens), static_cast<double>(source_tokens)});
-    loss = nll = 0;
-    tokens = source_tokens = 0;
+  void add_up_ranks(PartLoss& sum) {
+    std::vector<double> mine{sum.loss, sum.nll, static_cast<double>(sum.tokens), static_cast<double>(sum.source_tokens)};
+    const size_t fixed = mine.size();
+    sum.measures.resize(measures_.size());  // of a rank that had no part
+    mine.insert(mine.end(), sum.measures.begin(), sum.measures.end());
+    const auto all = exchange(std::move(mine));
+    sum = PartLoss();
     for (const std::vector<double>& rank : all) {
-      loss += rank[0];
-      nll += rank[1];
-      tokens += static_cast<int64_t>(rank[2]);
-      source_tokens += static_cast<int64_t>(rank[3]);
+      sum.add({rank[0], rank[1], static_cast<int64_t>(rank[2]), static_cast<int64_t>(rank[3]), std::vector<double>(rank.begin() + static_cast<std::ptrdiff_t>(fixed), rank.end())});
     }
   }
 
@@ -507,19 +517,27 @@ class Trainer {
     const double learning_rate = options_.schedule.at(progress_.update, options_.max_updates);
     const double norm = window_.norm / static_cast<double>(window_.updates);
     io::Json event = new_event("train");
+    const bool of_tokens = unit_ == "tokens";
+    std::string text;
     event.set("loss", loss);
-    event.set("nll", nll);
-    event.set("ppl", std::exp(nll));
+    if (of_tokens) {
+      event.set("nll", nll);
+      event.set("ppl", std::exp(nll));
+      text = fmt::format(", ppl {:.2f}", std::exp(nll));
+    }
+    for (size_t i = 0; i < measures_.size(); ++i) {
+      event.set(measures_[i], window_.measures[i] / tokens);
+      text += fmt::format(", {} {:.3g}", measures_[i], window_.measures[i] / tokens);
+    }
     event.set("learning-rate", learning_rate);
     event.set("gradient-norm", norm);
-    event.set("target-tokens-per-second", rate);
-    event.set("source-tokens-per-second", static_cast<double>(window_.source_tokens) / window_.seconds);
+    event.set(of_tokens ? "target-tokens-per-second" : unit_ + "-per-second", rate);
+    event.set(of_tokens ? "source-tokens-per-second" : "tokens-per-second", static_cast<double>(window_.source_tokens) / window_.seconds);
     event.set("skipped", progress_.skipped);
     event.set("seconds-by-work", seconds_by_work());
     write_event(event);
-    log::info("update {} epoch {:.2f}: loss {:.4f}, ppl {:.2f}, lr {:.3g}, gradient norm {:.2f}, {:.0f} tokens/s{}",
-              progress_.update, static_cast<double>(task_.epoch()) + task_.epoch_progress(), loss, std::exp(nll),
-              learning_rate, norm, rate, time_left());
+    log::info("update {} epoch {:.2f}: loss {:.4f}{}, lr {:.3g}, gradient norm {:.2f}, {:.{}f} {}/s{}", progress_.update,
+              static_cast<double>(task_.epoch()) + task_.epoch_progress(), loss, text, learning_rate, norm, rate, of_tokens ? 0 : 1, unit_, time_left());
     window_ = Window();
   }
 
@@ -553,8 +571,8 @@ class Trainer {
     if (!progress_line_ || now() - shown_ < 0.5) return;
     shown_ = now();
     const double rate = window_.seconds > 0 ? static_cast<double>(window_.tokens) / window_.seconds : 0;
-    log::status_line(fmt::format("update {} epoch {:.2f}, {:.0f} tokens/s{}", progress_.update,
-                                 static_cast<double>(task_.epoch()) + task_.epoch_progress(), rate, time_left()));
+    log::status_line(fmt::format("update {} epoch {:.2f}, {:.{}f} {}/s{}", progress_.update, static_cast<double>(task_.epoch()) + task_.epoch_progress(), rate,
+                                 unit_ == "tokens" ? 0 : 1, unit_, time_left()));
   }
 
   void write_average() {
@@ -586,6 +604,8 @@ class Trainer {
   std::vector<nn::Parameters*> workers_;  ///< parameters_ and those of copies of the model
   Team team_;
   Optimizer optimizer_;
+  std::vector<std::string> measures_;
+  std::string unit_;
   GradientSum gradient_sum_;
   double time_limit_;
   at::Tensor average_;  ///< moving average of the flat values, when asked for

@@ -45,6 +45,7 @@ class TranslationTask final : public CorpusTask<model::Seq2Seq, data::Batch> {
     const Validation validation = validate_on(data::plan_batches(valid_->size(), lengths_of(*valid_), order, 0), ranks,
                                               maker_of(valid_), [this](const data::Batch& batch) { return model_.loss(batch, 0, nullptr).nll_sum; });
     Scores scores{{"loss", validation.loss()}, {"ppl", std::exp(validation.loss())}};
+    for (const auto& score : validation.attention()) scores.push_back(score);
     // A model that has diverged cannot be decoded with, and its loss says so already.
     if (options_.valid_bleu) scores.emplace_back("bleu", std::isfinite(validation.loss()) ? bleu(ranks) : 0.0);
     return scores;

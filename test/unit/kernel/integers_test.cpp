@@ -196,6 +196,31 @@ TEST_CASE("re-scaling divides exactly, leaves what fits alone, and does nothing 
   REQUIRE(rescaled(0, 127, Scale(3)).scale.is_of_zeros());
 }
 
+TEST_CASE("scales that are watched tell lost bits and what overflowed", "[integers][scale]") {
+  watch_scales(true);
+  matching(Scale(2), Scale(2));         // nothing to match
+  matching(Scale(2), Scale::of_zeros());
+  matching(Scale(2), Scale(8));         // two bits
+  matching_ratio(Scale(1), Scale(2));   // one
+  matching(Scale(1e-30F), Scale(1e30F));
+  rescaled(0, 127, Scale(1));
+  rescaled(127, 127, Scale(1));
+  rescaled(1024, 127, Scale(1));
+  watch_scales(false);
+  matching(Scale(2), Scale(8));
+  rescaled(1 << 20, 127, Scale(1));
+  const ScaleCounts counts = scale_counts();
+  REQUIRE(counts.matched == 3);
+  REQUIRE(counts.lost_bits == 35.0 / 3);
+  REQUIRE(counts.most_lost_bits == 32);
+  REQUIRE(counts.sums == 2);
+  REQUIRE(counts.over == 1);
+  REQUIRE(counts.largest_sum_bits == 10);
+  watch_scales(true);
+  watch_scales(false);
+  REQUIRE(scale_counts().matched == 0);
+}
+
 TEST_CASE("matching goes to the smaller scale, and zeros match anything", "[integers][scale]") {
   REQUIRE(matching(Scale(2), Scale(2)).is_one());
   REQUIRE(times(100, matching(Scale(2), Scale(8))) == 25);

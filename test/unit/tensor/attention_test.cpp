@@ -155,6 +155,44 @@ TEST_CASE("polynomial attention and its gradients, fast and general", "[attentio
   }
 }
 
+TEST_CASE("scores that polynomial attention cuts off are counted while they are watched", "[attention][polynomial]") {
+  // One head of width 4 over three tokens: every score is q k / 2.
+  const at::Tensor q = at::tensor({2.0F, -2.0F, 0.0F}).view({3, 1}) * at::ones({1, 4}), k = at::tensor({1.0F, -1.0F, 3.0F}).view({3, 1}) * at::ones({1, 4});
+  const at::Tensor qkv = at::cat({q, k, at::ones({3, 4})}, 1);
+  AttentionSettings settings;
+  settings.polynomial = {3, at::tensor({-1.0F}), at::tensor({0.01F})};
+  const Spans spans = Spans::packed({3});
+  const auto counts_of = [&](const at::Tensor& matrix) {
+    const tensor::CutScoreWatch watch;
+    tensor::self_attention(matrix, spans, settings);
+    return watch.counts();
+  };
+  // Scores less 1: {3, -5, 11}, {-5, 3, -13}, {-1, -1, -1}.
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    settings.causal = false;
+    tensor::CutScores counts = counts_of(qkv.to(type));
+    CHECK(counts.scores == 9);
+    CHECK(counts.cut == 6);
+    CHECK(counts.queries == 3);
+    CHECK(counts.blind == 1);
+    settings.causal = true;  // {3}, {-5, 3}, {-1, -1, -1}
+    counts = counts_of(qkv.to(type));
+    CHECK(counts.scores == 6);
+    CHECK(counts.cut == 4);
+    CHECK(counts.blind == 1);
+    settings.window = 1;  // {3}, {3}, {-1}
+    counts = counts_of(qkv.to(type));
+    CHECK(counts.scores == 3);
+    CHECK(counts.cut == 1);
+    CHECK(counts.blind == 1);
+    settings.window = 0;
+  }
+  const tensor::CutScoreWatch watch;
+  settings.polynomial.degree = 0;
+  tensor::self_attention(qkv, spans, settings);
+  CHECK(watch.counts().scores == 0);
+}
+
 TEST_CASE("the last query of a causal attention over more keys sees all of them", "[attention]") {
   const Spans queries = Spans::packed({2, 1, 3}), keys = Spans::packed({5, 4, 3});
   const at::Tensor q = normals({6, 8}, 1), kv = normals({12, 16}, 2);

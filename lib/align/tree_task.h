@@ -1,0 +1,137 @@
+#pragma once
+// A training task over prompts with answers that are compared with each other: batches, parts, validation. What is learned from them is a derived class.
+
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/batches.h"
+#include "data/prompt_trees.h"
+#include "train/corpus_task.h"
+
+namespace seqmill::align {
+
+struct TreeTaskOptions {
+  int64_t batch_tokens = 4096;   ///< of prompts and answers, those of a tree counted once
+  int64_t part_tokens = 2048;    ///< a batch is worked on in parts of about this many of those tokens
+  int64_t bucket_batches = 64;   ///< trees are sorted by length within windows of this many batches
+  bool share_prompts = true;     ///< a prompt is computed once for all of its answers
+
+  void declare(Options& options);
+};
+
+/// A part of a batch.
+struct TreePart {
+  data::TreeBatch batch;
+  std::vector<int64_t> items;  ///< which trees these are
+  int64_t target_tokens() const { return static_cast<int64_t>(items.size()); }
+};
+
+/// `Model` as of CorpusTask. Losses are averaged over trees.
+template <typename Model>
+class TreeTask : public train::CorpusTask<Model, TreePart> {
+ public:
+  using Trees = std::shared_ptr<const std::vector<data::PromptTree>>;
+
+  TreeTask(Model& model, std::function<std::unique_ptr<Model>()> copy, Trees train, Trees valid, const TreeTaskOptions& options, data::LastTokens last,
+           uint64_t seed, train::Ranks& ranks)
+      : train::CorpusTask<Model, TreePart>(model, std::move(copy)), train_(std::move(train)), valid_(std::move(valid)), options_(options), last_(last), seed_(seed) {
+    ranks.expect_same("corpus", fmt::format("{} comparisons, {}; validation {:016x}", train_->size(), order_key(), shape_of(*valid_)));
+    begin(ranks.count());
+  }
+
+  train::Scores validate(train::Ranks& ranks) override {
+    at::NoGradGuard no_grad;
+    std::vector<double> sums;
+    data::BatchOrder order;
+    order.batch_tokens = options_.batch_tokens;
+    order.shuffle = false;
+    int64_t number = 0;
+    for (const std::vector<int64_t>& items : data::plan_batches(static_cast<int64_t>(valid_->size()), lengths_of(valid_), order, 0)) {
+      if (number++ % ranks.count() != ranks.rank()) continue;
+      const train::StepLoss loss = loss_of(this->model_, make_part(valid_, items), false, nullptr);
+      add(sums, loss.sum.template item<double>(), static_cast<double>(loss.tokens), loss.measures);
+    }
+    sums.resize(2 + this->measures().size());
+    std::vector<double> all(sums.size());
+    for (const std::vector<double>& rank : ranks.gather(sums)) {
+      for (size_t i = 0; i < all.size(); ++i) all[i] += rank[i];
+    }
+    return scores_of(all[0] / all[1], all[1], std::vector<double>(all.begin() + 2, all.end()));
+  }
+
+ protected:
+  /// Of a part of the training data or of the validation data, which `trains` tells apart; `stream` null: evaluation.
+  virtual train::StepLoss loss_of(const Model& model, const TreePart& part, bool trains, tensor::DropoutStream* stream) const = 0;
+  /// Of a validation: the mean loss, the number of trees, and the sums of the measures.
+  virtual train::Scores scores_of(double loss, double count, const std::vector<double>& sums) const {
+    train::Scores scores{{"loss", loss}};
+    const std::vector<std::string> names = this->measures();
+    for (size_t i = 0; i < names.size(); ++i) scores.emplace_back(names[i], sums[i] / count);
+    return scores;
+  }
+  train::StepLoss loss(const Model& model, const TreePart& part, tensor::DropoutStream& dropout) const override { return loss_of(model, part, true, &dropout); }
+
+ private:
+  static void add(std::vector<double>& sums, double loss, double count, const std::vector<double>& measures) {
+    sums.resize(2 + measures.size());
+    sums[0] += loss;
+    sums[1] += count;
+    for (size_t i = 0; i < measures.size(); ++i) sums[2 + i] += measures[i];
+  }
+
+  static std::function<std::pair<int64_t, int64_t>(int64_t)> lengths_of(const Trees& trees) {
+    // plan_batches() adds an end symbol.
+    return [trees](int64_t i) { return std::pair<int64_t, int64_t>(0, (*trees)[static_cast<size_t>(i)].tokens() - 1); };
+  }
+
+  static uint64_t shape_of(const std::vector<data::PromptTree>& trees) {
+    uint64_t hash = 0;
+    for (const data::PromptTree& tree : trees) hash = mix(hash, static_cast<uint64_t>(tree.tokens()));
+    return hash;
+  }
+  static uint64_t mix(uint64_t hash, uint64_t value) { return (hash ^ value) * 0x9e3779b97f4a7c15 + (hash >> 29); }
+
+  std::string order_key() const {
+    return fmt::format("seed {}, batch-tokens {}, bucket-batches {}, lengths {:016x}", seed_, options_.batch_tokens, options_.bucket_batches, shape_of(*train_));
+  }
+
+  TreePart make_part(const Trees& trees, const std::vector<int64_t>& items) const { return maker_of(trees)(items); }
+
+  /// What makes parts of trees; it owns what it uses.
+  std::function<TreePart(const std::vector<int64_t>&)> maker_of(const Trees& trees) const {
+    return [trees, last = last_, share = options_.share_prompts, device = this->model_.output_layer().weight.device()](const std::vector<int64_t>& items) {
+      std::vector<const data::PromptTree*> chosen;
+      for (const int64_t item : items) chosen.push_back(&(*trees)[static_cast<size_t>(item)]);
+      TreePart part{data::make_tree_batch(chosen, last, share), items};
+      part.batch.to(device);
+      return part;
+    };
+  }
+
+  void begin(int64_t stride) {
+    this->split_batches(options_.batch_tokens, options_.part_tokens, std::numeric_limits<int64_t>::max());
+    data::BatchOrder order;
+    order.batch_tokens = options_.batch_tokens;
+    order.bucket_batches = options_.bucket_batches;
+    order.seed = seed_;
+    const auto count = static_cast<int64_t>(train_->size());
+    const auto plan = [trees = train_, order, count](int64_t epoch) { return data::plan_batches(count, lengths_of(trees), order, epoch); };
+    const auto make = [trees = train_, make = maker_of(train_), parts = this->parts()](const std::vector<int64_t>& items) {
+      std::vector<TreePart> all;
+      for (const std::vector<int64_t>& part : data::deal(items, lengths_of(trees), parts)) all.push_back(make(part));
+      return all;
+    };
+    this->begin_walk({plan, make, "comparisons", count, order_key(), "--batch-tokens or --bucket-batches"}, stride);
+  }
+
+  Trees train_, valid_;
+  TreeTaskOptions options_;
+  data::LastTokens last_;
+  uint64_t seed_;
+};
+
+}  // namespace seqmill::align

@@ -1,0 +1,43 @@
+#pragma once
+// Answers and their prompt within a model's window, framed by a template of which nothing is ever cut.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+namespace seqmill::text {
+
+/// A prompt, and each answer as it goes on that prompt.
+struct FramedAnswers {
+  std::vector<int32_t> prompt;                ///< at least one token
+  std::vector<std::vector<int32_t>> answers;  ///< with what ends an answer, if asked for; each at least one token
+  bool cut_prompt = false;                    ///< turns, or the beginning of a turn, were left out
+  std::vector<bool> cut_answers;              ///< of each: its end was left out
+};
+
+/// The template and the tokeniser must outlive it. Thread-safe.
+class AnswerFraming {
+ public:
+  /// `window`: the most tokens of a prompt with any one of its answers. `with_end`: what ends an answer belongs to it, even where the answer was cut.
+  AnswerFraming(const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window, bool with_end);
+
+  /// What is too long is cut: first the prompt loses its oldest turns (system messages stay), then the beginning of what is then its first turn, down to a quarter of the
+  /// window; then answers lose their ends. What the template puts around them stays whole. Throws Error when the template alone leaves no room for a token of
+  /// prompt and answer, and for a template whose conversations do not begin with its prompts.
+  FramedAnswers frame(const std::vector<Message>& messages, const std::vector<std::string>& answers) const;
+
+ private:
+  const ChatTemplate& chat_;
+  const Tokenizer& tokenizer_;
+  int64_t window_;
+  bool with_end_;
+};
+
+/// The longest beginning, or end, of a text that has at most so many tokens, in whole characters.
+std::string first_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);
+std::string last_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);
+
+}  // namespace seqmill::text

@@ -1,0 +1,59 @@
+#pragma once
+// Questions to a generative judge: which of two answers is better (GRAM, "A Generative Foundation Reward Model for Reward Generalization", ICML 2025). A judge is a
+// language model that goes on the question with one of two labels.
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+namespace seqmill::text {
+
+struct JudgeOptions {
+  std::string preamble = "standard";          ///< what the judge is told first: "standard", "none", or a file
+  std::vector<std::string> labels{"A", "B"};  ///< each must be one token where the answer begins
+
+  void declare(Options& options);  ///< "judge.preamble", "judge.labels"
+};
+
+/// A question as tokens.
+struct JudgeQuestion {
+  std::vector<int32_t> tokens;  ///< up to where the label stands
+  bool cut = false;             ///< prompt or answers were too long for the window
+};
+
+class Judge {
+ public:
+  /// Throws a usage error for labels that are not one token each behind the question, naming how many tokens they are, or that are the same. Template and tokeniser must
+  /// outlive it. Thread-safe.
+  Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window);
+
+  /// "Is `first` or `second` the better answer?" What is too long is cut, never the frame: the prompt's text on the left down to a quarter of the window, then both answers on the right.
+  JudgeQuestion question(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
+  const std::array<int32_t, 2>& labels() const { return labels_; }  ///< tokens that say: the first, the second
+
+  /// Stage 1: both answers as what goes on the prompt, to be learned; no label. Cut likewise.
+  ChatTokens pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
+
+  /// What questions are made of, to travel with a model (judge.yaml in its directory): another Judge of it asks the same.
+  std::string to_yaml() const;
+
+ private:
+  std::string preamble_;
+  std::vector<std::string> label_texts_;
+  std::array<int32_t, 2> labels_{};
+  const ChatTemplate& chat_;
+  const Tokenizer& tokenizer_;
+  int64_t window_;
+};
+
+constexpr const char* kJudgeFile = "judge.yaml";
+
+/// Of a model directory that has a judge.yaml; those of `defaults` otherwise. Throws Error naming the file.
+JudgeOptions load_judge_options(const std::string& directory);
+
+}  // namespace seqmill::text
