@@ -1,5 +1,6 @@
 // Language models of the Llama family: the fast path of training against the general one, against the engine, and taken apart.
 
+#include "data/prompt_trees.h"
 #include "infer/lm_engine.h"
 #include "infer/quantise.h"
 #include "kernel/gemm.h"
@@ -140,6 +141,33 @@ double largest_difference(const infer::LanguageModel& a, const infer::LanguageMo
 }
 
 }  // namespace
+
+TEST_CASE("answers that share their prompt's rows are what they are alone, and so are gradients", "[llama][trees]") {
+  const std::vector<Tokens> pieces = random_sequences({6, 3, 1, 5, 4, 2, 7}, kTokens, 9);
+  const data::PromptTree first{pieces[0], {pieces[1], pieces[2], pieces[3]}}, second{pieces[4], {pieces[5]}}, third{pieces[6], {pieces[2], pieces[1]}};
+  const std::vector<const data::PromptTree*> trees{&first, &second, &third};
+  const at::Tensor factors = normals({6, 16}, 12);
+  for (Settings settings : shapes()) {
+    CAPTURE(text_of(settings));
+    settings["model.dropout"] = "0";
+    const auto together = random_lm(settings), apart = random_lm(settings);
+    const data::TreeBatch shared = data::make_tree_batch(trees, data::LastTokens::kRead), copied = data::make_tree_batch(trees, data::LastTokens::kRead, false);
+    REQUIRE(shared.input_tokens() < copied.input_tokens());
+    const auto states = [](const Lm& model, const data::TreeBatch& batch) { return model.features(batch.input, nullptr).index_select(0, batch.last); };
+    const at::Tensor a = states(*together, shared), b = states(*apart, copied);
+    CHECK(difference(a, b) < 1e-4);
+    // Every token of the endings is predicted from the same state too.
+    CHECK(difference(together->features(shared.input, nullptr).index_select(0, shared.rows), apart->features(copied.input, nullptr).index_select(0, copied.rows)) < 1e-4);
+    (a * factors).sum().backward();
+    (b * factors).sum().backward();
+    const std::vector<nn::Parameter> ours = together->parameters().trained(), theirs = apart->parameters().trained();
+    for (size_t i = 0; i < ours.size(); ++i) {
+      CAPTURE(ours[i].name);
+      REQUIRE(ours[i].value.grad().defined() == theirs[i].value.grad().defined());
+      if (ours[i].value.grad().defined()) CHECK(difference(ours[i].value.grad(), theirs[i].value.grad()) < 1e-3);
+    }
+  }
+}
 
 TEST_CASE("the gradient of a language model is that of finite differences, fast and general", "[llama][gradient]") {
   const Sample s = sample();
