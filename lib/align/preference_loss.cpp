@@ -21,4 +21,8 @@ std::unique_ptr<PreferenceLoss> declare_preference_loss(Options& options, std::s
 
 std::string list_preference_losses() { return model::list_types<PreferenceLossType>(); }
 
+at::Tensor log_ratio(const AnswerLogprobs& answers) { return answers.policy - answers.reference; }
+
+at::Tensor mean_logprob(const AnswerLogprobs& answers) { return answers.policy / answers.tokens; }
+
 }  // namespace seqmill::align

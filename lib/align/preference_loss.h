@@ -52,8 +52,8 @@ std::unique_ptr<PreferenceLoss> declare_preference_loss(Options& options, std::s
 std::string list_preference_losses();
 
 /// log(p / p_reference) of each answer: what, times beta, is the implicit reward of Rafailov et al., 2023, section 4, but for a term of the prompt.
-inline at::Tensor log_ratio(const AnswerLogprobs& answers) { return answers.policy - answers.reference; }
+at::Tensor log_ratio(const AnswerLogprobs& answers);
 /// log p of each answer per token.
-inline at::Tensor mean_logprob(const AnswerLogprobs& answers) { return answers.policy / answers.tokens; }
+at::Tensor mean_logprob(const AnswerLogprobs& answers);
 
 }  // namespace seqmill::align

@@ -32,6 +32,7 @@ struct Place {
     shape.heads = 2;
     shape.kv_heads = 1;
     shape.max_positions = 64;
+    shape.vocabulary = 290;
     return TinyLlama(shape, 290, seed);
   }
 
