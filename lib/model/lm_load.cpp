@@ -51,8 +51,8 @@ struct Beginning {
   std::vector<NamedTensor> adapters;  ///< of the file, to be merged into those
 };
 
-/// Throws Error that names what does not fit. `same`: both have one tokeniser.
-Beginning choose(const std::string& path, const io::WeightFiles& file, Lm& model, bool same) {
+/// Throws Error that names what does not fit. `source`: the file, for messages; `same`: both have one tokeniser.
+Beginning choose(const std::string& source, const io::WeightFiles& file, Lm& model, bool same) {
   std::map<std::string, const nn::Parameter*> by_name;
   const std::vector<nn::Parameter> parameters = model.parameters().all();
   for (const nn::Parameter& parameter : parameters) by_name[parameter.name] = &parameter;
@@ -66,8 +66,8 @@ Beginning choose(const std::string& path, const io::WeightFiles& file, Lm& model
     const auto parameter = by_name.find(target.first);
     const bool of_tokens = parameter != by_name.end() && parameter->second->rows != nn::Rows::kOther;
     if (of_tokens && !same) {
-      if (!parameter->second->value.requires_grad()) fail("--init-from {}: its tokeniser is another one, and with adapters alone {} would never learn", path, target.first);
-      log::warn("--init-from {}: {} is left, its rows belong to another tokeniser", path, target.first);
+      if (!parameter->second->value.requires_grad()) fail("{}: its tokeniser is another one, and with adapters alone {} would never learn", source, target.first);
+      log::warn("{}: {} is left, its rows belong to another tokeniser", source, target.first);
     } else if (!is_adapter(target.first) || (beginning.adapters.empty() && file.find(target.first))) {
       beginning.taken.push_back(target);
     }
@@ -77,11 +77,12 @@ Beginning choose(const std::string& path, const io::WeightFiles& file, Lm& model
 
 }  // namespace
 
-void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenizer& tokenizer) {
+void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenizer& tokenizer, const std::string& option) {
+  const std::string source = option + " " + path;
   const io::ModelFiles files = io::find_model(path);
   refuse_integers(files.weights, "training cannot begin from; give the model that they were made of");
   const bool same = text::same_pieces(*text::load_tokenizer(files.directory), tokenizer);
-  Beginning beginning = choose(path, io::WeightFiles(files.weights), model, same);
+  Beginning beginning = choose(source, io::WeightFiles(files.weights), model, same);
   std::vector<NamedTensor> all = beginning.taken;
   all.insert(all.end(), beginning.adapters.begin(), beginning.adapters.end());
   std::vector<std::string> left;
@@ -90,13 +91,13 @@ void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenize
     const std::vector<nn::Parameter>& parameters = model.parameters().all();
     if (std::none_of(parameters.begin(), parameters.end(), is_left_out)) left.push_back(reason);
   }
-  if (!left.empty()) fail("--init-from {} does not fit this model: {}", path, join(left, "; "));
+  if (!left.empty()) fail("{} does not fit this model: {}", source, join(left, "; "));
   if (!beginning.adapters.empty()) {
     at::NoGradGuard no_grad;
     const std::vector<NamedTensor> merged = merge_adapters(all, adapter_scale(infer::read_model_config(files.config)));
     for (size_t i = 0; i < beginning.taken.size(); ++i) beginning.taken[i].second.copy_(merged[i].second);
   }
-  log::info("--init-from {}: {} tensors taken{}", path, beginning.taken.size(),
+  log::info("{}: {} tensors taken{}", source, beginning.taken.size(),
             beginning.adapters.empty() ? "" : fmt::format(", {} adapters merged", beginning.adapters.size() / 2));
 }
 
