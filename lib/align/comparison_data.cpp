@@ -78,8 +78,8 @@ std::vector<bool> even_coins(size_t count, uint64_t seed) {
 
 void ComparisonDataOptions::declare(Options& options) {
   options.group("Data");
-  options.add("train", train, "Training comparisons, JSON lines or a JSON array, plain or .gz; give it several times for several files").placeholder("FILE").required();
-  options.add("valid", valid, "Validation comparisons, likewise").placeholder("FILE").required();
+  options.add("train", train, "Training comparisons, JSON lines or a JSON array, plain or .gz; give it several times for several files").placeholder("FILE");
+  options.add("valid", valid, "Validation comparisons, likewise").placeholder("FILE");
   records.declare(options);
   options.add("train-limit", train_limit, "Train on so many comparisons only, drawn with the seed; 0: all").range(0);
   options.add("label-noise", label_noise, "Share of training comparisons whose verdict is turned over, to see what a method stands").range(0, 1);

@@ -88,7 +88,7 @@ refuses 'another objective has other options' 2 "unknown option '--objective.mar
 refuses 'window too large' 2 'the model has 256 positions' --window 300
 refuses 'other aspects' 1 'expected one of taste' --objective regression --aspects taste --train graded.jsonl --valid graded.jsonl
 fails 'no model' 2 'missing --model' --train pairs.jsonl --valid valid.jsonl --run fresh --max-updates 1
-fails 'nothing to train on' 2 '--train' --model lm --run fresh
+fails 'nothing to train on' 2 'missing --train, --valid' --model lm --run fresh --max-updates 1
 gives 'help' 'Usage: rm-train' --help
 gives 'list of objectives' 'bradley-terry' --list-objectives
 gives 'resolved configuration' 'init-from: lm' -c conf.yaml --dump-config
