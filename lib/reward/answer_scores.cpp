@@ -38,7 +38,7 @@ std::vector<Pairing> all_pairings(size_t count) {
 }
 
 size_t bytes_of(const AnswerSet& set) {
-  size_t bytes = set.reference.size() + 1;
+  size_t bytes = set.reference ? set.reference->size() + 1 : 1;
   for (const std::string& answer : set.answers) bytes += answer.size();
   return bytes;
 }
@@ -54,7 +54,7 @@ RankBy rank_by(const std::string& name) {
 
 std::vector<std::string> rank_names() { return {"round-robin", "scan", "tournament", "reference"}; }
 
-AnswerScorer::AnswerScorer(const RewardModel& model, RankBy by, const std::string& aspect, int64_t batch_tokens) : model_(model), by_(by), batch_tokens_(batch_tokens) {
+AnswerScorer::AnswerScorer(const RewardModel& model, RankBy by, const std::string& aspect) : model_(model), by_(by) {
   if (aspect.empty()) return;
   if (model.is_judge()) fail_usage("--aspect {}: a judge has no aspects", aspect);
   const std::vector<std::string>& aspects = model.aspects();
@@ -101,8 +101,8 @@ std::vector<AnswerScores> AnswerScorer::score_pairs(const std::vector<AnswerSet>
   for (const AnswerSet& set : sets) {
     const size_t count = set.answers.size();
     Inquiry inquiry{set.messages, set.answers};
-    if (by_ == RankBy::kReference) {
-      inquiry.answers.push_back(set.reference);
+    if (set.reference) {
+      inquiry.answers.push_back(*set.reference);
       for (size_t i = 0; i < count; ++i) inquiry.pairings.push_back({i, count});
     } else {
       inquiry.pairings = all_pairings(count);
@@ -115,7 +115,7 @@ std::vector<AnswerScores> AnswerScorer::score_pairs(const std::vector<AnswerSet>
     AnswerScores& scores = all[i];
     note(outcomes[i], scores);
     if (!scores.wrong.empty()) continue;
-    if (by_ == RankBy::kReference) {
+    if (sets[i].reference) {
       for (size_t answer = 0; answer < sets[i].answers.size(); ++answer) scores.rewards.push_back(pair_score(outcomes[i], answer));
     } else {
       size_t next = 0;  // round_robin() asks in the order of all_pairings()

@@ -16,7 +16,7 @@ enum class RankBy {
   kRoundRobin,  ///< the mean score of each against all others
   kScan,        ///< reward/ranking.h
   kTournament,
-  kReference    ///< the score of each against one that is given
+  kReference    ///< the score of each against one that the set has
 };
 
 /// "round-robin", "scan", "tournament", "reference".
@@ -27,7 +27,7 @@ std::vector<std::string> rank_names();
 struct AnswerSet {
   std::vector<text::Message> messages;
   std::vector<std::string> answers;
-  std::string reference;  ///< with kReference
+  std::optional<std::string> reference = {};  ///< what a judge compares each answer with; else with each other
 };
 
 struct AnswerScores {
@@ -45,7 +45,7 @@ struct AnswerScores {
 class AnswerScorer {
  public:
   /// `aspect`: which is the reward; empty: the mean of all. Throws a usage error for one that the model has not. The model must outlive it.
-  AnswerScorer(const RewardModel& model, RankBy by, const std::string& aspect, int64_t batch_tokens);
+  AnswerScorer(const RewardModel& model, RankBy by, const std::string& aspect);
 
   /// With so many threads; what one set gets does not depend on others.
   std::vector<AnswerScores> score(const std::vector<AnswerSet>& sets, int threads) const;
@@ -59,7 +59,6 @@ class AnswerScorer {
 
   const RewardModel& model_;
   const RankBy by_;
-  const int64_t batch_tokens_;
   std::optional<size_t> aspect_;
 };
 
