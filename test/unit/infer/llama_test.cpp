@@ -140,7 +140,7 @@ std::string write_int8(const TinyLlama& tiny, const std::string& path) {
     for (size_t begin = 0; begin < tensor.numbers.size(); begin += columns) {
       float most = 0;
       for (size_t i = 0; i < columns; ++i) most = std::max(most, std::abs(tensor.numbers[begin + i]));
-      scales.back().push_back(most / 127);
+      scales.back().push_back(127 / most);
       for (size_t i = 0; i < columns; ++i) integers.back().push_back(static_cast<int8_t>(std::lround(tensor.numbers[begin + i] / most * 127)));
     }
     records.push_back({name, io::DType::kI8, tensor.shape, integers.back().data()});
