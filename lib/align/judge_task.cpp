@@ -98,18 +98,19 @@ class JudgeTask final : public TreeTask<Lm> {
   /// Questions 2 i and 2 i + 1 show pair i in its two orders.
   train::Scores scores_of_pairs(const std::vector<double>& table) const {
     const auto sigma = [](double d) { return 1 / (1 + std::exp(-d)); };
-    std::vector<metric::Forecast> forecasts;
+    std::vector<double> probabilities;
     double right = 0, single = 0, consistent = 0, margin = 0;
     for (size_t i = 0; i + 2 < table.size(); i += 2) {
       const double a = table[i], b = table[i + 1], p = (sigma(a) + sigma(b)) / 2;
-      forecasts.push_back({p, true});
+      probabilities.push_back(p);
       right += p > 0.5;
       single += (a > 0) + (b > 0);
       consistent += (a > 0) == (b > 0);
       margin += std::fabs(a) + std::fabs(b);
     }
-    const auto pairs = static_cast<double>(forecasts.size());
-    return {{"loss", table.back() / (2 * pairs)}, {"accuracy", right / pairs}, {"ece", metric::expected_calibration_error(forecasts)}, {"brier", metric::brier_score(forecasts)},
+    const auto pairs = static_cast<double>(probabilities.size());
+    const metric::Calibration calibration = metric::calibration(probabilities);
+    return {{"loss", table.back() / (2 * pairs)}, {"accuracy", right / pairs}, {"ece", calibration.ece}, {"brier", calibration.brier},
             {"consistency", consistent / pairs}, {"accuracy-one-order", single / (2 * pairs)}, {"margin", margin / (2 * pairs)}};
   }
 

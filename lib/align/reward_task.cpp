@@ -128,18 +128,19 @@ class RewardTask final : public TreeTask<Scorer> {
   }
 
   train::Scores of_pairs(const Table& table, const std::vector<double>& scores) const {
-    std::vector<metric::Forecast> forecasts;
+    std::vector<double> probabilities;
     double right = 0, margin = 0;
     for (size_t tree = 0; tree < valid_.size(); ++tree) {
       for (const text::Preference& pair : valid_[tree].pairs) {
         const double difference = scores[table.begin[tree] + pair.better] - scores[table.begin[tree] + pair.worse];
         right += difference > 0;
         margin += difference;
-        forecasts.push_back({1 / (1 + std::exp(-difference)), true});
+        probabilities.push_back(1 / (1 + std::exp(-difference)));
       }
     }
-    const auto count = static_cast<double>(forecasts.size());
-    return {{"accuracy", right / count}, {"margin", margin / count}, {"ece", metric::expected_calibration_error(forecasts)}, {"brier", metric::brier_score(forecasts)}};
+    const auto count = static_cast<double>(probabilities.size());
+    const metric::Calibration calibration = metric::calibration(probabilities);
+    return {{"accuracy", right / count}, {"margin", margin / count}, {"ece", calibration.ece}, {"brier", calibration.brier}};
   }
 
   train::Scores of_labels(const Table& table, const std::vector<double>& scores) const {

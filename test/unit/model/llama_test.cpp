@@ -297,3 +297,40 @@ TEST_CASE("the size of a model is known before it is built", "[llama]") {
     CHECK(size.fixed == fixed);
   }
 }
+
+TEST_CASE("states of last tokens are those of the engine, shared prompts or not", "[llama][engine]") {
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    const auto model = random_lm(settings);
+    const TempDir dir;
+    tensor::save_tensors(dir / "m.safetensors", model->parameters().named());
+    const auto engine = engine_of(dir / "m.safetensors", settings);
+    const TorchLm torch(*model);
+    REQUIRE((torch.dim() == 16 && engine->dim() == 16));
+    std::vector<infer::LanguageModel::Tree> trees, alone;
+    const std::vector<Tokens> texts = random_sequences({6, 4, 1, 9, 1, 12, 3, 1}, kTokens, 31);
+    const auto tokens = [&](size_t i) { return infer::Tokens(texts[i].begin(), texts[i].end()); };
+    trees = {{tokens(0), {tokens(1), tokens(2)}}, {tokens(3), {}}, {tokens(4), {tokens(5), tokens(6)}}, {tokens(7), {}}};
+    for (const auto& tree : trees) {
+      if (tree.endings.empty()) alone.push_back(tree);
+      for (const infer::Tokens& ending : tree.endings) {
+        alone.push_back({tree.prompt, {}});
+        alone.back().prompt.insert(alone.back().prompt.end(), ending.begin(), ending.end());
+      }
+    }
+    const std::vector<float> ours = torch.last_states(trees, 1), theirs = engine->last_states(trees, 1), unshared = torch.last_states(alone, 1);
+    REQUIRE((ours.size() == 6 * 16 && theirs.size() == ours.size() && unshared.size() == ours.size()));
+    for (size_t i = 0; i < ours.size(); ++i) {
+      CHECK(ours[i] == Approx(theirs[i]).margin(2e-4));
+      CHECK(ours[i] == Approx(unshared[i]).margin(2e-4));
+    }
+    for (const int32_t token : {0, 5, 28}) {
+      const std::vector<float> row = torch.output_row(token), other = engine->output_row(token);
+      REQUIRE(row.size() == other.size());
+      for (size_t d = 0; d < row.size(); ++d) CHECK(row[d] == Approx(other[d]).margin(1e-6));
+    }
+  }
+  const auto model = random_lm(tiny({{"model.max-positions", "5"}}));
+  CHECK(failure_of([&] { TorchLm(*model).last_states({{{1, 2, 3}, {{4, 5, 6}}}}, 1); }).says("5 positions"));
+  CHECK(failure_of([&] { TorchLm(*model).output_row(29); }).says("outside the vocabulary"));
+}
