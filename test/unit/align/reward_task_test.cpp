@@ -24,7 +24,7 @@ std::unique_ptr<model::Lm> tiny_lm(std::optional<uint64_t> seed) {
   Options options;
   std::string type = "llama";
   const auto config = model::declare_lm(options, type);
-  for (const auto& [key, value] : Settings{{"model.dim", "16"}, {"model.ffn", "24"}, {"model.layers", "2"}, {"model.heads", "2"}, {"model.max-positions", "256"}}) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{{"model.dim", "16"}, {"model.ffn", "24"}, {"model.layers", "2"}, {"model.heads", "2"}, {"model.max-positions", "256"}}) {
     REQUIRE(options.find(key)->set({value}).empty());
   }
   return config->build(kTokens, seed);

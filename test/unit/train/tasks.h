@@ -17,6 +17,8 @@ inline StepLoss take(Task& task) {
     whole.nll_sum += loss.nll_sum;
     whole.tokens += loss.tokens;
     whole.source_tokens += loss.source_tokens;
+    whole.measures.resize(loss.measures.size());
+    for (size_t i = 0; i < loss.measures.size(); ++i) whole.measures[i] += loss.measures[i];
   }
   return whole;
 }
