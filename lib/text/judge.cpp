@@ -78,9 +78,10 @@ LabelTokens tokens_of_label(const ChatTemplate& chat, const std::string& questio
   return found;
 }
 
-std::string quoted_pieces(const Tokenizer& tokenizer, const LabelTokens& found) {
+// Of its pieces from `begin` to the end of the label.
+std::string quoted_pieces(const Tokenizer& tokenizer, const LabelTokens& found, size_t begin) {
   std::string pieces;
-  for (size_t i = 0; i < found.label; ++i) pieces += fmt::format("{}\"{}\"", i == 0 ? "" : " ", tokenizer.piece(found.tokens[found.opening + i]));
+  for (size_t i = begin; i < found.opening + found.label; ++i) pieces += fmt::format("{}\"{}\"", i == begin ? "" : " ", tokenizer.piece(found.tokens[i]));
   return pieces;
 }
 
@@ -118,13 +119,16 @@ void Judge::find_labels() {
     found[i] = tokens_of_label(chat_, question_text({}), label_texts_[i]);
     if (found[i].label != 1) {
       fail_usage("the label \"{}\" is {} tokens behind a question ({}), expected one; --judge.labels names others", label_texts_[i], found[i].label,
-                 quoted_pieces(tokenizer_, found[i]));
+                 quoted_pieces(tokenizer_, found[i], found[i].opening));
     }
     labels_[i] = found[i].tokens[found[i].opening];
   }
   const auto opening_of = [](const LabelTokens& tokens) { return std::vector<int32_t>(tokens.tokens.begin(), tokens.tokens.begin() + static_cast<std::ptrdiff_t>(tokens.opening)); };
   opening_ = opening_of(found[0]);
-  if (opening_ != opening_of(found[1])) fail_usage("the labels \"{}\" and \"{}\" do not begin at the same place behind a question", label_texts_[0], label_texts_[1]);
+  if (opening_ != opening_of(found[1])) {
+    fail_usage("the tokeniser takes the space before \"{}\" and \"{}\" into one of the two labels only ({} and {}); --judge.labels names others", names_[0], names_[1],
+               quoted_pieces(tokenizer_, found[0], 0), quoted_pieces(tokenizer_, found[1], 0));
+  }
   if (labels_[0] == labels_[1]) fail_usage("the labels \"{}\" and \"{}\" are the same token \"{}\"", label_texts_[0], label_texts_[1], tokenizer_.piece(labels_[0]));
 }
 
