@@ -29,6 +29,11 @@ Option& Option::placeholder(std::string name) {
   return *this;
 }
 
+Option& Option::flag(std::string name) {
+  flag_ = std::move(name);
+  return *this;
+}
+
 Option& Option::transient() {
   transient_ = true;
   return *this;
@@ -133,6 +138,13 @@ std::string Options::preview(const std::string& key, const std::string& fallback
 Option* Options::find(const std::string& key) const {
   for (const auto& option : options_) {
     if (option->key() == key) return option.get();
+  }
+  return nullptr;
+}
+
+Option* Options::find_flag(const std::string& name) const {
+  for (const auto& option : options_) {
+    if (option->flag_name() == name) return option.get();
   }
   return nullptr;
 }

@@ -23,10 +23,13 @@ class Option {
   Option& required();
   /// The placeholder in the help, e.g. "FILE".
   Option& placeholder(std::string name);
+  /// On the command line it is --name, not its key: for a word that is also a section of keys ("--loss dpo" beside "loss.beta": its key is "loss.type").
+  Option& flag(std::string name);
   /// About one call and not about the result: left out of `--dump-config` and of a run's config.yaml.
   Option& transient();
 
   const std::string& key() const { return key_; }
+  const std::string& flag_name() const { return flag_.empty() ? key_ : flag_; }  ///< without the dashes
   const std::string& help() const { return help_; }
   const std::string& group() const { return group_; }
   const std::string& placeholder_text() const { return placeholder_; }
@@ -45,7 +48,7 @@ class Option {
 
  private:
   friend class Options;
-  std::string key_, help_, group_, placeholder_, default_text_;
+  std::string key_, flag_, help_, group_, placeholder_, default_text_;
   std::vector<std::string> choices_;
   double low_ = -std::numeric_limits<double>::infinity(), high_ = std::numeric_limits<double>::infinity();
   bool is_flag_ = false, is_list_ = false, is_number_ = false, required_ = false, transient_ = false, given_ = false;
@@ -66,12 +69,13 @@ class Options {
   /// A switch: `--key` or `--no-key`.
   Option& add(const std::string& key, bool& field, const std::string& help);
 
-  /// What the user gave for `key`, seen before anything is declared: lets a registered name choose which options exist.
+  /// What the user gave for `key`, seen before anything is declared: lets a registered name choose which options exist. On the command line that is the flag --key.
   std::string preview(const std::string& key, const std::string& fallback) const;
   void set_previews(std::map<std::string, std::string> previews) { previews_ = std::move(previews); }
 
   const std::vector<std::unique_ptr<Option>>& all() const { return options_; }
   Option* find(const std::string& key) const;
+  Option* find_flag(const std::string& name) const;
 
  private:
   Option& insert(const std::string& key, const std::string& help, const char* placeholder);

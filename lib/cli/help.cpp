@@ -33,9 +33,9 @@ std::string wrap(const std::string& text, size_t indent) {
 
 std::string flag_text(const Option& option) {
   if (option.is_flag()) {
-    return option.default_text() == "true" ? fmt::format("--no-{}", option.key()) : fmt::format("--{}", option.key());
+    return option.default_text() == "true" ? fmt::format("--no-{}", option.flag_name()) : fmt::format("--{}", option.flag_name());
   }
-  return fmt::format("--{} {}", option.key(), option.placeholder_text());
+  return fmt::format("--{} {}", option.flag_name(), option.placeholder_text());
 }
 
 std::string description(const Option& option) {

@@ -122,7 +122,7 @@ struct ParsedFlags {
     fail_usage("unexpected argument '{}': input and output are given by flags or through standard input and output", word);
   }
   std::vector<std::string> flags{"--help", "--version"};
-  for (const auto& option : options.all()) flags.push_back("--" + option->key());
+  for (const auto& option : options.all()) flags.push_back("--" + option->flag_name());
   const std::string guess = nearest(word.substr(0, word.find('=')), flags);
   fail_usage("unknown option '{}'{}", word, guess.empty() ? "; see --help" : fmt::format("; did you mean '{}'?", guess));
 }
@@ -132,7 +132,7 @@ std::vector<std::string> with_empty_values(const std::vector<std::string>& argum
   std::vector<std::string> words;
   for (const std::string& word : arguments) {
     const bool ends_empty = starts_with(word, "--") && word.find('=') == word.size() - 1;
-    const Option* option = ends_empty ? options.find(word.substr(2, word.size() - 3)) : nullptr;
+    const Option* option = ends_empty ? options.find_flag(word.substr(2, word.size() - 3)) : nullptr;
     if (option && !option->is_flag()) {
       words.insert(words.end(), {word.substr(0, word.size() - 1), ""});
     } else {
@@ -152,7 +152,7 @@ ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& optio
   app.add_flag("--version", parsed.version);
   for (const Action& action : tool.actions) app.add_flag("--" + action.name, parsed.actions[action.name]);
   for (const auto& option : options.all()) {
-    const std::string& key = option->key();
+    const std::string& key = option->flag_name();
     if (option->is_flag()) {
       app.add_flag(fmt::format("--{0}{{true}},--no-{0}{{false}}", key), parsed.values[key]);
     } else {
@@ -174,11 +174,11 @@ ParsedFlags parse_flags(std::vector<std::string> arguments, const Options& optio
 
 void apply_flags(const ParsedFlags& parsed, Options& options) {
   for (const auto& option : options.all()) {
-    std::vector<std::string> values = parsed.values.at(option->key());
+    std::vector<std::string> values = parsed.values.at(option->flag_name());
     if (values.empty()) continue;
     if (!option->is_list()) values = {values.back()};  // the last one wins, so that wrappers can append theirs
     const std::string wrong = option->set(values);
-    if (!wrong.empty()) fail_usage("--{}: {}", option->key(), wrong);
+    if (!wrong.empty()) fail_usage("--{}: {}", option->flag_name(), wrong);
   }
 }
 
@@ -187,7 +187,7 @@ void check_required(const Options& options) {
   for (const auto& option : options.all()) {
     const std::vector<std::string> values = option->values();
     const bool empty = values.empty() || (values.size() == 1 && values[0].empty());
-    if (option->is_required() && (!option->is_given() || empty)) missing.push_back("--" + option->key());
+    if (option->is_required() && (!option->is_given() || empty)) missing.push_back("--" + option->flag_name());
   }
   if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
 }

@@ -30,9 +30,9 @@ struct Sums {
   double loss = 0, nll = 0;
 };
 
-/// Runs over the tokens in slices of logits. With `gradient`, what it receives is d loss / d logits of all tokens, as factors.
+/// Runs over the tokens in slices of logits. With `gradient`, what it receives is d loss / d logits of all tokens, as factors; with `each`, -log p(target) of each.
 Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target, double smoothing,
-         at::Tensor* gradient) {
+         at::Tensor* gradient, float* each = nullptr) {
   const Timed timed(Work::kLoss);
   const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
   const int64_t slice_size = slice_rows(tokens, vocabulary);
@@ -62,6 +62,7 @@ Sums run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& b
       sums.loss += losses[static_cast<size_t>(r)];
       sums.nll += nlls[static_cast<size_t>(r)];
     }
+    if (each) std::copy(nlls.begin(), nlls.begin() + rows, each + first);
   }
   return sums;
 }
@@ -106,6 +107,46 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   }
 };
 
+struct TokenLogprobsFunction : torch::autograd::Function<TokenLogprobsFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const c10::optional<at::Tensor>& bias,
+                            const at::Tensor& target) {
+    const at::Tensor hidden_factor = tensor::as_factor(hidden), weight_factor = tensor::as_factor(weight);
+    at::Tensor upper = at::empty({hidden.size(0), weight.size(0)}, hidden_factor.options().requires_grad(false));
+    at::Tensor nll = at::empty({hidden.size(0)}, hidden.options().requires_grad(false));
+    run(hidden_factor, weight_factor, bias.value_or(at::Tensor()), target, 0, &upper, nll.data_ptr<float>());
+    context->save_for_backward({hidden_factor, weight_factor, upper});
+    context->saved_data["bias"] = bias.has_value();
+    context->saved_data["weight-gradient"] = tensor::gradient_in_place(weight);
+    context->saved_data["bias-gradient"] = tensor::gradient_in_place(bias.value_or(at::Tensor()));
+    return nll.neg_();
+  }
+
+  /// The gradient of the logits, row t of `upper` times what token t is worth, is never made: rows of the other factor, or of the product, are scaled instead.
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &hidden = saved[0], &weight = saved[1], &upper = saved[2];
+    const at::Tensor worth = grads[0].neg().contiguous().unsqueeze(1);
+    const int64_t tokens = hidden.size(0), dim = hidden.size(1), vocabulary = weight.size(0);
+    const at::TensorOptions options = hidden.options().dtype(at::kFloat).requires_grad(false);
+    const tensor::GradientOf grad_hidden({}, context->needs_input_grad(0), {tokens, dim}, options);
+    const tensor::GradientOf grad_weight(context->saved_data["weight-gradient"].toTensor(), context->needs_input_grad(1), {vocabulary, dim}, options);
+    const tensor::GradientOf grad_bias(context->saved_data["bias-gradient"].toTensor(), context->saved_data["bias"].toBool() && context->needs_input_grad(2),
+                                       {vocabulary}, options);
+    if (grad_hidden.wanted()) {
+      tensor::product(tokens, dim, vocabulary, {upper, vocabulary}, {weight, dim}, 0, grad_hidden.data());
+      at::Tensor(grad_hidden.result()).mul_(worth);
+    }
+    if (grad_weight.wanted()) {
+      const at::Tensor scaled = tensor::as_factor(hidden.to(at::kFloat) * worth);
+      tensor::product(vocabulary, dim, tokens, {upper, vocabulary, 0, true}, {scaled, dim}, grad_weight.beta(), grad_weight.data());
+    }
+    if (grad_bias.wanted()) {
+      tensor::product(vocabulary, 1, tokens, {upper, vocabulary, 0, true}, {tensor::as_factor(worth), 1}, grad_bias.beta(), grad_bias.data());
+    }
+    return {grad_hidden.result(), grad_weight.result(), grad_bias.result(), {}};
+  }
+};
+
 bool is_fast(const at::Tensor& hidden, const at::Tensor& weight) {
   return tensor::is_fast(hidden) && tensor::is_fast(weight) && hidden.size(0) > 0;
 }
@@ -117,6 +158,11 @@ void check_targets(const at::Tensor& target, int64_t rows, int64_t vocabulary) {
   for (int64_t i = 0; i < rows; ++i) {
     if (ids[i] < 0 || ids[i] >= vocabulary) fail("target {} is outside the vocabulary of {}", ids[i], vocabulary);
   }
+}
+
+/// log p(target) through LibTorch.
+at::Tensor general_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target) {
+  return at::log_softmax(tensor::linear(hidden, weight, bias), -1).gather(1, target.unsqueeze(1)).squeeze(1);
 }
 
 TokenLoss general(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target,
@@ -147,8 +193,7 @@ TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tenso
 at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target) {
   at::NoGradGuard no_grad;
   if (!is_fast(hidden, weight) || (bias.defined() && !tensor::is_fast(bias))) {
-    const at::Tensor log_probs = at::log_softmax(tensor::linear(hidden, weight, bias), -1);
-    return -log_probs.gather(1, target.unsqueeze(1)).squeeze(1);
+    return -general_logprobs(hidden, weight, bias, target);
   }
   check_targets(target, hidden.size(0), weight.size(0));
   at::Tensor nll = at::empty({hidden.size(0)}, hidden.options());
@@ -165,6 +210,13 @@ at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const a
     });
   }
   return nll;
+}
+
+at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target) {
+  if (!at::GradMode::is_enabled()) return -token_nll(hidden, weight, bias, target);
+  if (!is_fast(hidden, weight) || (bias.defined() && !tensor::is_fast(bias))) return general_logprobs(hidden, weight, bias, target);
+  check_targets(target, hidden.size(0), weight.size(0));
+  return TokenLogprobsFunction::apply(hidden, weight, tensor::optional(bias), target);
 }
 
 }  // namespace seqmill::loss

@@ -19,4 +19,7 @@ TokenLoss label_smoothed_cross_entropy(const at::Tensor& hidden, const at::Tenso
 /// -log p(target) per token [M], without gradient.
 at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target);
 
+/// log p(target) per token [M], differentiable: for losses that weigh tokens, or sums of them, each in its own way.
+at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& target);
+
 }  // namespace seqmill::loss

@@ -16,6 +16,8 @@ struct LoadedLm {
   std::unique_ptr<Lm> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;
   infer::ModelConfig config;
+  at::Tensor score_head;   ///< [heads, dim]: of a reward model ("score.weight"); undefined for others
+  bool has_output = true;  ///< false for a reward model that was stored without its output layer, whose numbers are zeros then
 };
 
 /// `path`: model directory, checkpoint, run, or a directory as Hugging Face has it. `average` > 0: the mean of that many newest checkpoints of a run instead of one.
@@ -25,7 +27,7 @@ LoadedLm load_lm(const std::string& path, int64_t average = 0);
 std::unique_ptr<Lm> build_lm(const infer::ModelConfig& config, int64_t tokens);
 
 /// Gives `model` the weights of the trained model at `path`. Those of another tokeniser are left where they stand for its tokens. All that is missing in the file must be
-/// adapters, which begin as they are; adapters of the file that the model has not are merged into its weights. Throws Error that names what does not fit.
-void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenizer& tokenizer);
+/// adapters, which begin as they are; adapters of the file that the model has not are merged into its weights. Throws Error that names what does not fit. `option`: where the path comes from, for messages.
+void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenizer& tokenizer, const std::string& option = "--init-from");
 
 }  // namespace seqmill::model

@@ -183,3 +183,84 @@ TEST_CASE("logits in several slices", "[loss]") {
     CHECK(nll.sum().item<double>() == Approx(loss.nll_sum).epsilon(small ? 1e-3 : 1e-6));
   }
 }
+
+namespace {
+
+/// By the definition: log p of each target.
+at::Tensor logprobs_by_definition(const Problem& p) {
+  return at::log_softmax(at::linear(p.hidden, p.weight, p.bias), 1).gather(1, p.target.unsqueeze(1)).squeeze(1);
+}
+
+at::Tensor logprobs(const Problem& p) { return token_logprobs(p.hidden, p.weight, p.bias, p.target); }
+
+}  // namespace
+
+TEST_CASE("log-probabilities of tokens and their gradients against the definition in double", "[loss]") {
+  for (const int64_t rows : {1, 5, 24, 383, 385, 900}) {
+    for (const bool with_bias : {false, true}) {
+      CAPTURE(rows, with_bias);
+      const Problem fast(rows, 12, 31, with_bias), slow(rows, 12, 31, with_bias, at::kDouble);
+      const at::Tensor found = logprobs(fast), expected = logprobs_by_definition(slow), weights = normals({rows}, 8, at::kDouble);
+      CHECK(difference(found, expected) < 1e-5);
+      (found * weights.to(at::kFloat)).sum().backward();
+      (expected * weights).sum().backward();
+      CHECK(difference(fast.hidden.grad(), slow.hidden.grad()) < 2e-6 * scale_of(slow.hidden.grad()));
+      CHECK(difference(fast.weight.grad(), slow.weight.grad()) < 4e-6 * scale_of(slow.weight.grad()));
+      if (with_bias) CHECK(difference(fast.bias.grad(), slow.bias.grad()) < 4e-6 * scale_of(slow.bias.grad()));
+    }
+  }
+}
+
+TEST_CASE("the gradients of log-probabilities by finite differences", "[loss]") {
+  const Problem p(7, 5, 11, true);
+  const at::Tensor weights = normals({7}, 8);
+  const auto value = [&] { return (logprobs(p) * weights).sum(); };
+  value().backward();
+  for (const at::Tensor& x : {p.hidden, p.weight, p.bias}) check_gradient(x, [&] { return value().item<double>(); });
+}
+
+TEST_CASE("log-probabilities are those of token_nll, and their sum that of the loss", "[loss]") {
+  const Problem p(400, 8, 19, true), exact(400, 8, 19, true, at::kDouble), other(400, 8, 19, true);
+  const at::Tensor found = logprobs(p);
+  CHECK(found.requires_grad());
+  CHECK(difference(found, -token_nll(p.hidden, p.weight, p.bias, p.target)) < 1e-5);
+  CHECK(difference(logprobs(exact), logprobs_by_definition(exact)) < 1e-12);
+  found.neg().sum().backward();
+  other.loss(0).sum.backward();
+  CHECK(difference(p.weight.grad(), other.weight.grad()) < 1e-5 * scale_of(other.weight.grad()));
+  at::NoGradGuard no_grad;
+  CHECK_FALSE(logprobs(p).requires_grad());
+  CHECK(same_bits(logprobs(p), -token_nll(p.hidden, p.weight, p.bias, p.target)));
+  const Problem none(0, 6, 9, true);
+  CHECK(logprobs(none).sizes() == at::IntArrayRef({0}));
+}
+
+TEST_CASE("tokens that are worth nothing give no gradient, and each is weighed alone", "[loss]") {
+  const Problem p(30, 6, 9, true), part(30, 6, 9, true);
+  at::Tensor weights = at::zeros({30});
+  weights[4] = 2;
+  (logprobs(p) * weights).sum().backward();
+  CHECK(p.hidden.grad().abs().sum(1).ne(0).sum().item<int64_t>() == 1);
+  const auto row = [](const at::Tensor& x) { return x.narrow(0, 4, 1); };
+  (token_logprobs(row(part.hidden), part.weight, part.bias, row(part.target)) * 2).sum().backward();
+  for (const auto& [a, b] : {std::pair(p.hidden, part.hidden), std::pair(p.weight, part.weight), std::pair(p.bias, part.bias)}) {
+    CHECK(difference(a.grad(), b.grad()) < 1e-6);
+  }
+}
+
+TEST_CASE("log-probabilities in bfloat16, and in several slices", "[loss]") {
+  for (const tensor::Precision precision : {tensor::Precision::kFloat32, tensor::Precision::kBFloat16}) {
+    if (precision == tensor::Precision::kBFloat16 && !kernel::has_bfloat16()) continue;
+    CAPTURE(tensor::name_of(precision));
+    const WithPrecision set(precision);
+    const bool small = precision == tensor::Precision::kBFloat16;
+    const Problem problem(200, 2, 70000, true), exact(200, 2, 70000, true, at::kDouble);
+    const at::Tensor found = logprobs(problem), expected = logprobs_by_definition(exact), weights = normals({200}, 8);
+    CHECK(relative(found, expected) < (small ? 1e-3 : 1e-6));
+    (found * weights).sum().backward();
+    (expected * weights).sum().backward();
+    CHECK(relative(problem.hidden.grad(), exact.hidden.grad()) < (small ? 2e-2 : 1e-4));
+    CHECK(relative(problem.weight.grad(), exact.weight.grad()) < (small ? 2e-2 : 1e-5));
+    CHECK(relative(problem.bias.grad(), exact.bias.grad()) < (small ? 2e-2 : 1e-5));
+  }
+}
