@@ -98,7 +98,8 @@ FramedAnswers AnswerFraming::frame(const std::vector<Message>& messages, const s
   }
   const int64_t room = window_ - size_of(framed.prompt);
   if (room < (with_end_ ? 2 : 1)) {
-    fail("the template {} and what may not be cut of the prompt take {} tokens, which leaves no room for an answer in a window of {}", chat_.name(), framed.prompt.size(), window_);
+    fail("the template {} and what may not be cut of the prompt take {} tokens, which leaves no room for an answer in a window of {}", chat_.name(),
+         framed.prompt.size(), window_);
   }
   for (size_t i = 0; i < answers.size(); ++i) {
     if (size_of(framed.answers[i]) <= room) continue;

@@ -108,8 +108,9 @@ Judge::Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokeni
   pair_frame_ = size_of(framed_pair({}));
   constexpr int64_t kTexts = 3;
   if (const int64_t frame = std::max(question_frame_ + 1, pair_frame_); frame + kTexts > window_) {
-    fail_usage("the frame of a judge's question takes {} tokens, which leaves no room for a prompt and two answers in a window of {}; --judge.preamble none shortens it", frame,
-               window_);
+    fail_usage(
+        "the frame of a judge's question takes {} tokens, which leaves no room for a prompt and two answers in a window of {}; --judge.preamble none shortens it",
+        frame, window_);
   }
 }
 
@@ -123,7 +124,9 @@ void Judge::find_labels() {
     }
     labels_[i] = found[i].tokens[found[i].opening];
   }
-  const auto opening_of = [](const LabelTokens& tokens) { return std::vector<int32_t>(tokens.tokens.begin(), tokens.tokens.begin() + static_cast<std::ptrdiff_t>(tokens.opening)); };
+  const auto opening_of = [](const LabelTokens& label) {
+    return std::vector<int32_t>(label.tokens.begin(), label.tokens.begin() + static_cast<std::ptrdiff_t>(label.opening));
+  };
   opening_ = opening_of(found[0]);
   if (opening_ != opening_of(found[1])) {
     fail_usage("the tokeniser takes the space before \"{}\" and \"{}\" into one of the two labels only ({} and {}); --judge.labels names others", names_[0], names_[1],
@@ -159,7 +162,8 @@ ChatTokens Judge::framed_pair(const Texts& texts) const {
 
 template <typename Frame>
 auto Judge::fit(const Texts& whole, int64_t frame_size, int64_t room, bool& is_cut, Frame frame) const -> decltype(frame(whole)) {
-  const CutText prompt(tokenizer_, whole.prompt, CutText::Keep::kLast), first(tokenizer_, whole.first, CutText::Keep::kFirst), second(tokenizer_, whole.second, CutText::Keep::kFirst);
+  const CutText prompt(tokenizer_, whole.prompt, CutText::Keep::kLast), first(tokenizer_, whole.first, CutText::Keep::kFirst),
+      second(tokenizer_, whole.second, CutText::Keep::kFirst);
   Texts texts = whole;
   decltype(frame(whole)) best;
   const auto framed_size = [&] {

@@ -34,8 +34,8 @@ class Judge {
   /// outlive it. Thread-safe.
   Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window);
 
-  /// "Is `first` or `second` the better answer?" What is too long is cut, never the frame: the prompt's text on the left down to a quarter of the window, then both answers on the right,
-  /// to the same length. A label still fits in behind it.
+  /// "Is `first` or `second` the better answer?" What is too long is cut, never the frame: the prompt's text on the left down to a quarter of the
+  /// window, then both answers on the right, to the same length. A label still fits in behind it.
   JudgeQuestion question(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
   const std::array<int32_t, 2>& labels() const { return labels_; }  ///< tokens that say: the first, the second
 
