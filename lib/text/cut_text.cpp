@@ -28,7 +28,8 @@ std::string CutText::characters(int64_t count) const {
 std::string CutText::at_most(int64_t tokens) const {
   if (tokens >= this->tokens()) return text_;
   if (tokens <= 0) return "";
-  const std::vector<int32_t> kept = keep_ == Keep::kFirst ? std::vector<int32_t>(ids_.begin(), ids_.begin() + tokens) : std::vector<int32_t>(ids_.end() - tokens, ids_.end());
+  const auto from = keep_ == Keep::kFirst ? ids_.begin() : ids_.end() - tokens;
+  const std::vector<int32_t> kept(from, from + tokens);
   // What those tokens stand for is the part that is looked for, or near it: a part may fall into other tokens than the whole does, and a tokeniser may normalise.
   const size_t bytes = tokenizer_.decode(kept, true).size();
   const int64_t guess = std::upper_bound(sizes_.begin(), sizes_.end(), bytes) - sizes_.begin() - 1;

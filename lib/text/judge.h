@@ -34,8 +34,8 @@ class Judge {
   /// outlive it. Thread-safe.
   Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window);
 
-  /// "Is `first` or `second` the better answer?" What is too long is cut, never the frame: the prompt's text on the left down to a quarter of the window, then both answers on the right,
-  /// to the same length. A label still fits in behind it.
+  /// "Is `first` or `second` the better answer?" What is too long is cut, never the frame: the prompt's text on the left down to a quarter of the
+  /// window, then both answers on the right, to the same length. A label still fits in behind it.
   JudgeQuestion question(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
   const std::array<int32_t, 2>& labels() const { return labels_; }  ///< tokens that say: the first, the second
 
@@ -56,9 +56,9 @@ class Judge {
   std::string question_text(const Texts& texts) const;
   std::vector<int32_t> question_tokens(const Texts& texts) const;
   ChatTokens framed_pair(const Texts& texts) const;
-  /// Cuts texts until their `size` in the frame is at most `room`; `frame` is that of empty ones. False when they fit in whole.
-  template <typename Size>
-  bool cut(Texts& texts, int64_t frame, int64_t room, Size size) const;
+  /// The texts in their frame, cut until that has at most `room` tokens; `frame_size` is that of empty ones.
+  template <typename Frame>
+  auto fit(const Texts& whole, int64_t frame_size, int64_t room, bool& is_cut, Frame frame) const -> decltype(frame(whole));
 
   std::string preamble_;
   std::vector<std::string> label_texts_;

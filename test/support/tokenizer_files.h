@@ -8,6 +8,7 @@
 #include "io/json.h"
 #include "support/files.h"
 #include "text/byte_pairs.h"
+#include "text/vocabulary.h"
 
 namespace seqmill::test {
 
@@ -78,6 +79,20 @@ inline std::string put_byte_level(const std::string& directory, const std::strin
                                                                              "<|eot_id|>", "<|im_start|>", "<|im_end|>"}) {
   const std::vector<std::pair<std::string, std::string>> merges = {{"t", "h"}, {"th", "e"}, {"\u0120", "the"}, {"e", "r"}, {"u", "s"}, {"us", "er"}, {"i", "n"}};
   return put(directory + "/tokenizer.json", byte_level_json(style, byte_vocabulary(merges), merge_list(merges), special).dump_pretty());
+}
+
+/// Writes <directory>/vocab.spm, trained on a few lines of English so that text is kept as it is; special tokens of chatml beside it.
+inline std::string put_sentencepiece(const std::string& directory, const std::string& type = "bpe") {
+  std::string lines;
+  for (int i = 0; i < 200; ++i) lines += fmt::format("The answer {} of Assistant A or B is (better) than [others], the User's question: why?\n", i);
+  text::VocabularyTraining options;
+  options.size = 320;
+  options.type = type;
+  options.verbatim = true;
+  text::train_vocabulary({put(directory + "/text", lines)}, options, directory + "/vocab.spm");
+  const io::Json added = io::JsonObject{{"320", io::JsonObject{{"content", "<|im_start|>"}, {"special", true}}}, {"321", io::JsonObject{{"content", "<|im_end|>"}, {"special", true}}}};
+  put(directory + "/tokenizer_config.json", io::Json(io::JsonObject{{"added_tokens_decoder", added}}).dump());
+  return directory + "/vocab.spm";
 }
 
 }  // namespace seqmill::test
