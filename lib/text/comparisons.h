@@ -34,10 +34,10 @@ struct Preference {
 std::vector<Preference> preferences_of(const Comparison& comparison);
 
 struct ComparisonOptions {
-  /// Values of "label" (or "preference", "winner") that say: the first is better, the second is better, and, optionally, neither. Empty: 1, A, a, "A>B", "first", "response_a"... or 2, B, b,
+  /// Values of "label" (or "preference", "winner"; an entry may hold several, as "0,1,2") that say: the first is better, the second is better, and, optionally, neither. Empty: 1, A, a, "A>B", "first", "response_a"... or 2, B, b,
   /// "B>A", "second"...; 0, "tie", "A=B", "both" for neither. A record whose label means neither is a tie.
   std::vector<std::string> labels;
-  /// "prompt=question", "chosen=good": which field of a record stands for one of ours.
+  /// "prompt=question", "chosen=responses.good": which field of a record, or of an object in it, stands for one of ours; "margin=": none does.
   std::vector<std::string> fields;
   bool skip_bad = false;
 
@@ -55,9 +55,10 @@ class ComparisonReader {
   /// `path`: JSON lines, or one JSON array of objects, plain or .gz, or "-".
   ComparisonReader(const std::string& path, const ComparisonOptions& options);
   ~ComparisonReader();
-  /// The next comparison in which some response is better than another; false at the end. Throws Error "<file>:<line>: record <id>: ..." (of an array: "<file>: record <n>: ...").
+  /// The next comparison in which some response is better than another; false at the end. Throws Error "<file>:<line>: record <id>: ..." (of an array: "<file>: record <id>: ...",
+  /// the number in the array where it has no id).
   /// Bad are: missing keys, an empty prompt, an empty response, responses that are equal although one is said to be better, a merit that is NaN or infinite, a list of
-  /// one, labels outside the set.
+  /// one, labels outside the set, scores that contradict what was chosen.
   bool next(Comparison& comparison);
   const ComparisonCounts& counts() const;
   /// True when `next` would have to wait for more input.

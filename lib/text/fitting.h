@@ -25,18 +25,24 @@ class AnswerFraming {
   AnswerFraming(const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window, bool with_end);
 
   /// What is too long is cut: first the prompt loses its oldest turns (system messages stay), then the beginning of what is then its first turn, down to a quarter of the
-  /// window; then answers lose their ends. What the template puts around them stays whole. Throws Error when the template alone leaves no room for a token of
-  /// prompt and answer, and for a template whose conversations do not begin with its prompts.
+  /// window; then answers lose their ends. What the template puts around them stays whole. Throws Error when the template and system messages leave no room for a
+  /// character of prompt and answer, for an answer without tokens, and for a template whose conversations do not begin with its prompts.
   FramedAnswers frame(const std::vector<Message>& messages, const std::vector<std::string>& answers) const;
 
  private:
+  /// What goes on the prompt, of which `prompt` are the tokens, with this answer.
+  std::vector<int32_t> answer_on(const std::vector<int32_t>& prompt, std::vector<Message> messages, const std::string& answer) const;
+  /// Messages whose prompt has at most `room` tokens, or as few as it can have.
+  std::vector<Message> shortened(std::vector<Message> messages, int64_t room) const;
+  std::vector<int32_t> cut_answer(const std::vector<int32_t>& prompt, const std::vector<Message>& messages, const std::string& answer, int64_t room, int64_t size) const;
+
   const ChatTemplate& chat_;
   const Tokenizer& tokenizer_;
   int64_t window_;
   bool with_end_;
 };
 
-/// The longest beginning, or end, of a text that has at most so many tokens, in whole characters.
+/// A beginning, or end, of a text that has so many tokens, in whole characters; where there is none, or the text has fewer, the longest that has fewer.
 std::string first_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);
 std::string last_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace seqmill::text {
 
 struct JudgeOptions {
   std::string preamble = "standard";          ///< what the judge is told first: "standard", "none", or a file
-  std::vector<std::string> labels{"A", "B"};  ///< each must be one token where the answer begins
+  std::vector<std::string> labels{"A", "B"};  ///< each must be one token where the answer begins; or both in one, as "A,B"
+  std::optional<std::string> preamble_text;   ///< in place of `preamble`: what a judge.yaml holds, itself
 
   void declare(Options& options);  ///< "judge.preamble", "judge.labels"
 };
@@ -32,20 +34,38 @@ class Judge {
   /// outlive it. Thread-safe.
   Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window);
 
-  /// "Is `first` or `second` the better answer?" What is too long is cut, never the frame: the prompt's text on the left down to a quarter of the window, then both answers on the right.
+  /// "Is `first` or `second` the better answer?" What is too long is cut, never the frame: the prompt's text on the left down to a quarter of the window, then both answers on the right,
+  /// to the same length. A label still fits in behind it.
   JudgeQuestion question(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
   const std::array<int32_t, 2>& labels() const { return labels_; }  ///< tokens that say: the first, the second
 
-  /// Stage 1: both answers as what goes on the prompt, to be learned; no label. Cut likewise.
+  /// Stage 1: both answers as what goes on the prompt, to be learned; no preamble and no label. Cut likewise.
   ChatTokens pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
 
   /// What questions are made of, to travel with a model (judge.yaml in its directory): another Judge of it asks the same.
   std::string to_yaml() const;
 
  private:
+  struct Texts {
+    std::string prompt, first, second;
+  };
+
+  void find_labels();
+  std::string asked(const std::string& prompt) const;
+  std::string answers_text(const Texts& texts) const;
+  std::string question_text(const Texts& texts) const;
+  std::vector<int32_t> question_tokens(const Texts& texts) const;
+  ChatTokens framed_pair(const Texts& texts) const;
+  /// The texts in their frame, cut until that has at most `room` tokens; `frame_size` is that of empty ones.
+  template <typename Frame>
+  auto fit(const Texts& whole, int64_t frame_size, int64_t room, bool& is_cut, Frame frame) const -> decltype(frame(whole));
+
   std::string preamble_;
   std::vector<std::string> label_texts_;
+  std::array<std::string, 2> names_;    // of the assistants: the labels without space around them
   std::array<int32_t, 2> labels_{};
+  std::vector<int32_t> opening_;        // white space that a template or tokeniser puts before a label
+  int64_t question_frame_ = 0, pair_frame_ = 0;  // tokens of questions and pairs whose texts are empty
   const ChatTemplate& chat_;
   const Tokenizer& tokenizer_;
   int64_t window_;
@@ -53,7 +73,7 @@ class Judge {
 
 constexpr const char* kJudgeFile = "judge.yaml";
 
-/// Of a model directory that has a judge.yaml; those of `defaults` otherwise. Throws Error naming the file.
+/// Of a model directory that has a judge.yaml; the standard ones otherwise. Throws Error naming the file.
 JudgeOptions load_judge_options(const std::string& directory);
 
 }  // namespace seqmill::text

@@ -4,21 +4,12 @@
 
 #include "base/error.h"
 #include "base/strings.h"
+#include "text/record_fields.h"
 
 namespace seqmill::text {
 namespace {
 
 constexpr int64_t kMaxLineBytes = 16 << 20;
-
-// Runs `work`, whose errors get the record's place put before them.
-template <typename Work>
-auto within(const std::string& place, Work work) -> decltype(work()) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    throw Error(place + ": " + error.what(), error.exit_code());
-  }
-}
 
 std::string read_id(const io::Json& id) {
   if (id.is_string()) return id.as_string();
@@ -26,17 +17,9 @@ std::string read_id(const io::Json& id) {
   fail("\"id\" is {}, expected a string or an integer", id.type_name());
 }
 
-const std::string& string_field(const io::Json& json, const char* key) {
-  const io::Json& value = json.at(key);
-  if (!value.is_string()) fail("\"{}\" is {}, expected a string", key, value.type_name());
-  return value.as_string();
-}
+const std::string& string_field(const io::Json& json, const char* key) { return string_of(json.at(key), key); }
 
-std::vector<Message> messages_field(const io::Json& json, const char* key) {
-  const io::Json& value = json.at(key);
-  if (!value.is_array() && !value.is_string()) fail("\"{}\" is {}, expected a string or a list of messages", key, value.type_name());
-  return within(fmt::format("\"{}\"", key), [&] { return read_messages(value); });
-}
+std::vector<Message> messages_field(const io::Json& json, const char* key) { return messages_of(json.at(key), key); }
 
 void check_empty(const std::vector<Message>& messages, EmptyPrompts empty) {
   if (empty == EmptyPrompts::kRefuse && messages.back().content.empty()) fail("the prompt is empty");
@@ -102,17 +85,23 @@ bool RecordReader::next(Record& record) {
   if (!reader_.next(line_)) return false;
   const std::string line = fmt::format("{}:{}", reader_.name(), reader_.line_number());
   if (trim(line_).empty()) fail("{}: found an empty line, expected a JSON object", line);
-  record.json = io::parse_json(line_, line);
-  if (!record.json.is_object()) fail("{}: expected a JSON object, found {}", line, record.json.type_name());
+  record = make_record(io::parse_json(line_, line), line, reader_.line_number());
+  return true;
+}
+
+Record make_record(io::Json json, const std::string& where, int64_t number) {
+  if (!json.is_object()) fail("{}: expected a JSON object, found {}", where, json.type_name());
+  Record record;
+  record.json = std::move(json);
   if (const io::Json* id = record.json.find("id")) {
-    record.id = within(line, [&] { return read_id(*id); });
+    record.id = within(where, [&] { return read_id(*id); });
   } else {
     io::JsonObject& members = record.json.as_object();
-    members.emplace(members.begin(), "id", io::Json(reader_.line_number()));
-    record.id = fmt::format("{}", reader_.line_number());
+    members.emplace(members.begin(), "id", io::Json(number));
+    record.id = fmt::format("{}", number);
   }
-  record.place = fmt::format("{}: record {}", line, excerpt(record.id, 100));
-  return true;
+  record.place = fmt::format("{}: record {}", where, excerpt(record.id, 100));
+  return record;
 }
 
 PromptRecord read_prompt(Record record, EmptyPrompts empty) {

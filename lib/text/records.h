@@ -18,6 +18,9 @@ struct Record {
   io::Json json;      ///< the whole of it; where it has no "id", the number of its line is put first
 };
 
+/// `where`: "<file>:<line>", for messages; `number` is the id of a record that has none. Throws Error "<where>: ..." for what is no JSON object, and for an id that is no string or integer.
+Record make_record(io::Json json, const std::string& where, int64_t number);
+
 class RecordReader {
  public:
   explicit RecordReader(const std::string& path);
