@@ -27,6 +27,7 @@ program=$root/test/bench/$1_bench.py
 [[ -e $program ]] || { echo "bench.sh: no bench named '$1'" >&2; usage >&2; exit 2; }
 case $1 in
   lm) targets=(lm-train lm-generate int8-quantize gemm-rate memory-rate) ;;
+  rm) targets=(lm-train rm-train rm-score) ;;
   startup) targets=(nmt-train nmt-translate seq-eval int8-quantize lm-train lm-generate lm-score) ;;
   *) targets=(nmt-train nmt-translate int8-quantize gemm-rate encoder-rate) ;;
 esac

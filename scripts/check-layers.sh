@@ -22,7 +22,7 @@ loss    tensor
 model   nn loss data search infer
 train   model
 rl      train
-align   train
+align   train metric
 analyse model metric
 '
 

@@ -11,7 +11,7 @@ Installs the Debian packages that seqmill needs and that are missing, and makes 
 system's BLAS. Does nothing, at once, when all is in place. Uses sudo when not run as root.
 
   --quickstart  also what scripts/quickstart.sh reads: libreoffice-l10n-de (German-English text)
-  --bench       also what scripts/bench.sh compares with and runs: python3-torch, the other OpenBLAS, mpirun
+  --bench       also what scripts/bench.sh compares with and runs: python3-torch, python3-sentencepiece, the other OpenBLAS, mpirun
   --check       install nothing; print what is missing and exit 1 if anything is
   -h, --help    this text
 END
@@ -27,7 +27,7 @@ check=false
 for argument in "$@"; do
   case $argument in
     --quickstart) packages+=(libreoffice-l10n-de) ;;
-    --bench) packages+=(python3-torch libopenblas0-pthread openmpi-bin) ;;
+    --bench) packages+=(python3-torch python3-sentencepiece libopenblas0-pthread openmpi-bin) ;;
     --check) check=true ;;
     -h | --help) usage; exit 0 ;;
     *) echo "setup.sh: unknown option '$argument'" >&2; usage >&2; exit 2 ;;

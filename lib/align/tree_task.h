@@ -46,15 +46,10 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
   train::Scores validate(train::Ranks& ranks) override {
     at::NoGradGuard no_grad;
     std::vector<double> sums;
-    data::BatchOrder order;
-    order.batch_tokens = options_.batch_tokens;
-    order.shuffle = false;
-    int64_t number = 0;
-    for (const std::vector<int64_t>& items : data::plan_batches(static_cast<int64_t>(valid_->size()), lengths_of(valid_), order, 0)) {
-      if (number++ % ranks.count() != ranks.rank()) continue;
-      const train::StepLoss loss = loss_of(this->model_, make_part(valid_, items), false, nullptr);
+    each_valid_part(ranks, [&](const TreePart& part) {
+      const train::StepLoss loss = loss_of(this->model_, part, false, nullptr);
       add(sums, loss.sum.template item<double>(), static_cast<double>(loss.tokens), loss.measures);
-    }
+    });
     sums.resize(2 + this->measures().size());
     std::vector<double> all(sums.size());
     for (const std::vector<double>& rank : ranks.gather(sums)) {
@@ -73,6 +68,18 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
     for (size_t i = 0; i < names.size(); ++i) scores.emplace_back(names[i], sums[i] / count);
     return scores;
   }
+  /// Calls work(part) for this rank's share of the validation data.
+  template <typename Work>
+  void each_valid_part(const train::Ranks& ranks, Work work) const {
+    data::BatchOrder order;
+    order.batch_tokens = options_.batch_tokens;
+    order.shuffle = false;
+    int64_t number = 0;
+    for (const std::vector<int64_t>& items : data::plan_batches(static_cast<int64_t>(valid_->size()), lengths_of(valid_), order, 0)) {
+      if (number++ % ranks.count() == ranks.rank()) work(make_part(valid_, items));
+    }
+  }
+
   train::StepLoss loss(const Model& model, const TreePart& part, tensor::DropoutStream& dropout) const override { return loss_of(model, part, true, &dropout); }
 
  private:

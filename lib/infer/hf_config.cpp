@@ -42,6 +42,7 @@ class HfConfig {
     read_rope();
     read_window(family);
     refuse_others(family);
+    read_labels();
     config_.chat_template = guess_template();
     return std::move(config_);
   }
@@ -98,6 +99,24 @@ class HfConfig {
     if (family != "qwen2" && flag("attention_bias", false)) fail("{}: attention_bias (of the output too) is not supported", config_.file);
     if (flag("mlp_bias", false)) fail("{}: mlp_bias is not supported", config_.file);
     if (find("quantization_config")) fail("{}: weights that are quantised by others (quantization_config) are not supported", config_.file);
+  }
+
+  /// Of a reward model (LlamaForSequenceClassification and the like) the names of its scores, unless they are those that nobody gave.
+  void read_labels() {
+    const io::Json* architectures = find("architectures");
+    const bool classifies = architectures && architectures->is_array() && !architectures->as_array().empty() && architectures->as_array()[0].is_string() &&
+                            ends_with(architectures->as_array()[0].as_string(), "ForSequenceClassification");
+    const io::Json* labels = find("id2label");
+    if (!classifies || !labels) return;
+    if (!labels->is_object()) fail("{}: id2label is {}, expected an object", config_.file, labels->type_name());
+    std::vector<std::string> names;
+    for (size_t i = 0; i < labels->as_object().size(); ++i) {
+      const io::Json* name = labels->find(fmt::format("{}", i));
+      if (!name || !name->is_string()) fail("{}: id2label has no name for {}", config_.file, i);
+      if (name->as_string() == fmt::format("LABEL_{}", i)) return;
+      names.push_back(name->as_string());
+    }
+    config_.aspects = names;
   }
 
   /// The Jinja program that frames conversations; empty when there is none.

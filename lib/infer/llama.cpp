@@ -15,6 +15,7 @@
 #include "infer/lm_engine.h"
 #include "infer/matrix.h"
 #include "infer/paged_decoder.h"
+#include "infer/paged_states.h"
 #include "infer/pool.h"
 #include "infer/share.h"
 #include "kernel/float_kernels.h"
@@ -130,7 +131,8 @@ class Llama final : public LanguageModel {
     }
     for (int64_t i = 0; i < options.layers; ++i) layers_.emplace_back(weights, fmt::format("model.layers.{}", i), options);
     norm_.emplace(weights, "model.norm", options);
-    if (!options.tie) output_.emplace(weights, "lm_head.weight", vocabulary, options.dim);
+    // A reward model may have been stored without what gives probabilities.
+    if (!options.tie && (weights.has("lm_head.weight") || !weights.has(kScoreHead))) output_.emplace(weights, "lm_head.weight", vocabulary, options.dim);
     // Not by sizes that only config.yaml knows.
     if (options.positions == "rotary" && weights.fit()) frequencies_ = rope_frequencies(options.rope, options.head_dim);
   }
@@ -139,6 +141,14 @@ class Llama final : public LanguageModel {
   int64_t max_positions() const override { return options_.max_positions; }
   std::unique_ptr<SequenceDecoder> start(int threads) const override;
   std::vector<double> score(const std::vector<Tokens>& sequences, int threads) const override;
+  int64_t dim() const override { return options_.dim; }
+  std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override;
+  std::vector<float> output_row(int32_t token) const override {
+    check_token(token, vocabulary_);
+    std::vector<float> row(static_cast<size_t>(options_.dim));
+    output().row(token, row.data());
+    return row;
+  }
 
   const LlamaOptions& options() const { return options_; }
   const std::vector<Layer>& layers() const { return layers_; }
@@ -152,14 +162,22 @@ class Llama final : public LanguageModel {
     for (int64_t d = 0; d < options_.dim; ++d) out[d] += row[d];
   }
 
+  /// What the output layer multiplies [rows, dim], of what the layers made.
+  void states(const float* x, int64_t rows, float* out, int threads) const { (*norm_)(x, rows, out, threads); }
+
   /// Logits [rows, vocabulary] of what the layers made.
   void logits(const float* x, int64_t rows, Workspace& room, float* out, int threads) const {
     float* normed = room.normed.room_for(rows * options_.dim);
-    (*norm_)(x, rows, normed, threads);
-    (output_ ? *output_ : embedding_).multiply(normed, rows, out, {}, room.rounded, threads);
+    states(x, rows, normed, threads);
+    output().multiply(normed, rows, out, {}, room.rounded, threads);
   }
 
  private:
+  const Matrix& output() const {
+    if (!options_.tie && !output_) fail("this reward model has no output layer (lm_head.weight): it gives scores, and no probabilities of tokens");
+    return options_.tie ? embedding_ : *output_;
+  }
+
   LlamaOptions options_;
   int64_t vocabulary_;
   bool halves_;
@@ -217,6 +235,7 @@ class Layers {
   }
 
   void logits(int64_t first, int64_t count, float* out) { model_.logits(room_.x.data() + first * o_.dim, count, room_, out, threads_); }
+  void states(int64_t first, int64_t count, float* out) { model_.states(room_.x.data() + first * o_.dim, count, out, threads_); }
   Room& logits_room() { return room_.logits; }
 
  private:
@@ -300,23 +319,38 @@ class Layers {
     const Span* span;
     int64_t head, first, count;
     bool scattered;
+    int64_t gathered;  ///< where the keys of the span lie, if they were
   };
 
+  bool is_scattered(const Span& span) const { return span.count == 1 || (o_.window > 0 && span.start + span.count > o_.window); }
+  /// Numbers to be gathered for a span.
+  int64_t gathered_of(const Span& span) const { return is_scattered(span) || span.start == 0 ? 0 : (span.start + span.count) * 2 * o_.key_width(); }
+
   const float* attend(const Spans& spans, const Layer& layer, int64_t number, const float* qkv, int64_t rows) {
+    constexpr int64_t kGathered = int64_t{1} << 21;  // at a time: prompts of many short endings are much more than their rows
+    float* attended = room_.attended.room_for(rows * o_.query_width());
+    for (const Span *begin = spans.data(), *last = begin + spans.size(), *end; begin < last; begin = end) {
+      int64_t gathered = gathered_of(*begin);
+      for (end = begin + 1; end < last && gathered + gathered_of(*end) <= kGathered; ++end) gathered += gathered_of(*end);
+      attend(begin, end, layer, number, qkv, room_.gathered.room_for(gathered), attended);
+    }
+    return attended;
+  }
+
+  void attend(const Span* first_span, const Span* last_span, const Layer& layer, int64_t number, const float* qkv, float* gathered, float* attended) {
     constexpr int64_t kQueries = 128;  // of an item: few enough for their scores to stay near
     items_.clear();
-    int64_t operations = 0, most = 0;
-    for (const Span& span : spans) {
-      const int64_t end = span.start + span.count;
-      const bool scattered = span.count == 1 || (o_.window > 0 && end > o_.window);
+    int64_t operations = 0, most = 0, place = 0;
+    for (const Span* span = first_span; span < last_span; ++span) {
+      const int64_t end = span->start + span->count;
+      const bool scattered = is_scattered(*span);
       for (int64_t head = 0; head < (scattered ? o_.kv_heads : o_.heads); ++head) {
-        for (int64_t first = 0; first < span.count; first += kQueries) items_.push_back({&span, head, first, std::min(kQueries, span.count - first), scattered});
+        for (int64_t first = 0; first < span->count; first += kQueries) items_.push_back({span, head, first, std::min(kQueries, span->count - first), scattered, place});
       }
       if (scattered) most = std::max(most, o_.window > 0 ? std::min(o_.window, end) : end);
-      operations += 2 * span.count * end * o_.query_width();
-      if (!scattered && span.start > 0) gather(span, number);
+      operations += 2 * span->count * end * o_.query_width();
+      if (const int64_t numbers = gathered_of(*span); numbers > 0) gather(*span, number, gathered + place), place += numbers;
     }
-    float* attended = room_.attended.room_for(rows * o_.query_width());
     // Each item of a thread writes where its first one may: no thread meets another.
     const int64_t group = o_.heads / o_.kv_heads, count = static_cast<int64_t>(items_.size());
     float* weights = room_.weights.room_for(count * group * most);
@@ -326,7 +360,6 @@ class Layers {
         item.scattered ? attend_scattered(item, layer, number, qkv, weights + begin * group * most, attended) : attend_together(item, layer, qkv, attended);
       }
     });
-    return attended;
   }
 
   const kernel::Polynomial* polynomials(const Layer& layer, int64_t head) const { return layer.polynomials.empty() ? nullptr : layer.polynomials.data() + head; }
@@ -354,7 +387,7 @@ class Layers {
     const bool gathered = span.start > 0;
     kernel::AttentionHead head{};
     head.q = qkv + (span.row + item.first) * qkv_width() + item.head * o_.head_dim;
-    head.k = gathered ? room_.gathered.data() + key_head * end * o_.head_dim : qkv + span.row * qkv_width() + o_.query_width() + key_head * o_.head_dim;
+    head.k = gathered ? room_.gathered.data() + item.gathered + key_head * end * o_.head_dim : qkv + span.row * qkv_width() + o_.query_width() + key_head * o_.head_dim;
     head.v = head.k + (gathered ? end : 1) * o_.key_width();
     head.q_stride = qkv_width();
     head.k_stride = head.v_stride = gathered ? o_.head_dim : qkv_width();
@@ -368,11 +401,10 @@ class Layers {
   }
 
   /// Keys and values of all positions of a span, and of those before it [2 * kv_heads, positions, head_dim].
-  void gather(const Span& span, int64_t layer) {
+  void gather(const Span& span, int64_t layer, float* all) {
     constexpr int64_t kTokens = KeyPages<Number>::kTokens;
     const int64_t end = span.start + span.count, pages = (end + kTokens - 1) / kTokens;
     const auto type = std::is_same_v<Number, float> ? kernel::NumberType::kFloat32 : kernel::NumberType::kBFloat16;
-    float* all = room_.gathered.room_for(end * 2 * o_.key_width());
     share(threads_, pages, grain_of(kTokens * 2 * o_.key_width()), [&](int64_t begin, int64_t last) {
       for (int64_t t = begin * kTokens; t < std::min(end, last * kTokens); t += kTokens) {
         const int64_t count = std::min(kTokens, end - t);
@@ -394,13 +426,20 @@ class Layers {
 };
 
 std::unique_ptr<SequenceDecoder> Llama::start(int threads) const {
+  output();
   if (halves_) return std::make_unique<PagedDecoder<Llama, Layers<BFloat16>>>(*this, threads);
   return std::make_unique<PagedDecoder<Llama, Layers<float>>>(*this, threads);
 }
 
 std::vector<double> Llama::score(const std::vector<Tokens>& sequences, int threads) const {
+  output();
   if (halves_) return PagedScorer<Llama, Layers<BFloat16>>(*this, threads)(sequences);
   return PagedScorer<Llama, Layers<float>>(*this, threads)(sequences);
+}
+
+std::vector<float> Llama::last_states(const std::vector<Tree>& trees, int threads) const {
+  if (halves_) return PagedStates<Llama, Layers<BFloat16>>(*this, threads)(trees);
+  return PagedStates<Llama, Layers<float>>(*this, threads)(trees);
 }
 
 class LlamaConfig final : public LmEngineConfig {

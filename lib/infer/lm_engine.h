@@ -13,6 +13,9 @@
 
 namespace seqmill::infer {
 
+/// The tensor [heads, dim] that makes a language model a reward model.
+constexpr const char* kScoreHead = "score.weight";
+
 /// What a model is, without loading it.
 struct LmSize {
   int64_t parameters = 0;

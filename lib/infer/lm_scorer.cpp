@@ -1,48 +1,17 @@
 #include "infer/lm_scorer.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <mutex>
 
 #include "base/error.h"
-#include "base/signals.h"
-#include "base/team.h"
-#include "base/threads.h"
+#include "infer/token_batches.h"
 #include "infer/windows.h"
 
 namespace seqmill::infer {
 namespace {
 
 bool contains(const std::vector<int32_t>& tokens, int32_t token) { return std::find(tokens.begin(), tokens.end(), token) != tokens.end(); }
-
-/// Sequences of these sizes, computed by a worker a thread: work(begin, end, threads) for about `batch_tokens` tokens at a time.
-void for_each_batch(const std::vector<size_t>& sizes, int64_t batch_tokens, int threads, const std::function<void(size_t, size_t, int)>& work) {
-  std::vector<size_t> ends;
-  size_t tokens = 0;
-  for (size_t i = 0; i < sizes.size(); tokens += sizes[i++]) {
-    if (i > 0 && tokens + sizes[i] > static_cast<size_t>(batch_tokens)) {
-      ends.push_back(i);
-      tokens = 0;
-    }
-  }
-  if (!sizes.empty()) ends.push_back(sizes.size());
-  const auto workers = std::clamp<int64_t>(static_cast<int64_t>(ends.size()), 1, threads);
-  const int each = threads / static_cast<int>(workers);
-  std::atomic<size_t> next{0};
-  Team team(workers, [&] { set_threads(each); });
-  team.run([&](int64_t) {
-    for (size_t batch = next++; batch < ends.size(); batch = next++) {
-      try {
-        throw_if_stopped();
-        work(batch == 0 ? 0 : ends[batch - 1], ends[batch], each);
-      } catch (...) {
-        next = ends.size();
-        throw;
-      }
-    }
-  });
-}
 
 /// Of a window's scored tokens, given the log-probabilities of all but its first.
 double sum_of(const Window& window, const double* logprobs) {

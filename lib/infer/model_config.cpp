@@ -13,6 +13,7 @@ ModelConfig model_config_of(const std::vector<io::ConfigEntry>& entries, const s
   config.file = file;
   for (const io::ConfigEntry& entry : entries) {
     if (entry.key == "chat.template" && entry.values.size() == 1) config.chat_template = entry.values[0];
+    if (entry.key == "aspects") config.aspects = entry.values;
     if (!starts_with(entry.key, "model.") && !starts_with(entry.key, "lora.")) continue;
     config.entries.push_back(entry);
     if (entry.key == "model.type" && entry.values.size() == 1) config.type = entry.values[0];

@@ -16,6 +16,7 @@ namespace seqmill::infer {
 struct ModelConfig {
   std::string file, type;
   std::string chat_template = "plain";  ///< of the conversations it was tuned with: chat.template, or the file chat.yaml beside it
+  std::vector<std::string> aspects;      ///< of a reward model: what its scores are about, a name each ("aspects"); may be empty
   std::vector<io::ConfigEntry> entries;
 
   /// Declares options, which may look at "model.type" beforehand, and gives them the values of the file. Throws Error with file and line for a value

@@ -9,11 +9,11 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/strings.h"
+#include "infer/answer_records.h"
 #include "infer/lm_scorer.h"
 #include "infer/prompts.h"
 #include "io/output.h"
 #include "text/plain_text.h"
-#include "text/records.h"
 
 namespace seqmill::infer {
 namespace {
@@ -22,60 +22,9 @@ double seconds_since(std::chrono::steady_clock::time_point started) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
 }
 
-/// The answers of a record, as the field that holds them has them.
-enum class Answers { kOne, kList, kHypotheses };
-
-struct Pending {
-  std::string place;  // for messages
-  text::ScoringRecord record;
-  Answers answers = Answers::kOne;
-  std::vector<bool> ended;      // by answer: false for hypotheses that were cut off before an end token
+struct Pending : AnswerRecord {
   size_t first = 0, count = 0;  // its sequences
 };
-
-/// {prompt, response}, {prompt, responses}, or what lm-generate writes.
-Pending read_pending(text::Record record) {
-  Pending pending;
-  pending.place = record.place;
-  const io::Json* hypotheses = record.json.find("hypotheses");
-  if (!hypotheses || record.json.find("response") || record.json.find("responses")) {
-    pending.record = text::read_scoring(std::move(record), text::EmptyPrompts::kRefuse);
-    pending.answers = pending.record.is_list ? Answers::kList : Answers::kOne;
-    pending.ended.assign(pending.record.responses.size(), true);
-    return pending;
-  }
-  pending.answers = Answers::kHypotheses;
-  if (!hypotheses->is_array()) fail("{}: \"hypotheses\" is {}, expected a list", record.place, hypotheses->type_name());
-  for (const io::Json& hypothesis : hypotheses->as_array()) {
-    const io::Json* text = hypothesis.is_object() ? hypothesis.find("text") : nullptr;
-    if (!text || !text->is_string()) fail("{}: \"hypotheses\": expected objects with a string \"text\"", record.place);
-    pending.record.responses.push_back(text->as_string());
-    const io::Json* finish = hypothesis.find("finish");
-    if (finish && !finish->is_string()) fail("{}: \"hypotheses\": \"finish\" is {}, expected a string", record.place, finish->type_name());
-    pending.ended.push_back(!finish || (finish->as_string() != "length" && finish->as_string() != "stop"));
-  }
-  text::PromptRecord prompt = text::read_prompt(std::move(record), text::EmptyPrompts::kRefuse);
-  pending.record.id = std::move(prompt.id);
-  pending.record.messages = std::move(prompt.messages);
-  pending.record.json = std::move(prompt.json);
-  return pending;
-}
-
-/// Calls `work`; its Error gets the record's place in front.
-template <typename Work>
-auto about(const Pending& pending, Work work) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    fail("{}: {}", pending.place, error.what());
-  }
-}
-
-/// "response 2: ", where there are several of them.
-std::string name_of_answer(Answers answers, size_t index) {
-  if (answers == Answers::kOne) return "";
-  return fmt::format("{} {}: ", answers == Answers::kList ? "response" : "hypothesis", index + 1);
-}
 
 /// What names a score: its own name behind what the user wants before it.
 class ScoreNames {
@@ -123,8 +72,8 @@ class ScoreStream {
     try {
       text::Record record;
       if (!reader_.next(record)) return false;
-      Pending pending = read_pending(std::move(record));
-      std::vector<ScoredSequence> sequences = about(pending, [&] {
+      Pending pending{read_answers(std::move(record))};
+      std::vector<ScoredSequence> sequences = about(pending.place, [&] {
         check_scores(pending);
         return sequences_of(pending);
       });
@@ -195,7 +144,7 @@ class ScoreStream {
   void answer() {
     const auto scores = score_answers(*model_.model, sequences_, options_.batch_tokens, threads_);
     for (Pending& pending : pending_) {
-      about(pending, [&] { put_scores(pending, scores); });
+      about(pending.place, [&] { put_scores(pending, scores); });
       output_.write(pending.record.json.dump() + "\n");
       responses_ += static_cast<int64_t>(pending.count);
     }

@@ -56,6 +56,9 @@ class Weights {
   /// Those of the first file.
   const std::vector<io::TensorRecord>& tensors() const { return files_.front().tensors(); }
 
+  /// Whether the first file has a tensor.
+  bool has(const std::string& name) const { return files_.front().find(name) != nullptr; }
+
   /// Whether matrices of real numbers are to be used in bfloat16.
   bool rounds_to_bfloat16() const { return to_bfloat16_; }
   /// Whether matrices are to be laid out.

@@ -134,7 +134,7 @@ std::string checkpoint_name(int64_t update) { return fmt::format("{}{:08}", kSte
 std::vector<std::string> model_companions(const std::string& directory) {
   std::vector<std::string> names;
   for (const char* name : {kConfig, "vocab.spm", "vocab.src.spm", "vocab.tgt.spm", kForeignConfig, "tokenizer.model", "tokenizer.json", "tokenizer_config.json",
-                           "added_tokens.json", "special_tokens_map.json", "generation_config.json", kChatTemplateFile}) {
+                           "added_tokens.json", "special_tokens_map.json", "generation_config.json", kChatTemplateFile, "judge.yaml"}) {
     if (is_file(directory + "/" + name)) names.emplace_back(name);
   }
   return names;

@@ -1,9 +1,11 @@
 #include "model/hf_export.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
 #include "infer/llama_options.h"
+#include "infer/lm_engine.h"
 #include "io/directory.h"
 #include "io/json.h"
 #include "io/line_reader.h"
@@ -57,10 +59,22 @@ void keep_symbols(const std::string& directory, io::Json& json) {
   }
 }
 
+/// What the scores of a reward model are about.
+io::Json labels_of(const LoadedLm& loaded) {
+  io::Json labels = io::Json::object();
+  for (int64_t i = 0; i < loaded.score_head.size(0); ++i) {
+    const auto at = static_cast<size_t>(i);
+    labels.set(fmt::format("{}", i), at < loaded.config.aspects.size() ? loaded.config.aspects[at] : fmt::format("LABEL_{}", i));
+  }
+  return labels;
+}
+
 io::Json config_of(const infer::LlamaOptions& o, const LoadedLm& loaded, const std::string& directory, const std::string& stored) {
-  const bool windowed = o.window > 0;
+  const bool windowed = o.window > 0, scores = loaded.score_head.defined();
   io::Json json = io::Json::object();
-  json.set("architectures", io::Json::list(std::vector<std::string>{o.qkv_bias ? "Qwen2ForCausalLM" : windowed ? "MistralForCausalLM" : "LlamaForCausalLM"}));
+  const std::string family = o.qkv_bias ? "Qwen2" : windowed ? "Mistral" : "Llama";
+  json.set("architectures", io::Json::list(std::vector<std::string>{family + (scores ? "ForSequenceClassification" : "ForCausalLM")}));
+  if (scores) json.set("id2label", labels_of(loaded));
   json.set("model_type", o.qkv_bias ? "qwen2" : windowed ? "mistral" : "llama");
   json.set("vocab_size", loaded.model->output_layer().weight.size(0));
   json.set("hidden_size", o.dim);
@@ -98,6 +112,11 @@ void export_hf(const std::string& path, const std::string& directory, const std:
   const infer::LlamaOptions options = exportable_options(infer::read_model_config(files.config));
   const LoadedLm loaded = load_lm(path);
   std::vector<tensor::NamedTensor> tensors = merge_adapters(loaded.model->parameters().named(), adapter_scale(loaded.config));
+  if (loaded.score_head.defined()) {
+    // Theirs have no output layer beside it.
+    tensors.erase(std::remove_if(tensors.begin(), tensors.end(), [](const tensor::NamedTensor& named) { return named.first == "lm_head.weight"; }), tensors.end());
+    tensors.emplace_back(infer::kScoreHead, loaded.score_head);
+  }
   if (stored == "bf16") {
     for (auto& [name, value] : tensors) value = value.to(at::kBFloat16);
   }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "infer/lm_engine.h"
 #include "io/safetensors.h"
 #include "model/adapters.h"
 #include "model/load.h"
@@ -36,7 +37,20 @@ LoadedLm load_lm(const std::string& path, int64_t average) {
   loaded.config = infer::read_model_config(files.config);
   loaded.tokenizer = text::load_tokenizer(files.directory);
   loaded.model = build_lm(loaded.config, loaded.tokenizer->size());
-  const std::vector<NamedTensor> targets = loaded.model->parameters().named();
+  std::vector<NamedTensor> targets = loaded.model->parameters().named();
+  const io::WeightFiles file(files.weights);
+  if (const io::TensorRecord* head = file.find(infer::kScoreHead)) {
+    loaded.score_head = at::empty({head->shape.empty() ? 1 : head->shape[0], loaded.model->output_layer().weight.size(1)}, at::kFloat);
+    targets.emplace_back(infer::kScoreHead, loaded.score_head);
+    // Others store reward models without what gives probabilities.
+    const auto output = std::find_if(targets.begin(), targets.end(), [](const NamedTensor& target) { return target.first == "lm_head.weight"; });
+    if (output != targets.end() && !file.find(output->first)) {
+      at::NoGradGuard no_grad;
+      output->second.zero_();
+      targets.erase(output);
+      loaded.has_output = false;
+    }
+  }
   tensor::load_into(files.weights, targets, loaded.model->parameters().copies());
   if (average > 0) tensor::load_average(path, io::newest_checkpoints(path, average), targets);
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) parameter.value.set_requires_grad(false);
@@ -49,6 +63,7 @@ namespace {
 struct Beginning {
   std::vector<NamedTensor> taken;     ///< tensors of the model that the file has
   std::vector<NamedTensor> adapters;  ///< of the file, to be merged into those
+  std::vector<NamedTensor> left;      ///< of the file, of no use to the model: what scores
 };
 
 /// Throws Error that names what does not fit. `source`: the file, for messages; `same`: both have one tokeniser.
@@ -60,6 +75,7 @@ Beginning choose(const std::string& source, const io::WeightFiles& file, Lm& mod
   const auto wants = [&](const std::string& name) { return std::any_of(wanted.begin(), wanted.end(), [&](const NamedTensor& target) { return target.first == name; }); };
   Beginning beginning;
   for (const io::TensorRecord& record : file.tensors()) {
+    if (record.name == infer::kScoreHead && !wants(record.name)) beginning.left.emplace_back(record.name, at::empty(record.shape, at::kFloat));
     if (is_adapter(record.name) && !wants(record.name)) beginning.adapters.emplace_back(record.name, at::empty(record.shape, at::kFloat));
   }
   for (const NamedTensor& target : wanted) {
@@ -85,6 +101,7 @@ void initialise_lm_from(const std::string& path, Lm& model, const text::Tokenize
   Beginning beginning = choose(source, io::WeightFiles(files.weights), model, same);
   std::vector<NamedTensor> all = beginning.taken;
   all.insert(all.end(), beginning.adapters.begin(), beginning.adapters.end());
+  all.insert(all.end(), beginning.left.begin(), beginning.left.end());
   std::vector<std::string> left;
   for (const std::string& reason : tensor::load_matching(files.weights, all, model.parameters().copies()).not_taken) {
     const auto is_left_out = [&](const nn::Parameter& parameter) { return !same && parameter.rows != nn::Rows::kOther && starts_with(reason, parameter.name + ":"); };

@@ -16,6 +16,8 @@ struct LoadedLm {
   std::unique_ptr<Lm> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;
   infer::ModelConfig config;
+  at::Tensor score_head;   ///< [heads, dim]: of a reward model ("score.weight"); undefined for others
+  bool has_output = true;  ///< false for a reward model that was stored without its output layer, whose numbers are zeros then
 };
 
 /// `path`: model directory, checkpoint, run, or a directory as Hugging Face has it. `average` > 0: the mean of that many newest checkpoints of a run instead of one.

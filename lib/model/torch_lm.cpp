@@ -1,7 +1,10 @@
 #include "model/torch_lm.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/threads.h"
+#include "data/prompt_trees.h"
 #include "io/run_dir.h"
 #include "model/lm_load.h"
 #include "model/load.h"
@@ -13,16 +16,31 @@ namespace {
 /// A model that was loaded, with the view of it.
 class OwnedLm final : public infer::LanguageModel {
  public:
-  explicit OwnedLm(std::unique_ptr<Lm> model) : model_(std::move(model)), view_(*model_) {}
+  OwnedLm(std::unique_ptr<Lm> model, bool has_output) : model_(std::move(model)), view_(*model_), has_output_(has_output) {}
   int64_t vocabulary_size() const override { return view_.vocabulary_size(); }
   int64_t max_positions() const override { return view_.max_positions(); }
-  std::unique_ptr<infer::SequenceDecoder> start(int threads) const override { return view_.start(threads); }
-  std::vector<double> score(const std::vector<infer::Tokens>& sequences, int threads) const override { return view_.score(sequences, threads); }
+  int64_t dim() const override { return view_.dim(); }
+  std::unique_ptr<infer::SequenceDecoder> start(int threads) const override { return with_output().start(threads); }
+  std::vector<double> score(const std::vector<infer::Tokens>& sequences, int threads) const override { return with_output().score(sequences, threads); }
+  std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override { return view_.last_states(trees, threads); }
+  std::vector<float> output_row(int32_t token) const override { return with_output().output_row(token); }
 
  private:
+  const TorchLm& with_output() const {
+    if (!has_output_) fail("this reward model has no output layer (lm_head.weight): it gives scores, and no probabilities of tokens");
+    return view_;
+  }
+
   std::unique_ptr<Lm> model_;
   TorchLm view_;
+  bool has_output_;
 };
+
+/// Rows [count, dim] on the CPU.
+std::vector<float> numbers_of(const at::Tensor& tensor) {
+  const at::Tensor numbers = tensor.to(at::kCPU, at::kFloat).contiguous();
+  return {numbers.data_ptr<float>(), numbers.data_ptr<float>() + numbers.numel()};
+}
 
 /// The threads of LibTorch's pool belong to the process: a caller that computes alone says so, one that may use more has set that up.
 void compute_with(int threads) {
@@ -53,12 +71,63 @@ std::vector<double> TorchLm::score(const std::vector<infer::Tokens>& sequences, 
   return {logprobs.data_ptr<double>(), logprobs.data_ptr<double>() + logprobs.numel()};
 }
 
+std::vector<float> TorchLm::last_states(const std::vector<Tree>& trees, int threads) const {
+  compute_with(threads);
+  at::NoGradGuard no_grad;
+  const at::Device device = model_.output_layer().weight.device();
+  const auto check = [&](size_t tokens) {
+    if (static_cast<int64_t>(tokens) > max_positions()) fail("a sequence of {} tokens is longer than the {} positions of the model (model.max-positions)", tokens, max_positions());
+  };
+  std::vector<data::PromptTree> with_endings;
+  std::vector<data::Tokens> alone;
+  std::vector<int64_t> ends;
+  int64_t rows = 0;
+  for (const Tree& tree : trees) {
+    check(tree.prompt.size());
+    for (const infer::Tokens& ending : tree.endings) check(tree.prompt.size() + ending.size());
+    if (!tree.endings.empty()) {
+      with_endings.push_back({tree.prompt, tree.endings});
+      continue;
+    }
+    alone.push_back(tree.prompt);
+    ends.push_back((rows += static_cast<int64_t>(tree.prompt.size())) - 1);
+  }
+  std::vector<float> states_with, states_alone;
+  if (!with_endings.empty()) {
+    std::vector<const data::PromptTree*> pointers;
+    for (const data::PromptTree& tree : with_endings) pointers.push_back(&tree);
+    data::TreeBatch batch = data::make_tree_batch(pointers, data::LastTokens::kRead);
+    batch.to(device);
+    states_with = numbers_of(model_.features(batch.input, nullptr).index_select(0, batch.last));
+  }
+  if (!alone.empty()) {
+    data::PackedTokens packed = data::pack(alone, -1, -1);
+    packed.to(device);
+    states_alone = numbers_of(model_.features(packed, nullptr).index_select(0, at::tensor(ends, at::kLong).to(device)));
+  }
+  std::vector<float> states;
+  auto next_with = states_with.begin(), next_alone = states_alone.begin();
+  for (const Tree& tree : trees) {
+    auto& next = tree.endings.empty() ? next_alone : next_with;
+    const auto end = next + std::max<int64_t>(1, static_cast<int64_t>(tree.endings.size())) * dim();
+    states.insert(states.end(), next, end);
+    next = end;
+  }
+  return states;
+}
+
+std::vector<float> TorchLm::output_row(int32_t token) const {
+  if (token < 0 || token >= vocabulary_size()) fail("token {} is outside the vocabulary of {}", token, vocabulary_size());
+  return numbers_of(model_.output_layer().weight.detach()[token]);
+}
+
 infer::LoadedLanguageModel load_torch_lm(const std::string& path, int64_t average, const std::string& device) {
   const at::Device place = tensor::parse_device(device);
   refuse_integers(io::find_model(path).weights, "LibTorch does not decode; use --backend engine");
   LoadedLm loaded = load_lm(path, average);
   loaded.model->parameters().to(place);
-  return {std::make_unique<OwnedLm>(std::move(loaded.model)), std::move(loaded.tokenizer), loaded.config.chat_template};
+  const std::vector<float> score_head = loaded.score_head.defined() ? numbers_of(loaded.score_head) : std::vector<float>();
+  return {std::make_unique<OwnedLm>(std::move(loaded.model), loaded.has_output), std::move(loaded.tokenizer), loaded.config.chat_template, score_head};
 }
 
 }  // namespace seqmill::model

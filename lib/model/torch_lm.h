@@ -14,6 +14,9 @@ class TorchLm final : public infer::LanguageModel {
   int64_t max_positions() const override { return model_.max_positions(); }
   std::unique_ptr<infer::SequenceDecoder> start(int threads) const override;
   std::vector<double> score(const std::vector<infer::Tokens>& sequences, int threads) const override;
+  int64_t dim() const override { return model_.output_layer().weight.size(1); }
+  std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override;
+  std::vector<float> output_row(int32_t token) const override;
 
  private:
   const Lm& model_;

@@ -55,6 +55,7 @@ class BatchWalk {
   }
 
   int64_t epoch() const { return cursor_.epoch; }
+  int64_t epoch_batches() const { return static_cast<int64_t>(plan_.size()); }
   double progress() const { return static_cast<double>(cursor_.batch) / static_cast<double>(plan_.size()); }
 
   io::Json cursor() const {

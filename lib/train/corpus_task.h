@@ -37,6 +37,7 @@ class CorpusTask : public Task {
 
   void skip(int64_t batches) override { walk_->skip(batches); }
   int64_t epoch() const override { return walk_->epoch(); }
+  int64_t epoch_batches() const override { return walk_->epoch_batches(); }
   double epoch_progress() const override { return walk_->progress(); }
   io::Json cursor() const override { return walk_->cursor(); }
   void set_cursor(const io::Json& json) override { walk_->set_cursor(json); }

@@ -16,7 +16,7 @@ void Schedule::declare(Options& options) {
 }
 
 void Schedule::check(int64_t total) const {
-  if ((kind == "cosine" || kind == "linear") && total <= 0) fail_usage("--schedule {} needs --max-updates", kind);
+  if ((kind == "cosine" || kind == "linear") && total <= 0) fail_usage("--schedule {} needs --max-updates or --max-epochs", kind);
   if ((kind == "cosine" || kind == "linear") && warmup >= total) {
     fail_usage("--schedule {}: the warm-up of {} updates never ends within --max-updates {}", kind, warmup, total);
   }

@@ -19,7 +19,7 @@ struct Schedule {
   int64_t warmup = 4000;
 
   void declare(Options& options);
-  /// `total` is --max-updates; cosine and linear need it.
+  /// `total` is --max-updates, or INT64_MAX where --max-epochs says when training ends; cosine and linear need one of them.
   void check(int64_t total) const;
   double at(int64_t update, int64_t total) const;
 };

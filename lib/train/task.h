@@ -48,6 +48,8 @@ class Task {
   virtual std::vector<Part> next() = 0;
   /// Leaves out this many micro-batches: other ranks take them.
   virtual void skip(int64_t batches) = 0;
+  /// Micro-batches of the present epoch, those of all ranks.
+  virtual int64_t epoch_batches() const = 0;
   /// Complete passes over the data so far, and how far the present one is (0..1).
   virtual int64_t epoch() const = 0;
   virtual double epoch_progress() const = 0;

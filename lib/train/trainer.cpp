@@ -113,6 +113,12 @@ class Trainer {
     return parameters;
   }
 
+  /// Where a schedule ends that does. By epochs, of which each may have some batches more or fewer than the present one, it is an estimate, the same for every rank and session.
+  int64_t planned_updates() const {
+    if (options_.max_updates > 0 || options_.max_epochs == 0) return options_.max_updates;
+    return std::max<int64_t>(1, options_.max_epochs * task_.epoch_batches() / options_.accumulate);
+  }
+
   std::string limit_reached() const {
     if (options_.max_updates > 0 && progress_.update >= options_.max_updates) return "--max-updates is reached";
     if (options_.max_epochs > 0 && task_.epoch() >= options_.max_epochs) return "--max-epochs is reached";
@@ -138,7 +144,7 @@ class Trainer {
     progress_.target_tokens += sum.tokens;
     if (std::isfinite(norm)) {
       const double clipped = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1.0;
-      optimizer_.step(scale * clipped, options_.schedule.at(number, options_.max_updates));
+      optimizer_.step(scale * clipped, options_.schedule.at(number, planned_updates()));
       skipped_in_a_row_ = 0;
       if (average_.defined()) update_average();
       window_.loss += sum.loss;
@@ -514,7 +520,7 @@ class Trainer {
     if (window_.updates == 0) return;
     const auto tokens = static_cast<double>(window_.tokens);
     const double loss = window_.loss / tokens, nll = window_.nll / tokens, rate = tokens / window_.seconds;
-    const double learning_rate = options_.schedule.at(progress_.update, options_.max_updates);
+    const double learning_rate = options_.schedule.at(progress_.update, planned_updates());
     const double norm = window_.norm / static_cast<double>(window_.updates);
     io::Json event = new_event("train");
     const bool of_tokens = unit_ == "tokens";

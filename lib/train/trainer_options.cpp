@@ -1,4 +1,5 @@
 #include <cctype>
+#include <limits>
 
 #include "base/error.h"
 #include "base/strings.h"
@@ -41,7 +42,7 @@ void TrainerOptions::check(int ranks) const {
     fail_usage("training would never end: give --max-updates, --max-epochs, --max-time or --early-stopping");
   }
   if (average > keep_last) fail_usage("--average {} needs --keep-last {} or more, found {}", average, average, keep_last);
-  schedule.check(max_updates);
+  schedule.check(max_updates == 0 && max_epochs > 0 ? std::numeric_limits<int64_t>::max() : max_updates);
   if (!max_time.empty() && parse_duration(max_time) <= 0) fail_usage("--max-time {}: no time to train in", max_time);
 }
 

@@ -61,13 +61,13 @@ def watched(command, text=os.devnull, env=None):
     return {"seconds": seconds, "peak-bytes": peak, "out": done.stdout, "err": done.stderr}
 
 
-def measured_training(command, run_directory, env=None):
-    """Of a training tool that logs every update into this run directory: tokens per second, the largest memory of a process, the losses by update, and the
+def measured_training(command, run_directory, env=None, rate="target-tokens-per-second"):
+    """Of a training tool that logs every update into this run directory: tokens (or what `rate` names) per second, the largest memory of a process, the losses by update, and the
     shares of the time by kind of work."""
     used = watched(command, env=env)["peak-bytes"]
     with open(os.path.join(run_directory, "metrics.jsonl")) as file:
         events = [json.loads(event) for event in file]
-    rates = [event["target-tokens-per-second"] for event in events if event["split"] == "train"]
+    rates = [event[rate] for event in events if event["split"] == "train"]
     losses = {event["step"]: event["loss"] for event in events if event["split"] == "train"}
     spent = [event["seconds-by-work"] for event in events if event["split"] == "train"][2:]
     total = sum(sum(seconds.values()) for seconds in spent)

@@ -40,6 +40,9 @@ class Models:
     def close(self):
         shutil.rmtree(self.folder)
 
+    def remove(self, path):
+        shutil.rmtree(path)
+
     def path(self, *names):
         return os.path.join(self.folder, *names)
 

@@ -162,7 +162,8 @@ fails 'nothing given' 2 'missing --run, --train, --valid'
 refuses 'standard input' 2 'cannot be standard input' "${given[@]}" --train -
 refuses 'window too large' 2 '--window 65: the model has 64 positions' --window 65
 refuses 'endless' 2 'would never end' --max-updates 0 --schedule constant
-refuses 'schedule without an end' 2 '--schedule cosine needs --max-updates' --max-updates 0 --max-epochs 1
+refuses 'schedule without an end' 2 '--schedule cosine needs --max-updates or --max-epochs' --max-updates 0 --max-time 1h
+runs 'schedule over epochs' 'lr 0,' --run epochs --max-updates 0 --max-epochs 2 --log-every 1
 refuses 'no BLEU' 2 "'bleu' is not one of loss" --stop-on bleu
 refuses 'wrong model type' 2 "did you mean 'llama'" --model.type lama
 gives 'help' 'Usage: lm-train' -h

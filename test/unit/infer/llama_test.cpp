@@ -140,7 +140,7 @@ std::string write_int8(const TinyLlama& tiny, const std::string& path) {
     for (size_t begin = 0; begin < tensor.numbers.size(); begin += columns) {
       float most = 0;
       for (size_t i = 0; i < columns; ++i) most = std::max(most, std::abs(tensor.numbers[begin + i]));
-      scales.back().push_back(most / 127);
+      scales.back().push_back(127 / most);
       for (size_t i = 0; i < columns; ++i) integers.back().push_back(static_cast<int8_t>(std::lround(tensor.numbers[begin + i] / most * 127)));
     }
     records.push_back({name, io::DType::kI8, tensor.shape, integers.back().data()});
@@ -179,6 +179,147 @@ TEST_CASE("nor does it in 8-bit integers", "[llama]") {
     weights.check();
     check_independence(*model);
   }
+}
+
+namespace {
+
+/// Log-probabilities of the next token that states give through the output layer.
+std::vector<Row> through_output(const LanguageModel& model, const std::vector<float>& states) {
+  std::vector<Row> rows;
+  const auto dim = static_cast<size_t>(model.dim());
+  REQUIRE(states.size() % dim == 0);
+  for (size_t at = 0; at < states.size(); at += dim) {
+    Row row;
+    double sum = 0;
+    for (int32_t token = 0; token < kVocabulary; ++token) {
+      const std::vector<float> weights = model.output_row(token);
+      REQUIRE(weights.size() == dim);
+      double logit = 0;
+      for (size_t d = 0; d < dim; ++d) logit += static_cast<double>(weights[d]) * static_cast<double>(states[at + d]);
+      row.push_back(static_cast<float>(logit));
+      sum += std::exp(logit);
+    }
+    for (float& logit : row) logit -= static_cast<float>(std::log(sum));
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+/// Prompts with and without endings, short ones and such that take several turns.
+std::vector<LanguageModel::Tree> some_trees() {
+  std::vector<LanguageModel::Tree> trees;
+  uint64_t seed = 100;
+  const auto add = [&](int64_t prompt, const std::vector<int64_t>& endings) {
+    trees.push_back({random_tokens(prompt, ++seed), {}});
+    for (const int64_t ending : endings) trees.back().endings.push_back(random_tokens(ending, ++seed));
+  };
+  add(30, {12, 1, 40});
+  add(1, {3, 5});
+  add(17, {});
+  add(600, {20, 530, 2});
+  add(1, {});
+  add(64, {16});
+  add(700, {});
+  return trees;
+}
+
+std::vector<Tokens> whole_sequences(const std::vector<LanguageModel::Tree>& trees) {
+  std::vector<Tokens> all;
+  for (const LanguageModel::Tree& tree : trees) {
+    if (tree.endings.empty()) all.push_back(tree.prompt);
+    for (const Tokens& ending : tree.endings) {
+      all.push_back(tree.prompt);
+      all.back().insert(all.back().end(), ending.begin(), ending.end());
+    }
+  }
+  return all;
+}
+
+/// States give what begin() gives, and do not depend on what else is asked, nor on threads.
+void check_states(const LanguageModel& model, double tolerance) {
+  const std::vector<LanguageModel::Tree> trees = some_trees();
+  const std::vector<float> states = model.last_states(trees, 1);
+  const std::vector<Row> rows = through_output(model, states);
+  const std::vector<Tokens> sequences = whole_sequences(trees);
+  REQUIRE(rows.size() == sequences.size());
+  std::vector<LanguageModel::Tree> alone;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    CAPTURE(i);
+    const auto decoder = model.start(1);
+    SequenceDecoder::Handle handle = -1;
+    CHECK(worst(rows[i], begin(*decoder, kVocabulary, sequences[i], handle)) < tolerance);
+    alone.push_back({sequences[i], {}});
+  }
+  const std::vector<Row> unshared = through_output(model, model.last_states(alone, 1));
+  for (size_t i = 0; i < rows.size(); ++i) CHECK(worst(unshared[i], rows[i]) < tolerance);
+  std::vector<float> one_by_one;
+  for (const LanguageModel::Tree& tree : trees) {
+    const std::vector<float> of_tree = model.last_states({tree}, 1);
+    one_by_one.insert(one_by_one.end(), of_tree.begin(), of_tree.end());
+  }
+  CHECK((one_by_one == states));
+  const int before = threads();
+  set_threads(3);
+  CHECK((model.last_states(trees, 3) == states));
+  set_threads(before);
+}
+
+}  // namespace
+
+TEST_CASE("states of last tokens say what the next token's probabilities say, their prompts computed once or each time", "[llama]") {
+  for (const bool halves : {false, true}) {
+    if (halves && !kernel::has_bfloat16_products()) continue;
+    for (const int64_t window : {0, 20}) {
+      CAPTURE(halves, window);
+      check_states(*Loaded(TinyLlama(wide(window), kVocabulary, 21), halves).model, halves ? 0.15 : 2e-4);
+    }
+  }
+  LlamaOptions o = wide(0);
+  o.tie = true;
+  o.kv_heads = 1;
+  check_states(*Loaded(TinyLlama(o, kVocabulary, 22)).model, 2e-4);
+  const TempDir dir;
+  const TinyLlama tiny(wide(0), kVocabulary, 23);
+  infer::Weights weights({write_int8(tiny, dir / "int8.safetensors")});
+  const auto model = tiny.config()->build(kVocabulary, weights);
+  weights.check();
+  check_states(*model, 0.15);
+}
+
+TEST_CASE("what has no state is told", "[llama]") {
+  LlamaOptions o = small();
+  o.max_positions = 6;
+  const Loaded loaded(TinyLlama(o, kVocabulary, 24));
+  const LanguageModel& model = *loaded.model;
+  CHECK(model.last_states({}, 1).empty());
+  CHECK(failure_of([&] { model.last_states({{{}, {}}}, 1); }).says("begin symbol"));
+  CHECK(failure_of([&] { model.last_states({{{1}, {{}}}}, 1); }).says("one token at least"));
+  CHECK(failure_of([&] { model.last_states({{{1, 2, 3}, {{4, 5, 6, 7}}}}, 1); }).says("6 positions"));
+  CHECK(failure_of([&] { model.last_states({{{1, kVocabulary}, {}}}, 1); }).says("outside the vocabulary"));
+  CHECK(failure_of([&] { model.output_row(kVocabulary); }).says("outside the vocabulary"));
+}
+
+TEST_CASE("a reward model needs no output layer", "[llama]") {
+  TinyLlama tiny(small(), kVocabulary, 25);
+  const Loaded whole(tiny);
+  const std::vector<float> states = whole.model->last_states({{{1, 2, 3}, {}}}, 1);
+  tiny.tensors.erase("lm_head.weight");
+  const TempDir dir;
+  const auto build = [&] {
+    tiny.write(dir / "model.safetensors");
+    infer::Weights weights({dir / "model.safetensors"});
+    auto model = tiny.config()->build(tiny.vocabulary, weights);
+    weights.take(infer::kScoreHead, {2, 32});
+    weights.check();
+    return model;
+  };
+  CHECK(failure_of(build).says("lm_head.weight"));
+  tiny.add(infer::kScoreHead, {2, 32}, 1);
+  const auto model = build();
+  CHECK((model->last_states({{{1, 2, 3}, {}}}, 1) == states));
+  CHECK(failure_of([&] { model->start(1); }).says("no output layer"));
+  CHECK(failure_of([&] { model->score({{1, 2}}, 1); }).says("no output layer"));
+  CHECK(failure_of([&] { model->output_row(1); }).says("no output layer"));
 }
 
 TEST_CASE("sequences that cannot begin together leave nothing behind", "[llama]") {

@@ -1,5 +1,6 @@
 // Language models of the Llama family: the fast path of training against the general one, against the engine, and taken apart.
 
+#include "data/prompt_trees.h"
 #include "infer/lm_engine.h"
 #include "infer/quantise.h"
 #include "kernel/gemm.h"
@@ -141,6 +142,33 @@ double largest_difference(const infer::LanguageModel& a, const infer::LanguageMo
 
 }  // namespace
 
+TEST_CASE("answers that share their prompt's rows are what they are alone, and so are gradients", "[llama][trees]") {
+  const std::vector<Tokens> pieces = random_sequences({6, 3, 1, 5, 4, 2, 7}, kTokens, 9);
+  const data::PromptTree first{pieces[0], {pieces[1], pieces[2], pieces[3]}}, second{pieces[4], {pieces[5]}}, third{pieces[6], {pieces[2], pieces[1]}};
+  const std::vector<const data::PromptTree*> trees{&first, &second, &third};
+  const at::Tensor factors = normals({6, 16}, 12);
+  for (Settings settings : shapes()) {
+    CAPTURE(text_of(settings));
+    settings["model.dropout"] = "0";
+    const auto together = random_lm(settings), apart = random_lm(settings);
+    const data::TreeBatch shared = data::make_tree_batch(trees, data::LastTokens::kRead), copied = data::make_tree_batch(trees, data::LastTokens::kRead, false);
+    REQUIRE(shared.input_tokens() < copied.input_tokens());
+    const auto states = [](const Lm& model, const data::TreeBatch& batch) { return model.features(batch.input, nullptr).index_select(0, batch.last); };
+    const at::Tensor a = states(*together, shared), b = states(*apart, copied);
+    CHECK(difference(a, b) < 1e-4);
+    // Every token of the endings is predicted from the same state too.
+    CHECK(difference(together->features(shared.input, nullptr).index_select(0, shared.rows), apart->features(copied.input, nullptr).index_select(0, copied.rows)) < 1e-4);
+    (a * factors).sum().backward();
+    (b * factors).sum().backward();
+    const std::vector<nn::Parameter> ours = together->parameters().trained(), theirs = apart->parameters().trained();
+    for (size_t i = 0; i < ours.size(); ++i) {
+      CAPTURE(ours[i].name);
+      REQUIRE(ours[i].value.grad().defined() == theirs[i].value.grad().defined());
+      if (ours[i].value.grad().defined()) CHECK(difference(ours[i].value.grad(), theirs[i].value.grad()) < 1e-3);
+    }
+  }
+}
+
 TEST_CASE("the gradient of a language model is that of finite differences, fast and general", "[llama][gradient]") {
   const Sample s = sample();
   for (const Settings& settings : shapes()) {
@@ -268,4 +296,41 @@ TEST_CASE("the size of a model is known before it is built", "[llama]") {
     CHECK(size.trained == trained);
     CHECK(size.fixed == fixed);
   }
+}
+
+TEST_CASE("states of last tokens are those of the engine, shared prompts or not", "[llama][engine]") {
+  for (const Settings& settings : shapes()) {
+    CAPTURE(text_of(settings));
+    const auto model = random_lm(settings);
+    const TempDir dir;
+    tensor::save_tensors(dir / "m.safetensors", model->parameters().named());
+    const auto engine = engine_of(dir / "m.safetensors", settings);
+    const TorchLm torch(*model);
+    REQUIRE((torch.dim() == 16 && engine->dim() == 16));
+    std::vector<infer::LanguageModel::Tree> trees, alone;
+    const std::vector<Tokens> texts = random_sequences({6, 4, 1, 9, 1, 12, 3, 1}, kTokens, 31);
+    const auto tokens = [&](size_t i) { return infer::Tokens(texts[i].begin(), texts[i].end()); };
+    trees = {{tokens(0), {tokens(1), tokens(2)}}, {tokens(3), {}}, {tokens(4), {tokens(5), tokens(6)}}, {tokens(7), {}}};
+    for (const auto& tree : trees) {
+      if (tree.endings.empty()) alone.push_back(tree);
+      for (const infer::Tokens& ending : tree.endings) {
+        alone.push_back({tree.prompt, {}});
+        alone.back().prompt.insert(alone.back().prompt.end(), ending.begin(), ending.end());
+      }
+    }
+    const std::vector<float> ours = torch.last_states(trees, 1), theirs = engine->last_states(trees, 1), unshared = torch.last_states(alone, 1);
+    REQUIRE((ours.size() == 6 * 16 && theirs.size() == ours.size() && unshared.size() == ours.size()));
+    for (size_t i = 0; i < ours.size(); ++i) {
+      CHECK(ours[i] == Approx(theirs[i]).margin(2e-4));
+      CHECK(ours[i] == Approx(unshared[i]).margin(2e-4));
+    }
+    for (const int32_t token : {0, 5, 28}) {
+      const std::vector<float> row = torch.output_row(token), other = engine->output_row(token);
+      REQUIRE(row.size() == other.size());
+      for (size_t d = 0; d < row.size(); ++d) CHECK(row[d] == Approx(other[d]).margin(1e-6));
+    }
+  }
+  const auto model = random_lm(tiny({{"model.max-positions", "5"}}));
+  CHECK(failure_of([&] { TorchLm(*model).last_states({{{1, 2, 3}, {{4, 5, 6}}}}, 1); }).says("5 positions"));
+  CHECK(failure_of([&] { TorchLm(*model).output_row(29); }).says("outside the vocabulary"));
 }

@@ -90,6 +90,7 @@ class FakeTask final : public Task {
   }
 
   int64_t epoch() const override { return epoch_; }
+  int64_t epoch_batches() const override { return static_cast<int64_t>(sizes.size()); }
   double epoch_progress() const override { return static_cast<double>(batch_) / static_cast<double>(sizes.size()); }
 
   Scores validate(Ranks&) override {

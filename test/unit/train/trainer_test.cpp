@@ -24,6 +24,20 @@ double norm_of(const std::vector<double>& values) {
 
 }  // namespace
 
+TEST_CASE("a cosine over epochs ends with the last of them", "[trainer]") {
+  TempDir dir;
+  FakeTask task({2, 2, 2, 2});
+  TrainerOptions options = plain_options(0);
+  options.max_epochs = 3;
+  options.accumulate = 2;
+  options.schedule.kind = "cosine";
+  train_in(dir / "run", task, options);
+  const std::vector<io::Json> events = events_of(dir / "run", "train");
+  REQUIRE(events.size() == 6);
+  CHECK(events[2].at("learning-rate").as_double() == Approx(0.05 / 2));
+  CHECK(events.back().at("learning-rate").as_double() == Approx(0).margin(1e-12));
+}
+
 TEST_CASE("training takes exactly the updates it is given", "[trainer]") {
   const TempDir dir;
   FakeTask task;

@@ -1,0 +1,121 @@
+#include "align/reward_training.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "io/output.h"
+#include "train/trainer.h"
+
+namespace seqmill::align {
+namespace {
+
+constexpr const char* kGenerative = "generative";
+
+std::vector<std::string> names_of_objectives() {
+  std::vector<std::string> names = Registry<ObjectiveType>::instance().names();
+  names.push_back(kGenerative);
+  return names;
+}
+
+/// What a scalar model and a judge are trained with alike.
+class Training {
+ public:
+  Training(RewardTraining& training, const RewardCall& call, train::Session& session)
+      : options_(training), call_(call), session_(session), language_(train::prepare_language(session, call.start, {}, {}, call.threads)),
+        chat_(text::make_chat_template(language_.chat_template, *language_.tokenizer)) {}
+
+  void run() { options_.scalar ? train_scalar() : train_judge(); }
+
+ private:
+  bool begins() const { return session_.ranks.first() && !session_.resumes; }
+  std::unique_ptr<model::Lm> begin() const { return call_.start.begin(session_, call_.session, *language_.tokenizer, call_.seed, call_.threads); }
+  std::unique_ptr<model::Lm> copy() const { return call_.start.build(language_.tokenizer->size(), std::nullopt); }
+  void train(train::Task& task) const {
+    train::train(task, session_.run, call_.session.trainer, call_.seed, call_.progress, session_.ranks, session_.begins);
+  }
+
+  void train_scalar() {
+    const auto heads = static_cast<int64_t>(options_.aspects.size());
+    model::Scorer model(begin(), heads);
+    if (begins() && model::initialise_head_from(call_.start.init_from, model)) log::info("the head is that of {}", call_.start.init_from);
+    if (options_.freeze) model.freeze_lm();
+    model.parameters().to(session_.device);
+    options_.data.resolve(model.lm().max_positions());
+    const text::AnswerFraming framing(*chat_, *language_.tokenizer, options_.data.window, true);
+    const auto copies = [&] {
+      auto scorer = std::make_unique<model::Scorer>(copy(), heads);
+      if (options_.freeze) scorer->freeze_lm();
+      return scorer;
+    };
+    ComparisonData train = load(framing, true), valid = load(framing, false);
+    const auto task = make_reward_task(model, copies, *options_.scalar, options_.aspects, std::move(train), std::move(valid), options_.reward, options_.batches, call_.seed, session_.ranks);
+    this->train(*task);
+  }
+
+  ComparisonData load(const text::AnswerFraming& framing, bool trains) const {
+    const ComparisonDataOptions& data = options_.data;
+    const std::string what = trains ? "training data" : "validation data";
+    const std::vector<std::string>& files = trains ? data.train : data.valid;
+    if (options_.scalar->regresses()) return frame_graded(files, data.records.skip_bad, options_.aspects, framing, what);
+    return frame_comparisons(trains ? read_training(data, call_.seed) : text::read_comparisons(files, data.records), framing, what);
+  }
+
+  void train_judge() {
+    const std::unique_ptr<model::Lm> model = begin();
+    options_.data.resolve(model->max_positions());
+    const text::Judge judge(options_.judge.judge, *chat_, *language_.tokenizer, options_.data.window);
+    if (session_.ranks.first()) io::write_file(session_.run.file(text::kJudgeFile), judge.to_yaml());
+    const auto frame = [&](const std::vector<text::Comparison>& comparisons, Sides sides, const std::string& what) {
+      return options_.judge.stage == 1 ? frame_pair_texts(comparisons, judge, what) : frame_questions(comparisons, judge, sides, call_.seed, what);
+    };
+    const std::string& sides = options_.judge.sides;
+    ComparisonData train = frame(read_training(options_.data, call_.seed), sides == "both" ? Sides::kBoth : sides == "given" ? Sides::kGiven : Sides::kRandom, "training data");
+    ComparisonData valid = frame(text::read_comparisons(options_.data.valid, options_.data.records), Sides::kBoth, "validation data");
+    const auto task = make_judge_task(*model, [&] { return copy(); }, judge, std::move(train), std::move(valid), options_.judge, options_.batches, call_.seed, session_.ranks);
+    this->train(*task);
+  }
+
+  RewardTraining& options_;
+  const RewardCall& call_;
+  train::Session& session_;
+  train::LmLanguage language_;
+  std::unique_ptr<text::ChatTemplate> chat_;
+};
+
+}  // namespace
+
+void RewardTraining::declare(Options& options) {
+  const std::vector<std::string> known = names_of_objectives();
+  options.group("Objective");
+  options.add("objective.type", objective, "What it is trained for; the options below are those of the one chosen").flag("objective").one_of(known);
+  // An unknown one is reported when the option is set, which knows file and line.
+  const std::string wanted = options.preview("objective", options.preview("objective.type", objective));
+  const std::string chosen = std::find(known.begin(), known.end(), wanted) == known.end() ? objective : wanted;
+  if (chosen == kGenerative) {
+    judge.declare(options);
+  } else {
+    scalar = Registry<ObjectiveType>::instance().get(chosen).make();
+    scalar->declare(options);
+    if (scalar->regresses()) options.add("aspects", aspects, "Which scores of the records it learns, a head each").placeholder("NAME");
+    options.add("freeze", freeze, "Train the head alone and leave the language model as it is");
+    if (!scalar->regresses()) reward.declare(options);
+  }
+  data.declare(options);
+  batches.declare(options);
+}
+
+void RewardTraining::check() const {
+  if (scalar) return scalar->check();
+  judge.check();
+}
+
+void train_reward_model(RewardTraining& training, const RewardCall& call, train::Session& session) { Training(training, call, session).run(); }
+
+std::string list_objectives() {
+  std::string lines;
+  for (const std::string& name : Registry<ObjectiveType>::instance().names()) lines += fmt::format("{:<14} {}\n", name, Registry<ObjectiveType>::instance().get(name).paper);
+  return lines + fmt::format("{:<14} {}\n", kGenerative, "GRAM: A Generative Foundation Reward Model for Reward Generalization, 2025");
+}
+
+}  // namespace seqmill::align

@@ -1,0 +1,46 @@
+#pragma once
+// A session of rm-train: options, data, model and task of whichever objective was chosen.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "align/judge_task.h"
+#include "align/reward_task.h"
+#include "base/options.h"
+#include "train/lm_start.h"
+#include "train/session.h"
+
+namespace seqmill::align {
+
+struct RewardTraining {
+  std::string objective = "bradley-terry";
+  std::vector<std::string> aspects{"score"};  ///< heads of a scalar model, by name
+  bool freeze = false;                        ///< train the head alone
+  ComparisonDataOptions data;
+  TreeTaskOptions batches;
+  RewardTaskOptions reward;
+  JudgeTaskOptions judge;
+  std::unique_ptr<Objective> scalar;  ///< null: a judge
+
+  /// "objective.type", with the flag --objective, the options of the one that the user chose, and those of the data.
+  void declare(Options& options);
+  void check() const;
+};
+
+/// A call of rm-train.
+struct RewardCall {
+  const train::LmStart& start;
+  const train::SessionOptions& session;
+  uint64_t seed = 1;
+  int threads = 1;
+  bool progress = false;
+};
+
+/// Trains in this session.
+void train_reward_model(RewardTraining& training, const RewardCall& call, train::Session& session);
+
+/// "name  paper" lines.
+std::string list_objectives();
+
+}  // namespace seqmill::align

@@ -1,0 +1,39 @@
+#pragma once
+// A language model that gives scores instead of tokens: reward models.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "model/lm.h"
+
+namespace seqmill::model {
+
+/// The tensor of a model file that makes scores of hidden states, [heads, D], as Hugging Face's models for the classification of sequences name it.
+constexpr const char* kScoreHead = "score.weight";
+
+class Scorer {
+ public:
+  /// Adds the head to the parameters of `lm`: normal, of deviation 1 / sqrt(D + 1), where those are drawn.
+  Scorer(std::unique_ptr<Lm> lm, int64_t heads);
+
+  nn::Parameters& parameters() { return lm_->parameters(); }
+  OutputLayer output_layer() const { return lm_->output_layer(); }
+  const Lm& lm() const { return *lm_; }
+
+  /// Of hidden states [M, D]: scores [M, heads].
+  at::Tensor scores(const at::Tensor& states) const;
+  /// Only the head learns.
+  void freeze_lm();
+
+ private:
+  std::unique_ptr<Lm> lm_;
+  at::Tensor head_;
+};
+
+/// Gives the scorer the head of the model at `path`, if it has one of this shape. Returns whether it has.
+bool initialise_head_from(const std::string& path, Scorer& scorer);
+
+}  // namespace seqmill::model

@@ -1,0 +1,109 @@
+#include "reward/answer_stream.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/signals.h"
+
+namespace seqmill::reward {
+
+AnswerStream::AnswerStream(const RewardModel& model, const ScoreOptions& options, int64_t batch_tokens, int threads)
+    : model_(model),
+      scorer_(model, options.ranking(), options.aspect),
+      options_(options),
+      threads_(threads),
+      // Four turns of each worker, of about four bytes a token, before all wait for the last one.
+      most_bytes_(16 * batch_tokens * threads),
+      reader_(options.input),
+      progress_(options.progress) {
+  if (!model.is_judge() && !options.rank.empty()) fail_usage("--rank is for judges; this model scores each answer by itself");
+}
+
+double AnswerStream::seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
+
+void AnswerStream::read_all() {
+  while (add()) {
+    if (bytes_ >= most_bytes_ || (options_.serve && reader_.would_block())) answer();
+  }
+  answer();
+}
+
+void AnswerStream::finish() const {
+  log::status_line("");
+  log_summary(counts_, counts_.answers, "answers", seconds());
+}
+
+bool AnswerStream::add() {
+  // Not in the reader, where no signal is heard.
+  for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
+  Pending pending;
+  try {
+    if (!reader_.next(pending.original)) return false;
+    pending.record = infer::read_answers(pending.original);
+    infer::about(pending.record.place, [&] {
+      check(pending.record);
+      pending.set = set_of(pending.record);
+    });
+    for (const std::string& answer : pending.set.answers) bytes_ += static_cast<int64_t>(answer.size()) + 1;
+  } catch (const Error& error) {
+    if (!options_.comparisons.skip_bad) throw;
+    pending.wrong = error.what();
+  }
+  pending_.push_back(std::move(pending));
+  return true;
+}
+
+AnswerSet AnswerStream::set_of(const infer::AnswerRecord& record) const {
+  AnswerSet set{record.record.messages, record.record.responses};
+  if (set.answers.empty()) fail("it has no hypotheses");
+  if (!model_.is_judge()) return set;
+  const bool by_reference = options_.ranking() == RankBy::kReference || (record.answers == infer::Answers::kOne && options_.rank.empty());
+  if (!by_reference) {
+    if (set.answers.size() < 2) fail("it has a single answer; a judge compares two or more, or one with a \"reference\" (--rank reference)");
+    return set;
+  }
+  const io::Json* reference = record.record.json.find("reference");
+  if (!reference || !reference->is_string()) fail("it has no string \"reference\" for a judge to compare with");
+  set.reference = reference->as_string();
+  return set;
+}
+
+void AnswerStream::leave_out(Pending pending) {
+  log::warn("left out: {}", pending.wrong);
+  ++counts_.skipped;
+  put_bad(pending.original, pending.wrong);
+}
+
+void AnswerStream::answer() {
+  std::vector<AnswerSet> sets;
+  for (const Pending& pending : pending_) {
+    if (pending.wrong.empty()) sets.push_back(pending.set);
+  }
+  std::vector<AnswerScores> all = scorer_.score(sets, threads_);
+  see(sets, all);
+  size_t next = 0;
+  for (Pending& pending : pending_) {
+    ++counts_.records;
+    if (pending.wrong.empty()) {
+      const size_t number = next++;
+      const AnswerScores& scores = all[number];
+      counts_.tokens += scores.tokens;
+      counts_.cut_prompts += scores.cut_prompts;
+      counts_.cut_answers += scores.cut_answers;
+      if (scores.wrong.empty()) {
+        counts_.answers += static_cast<int64_t>(pending.set.answers.size());
+        put(pending.record, scores, number);
+        continue;
+      }
+      pending.wrong = pending.record.place + ": " + scores.wrong;
+      if (!options_.comparisons.skip_bad) fail("{}", pending.wrong);
+    }
+    leave_out(std::move(pending));
+  }
+  end_turn();
+  pending_.clear();
+  bytes_ = 0;
+  const double now = seconds();
+  if (progress_.is_due(now)) progress_.show(fmt::format("{} records, {:.1f} answers a second", counts_.records, static_cast<double>(counts_.answers) / now));
+}
+
+}  // namespace seqmill::reward

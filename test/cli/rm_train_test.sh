@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# The real rm-train: objectives, stages of a judge, what a run leaves behind, resuming, bad input, messages.
+# usage: rm_train_test.sh DIRECTORY_OF_BINARIES
+set -u
+# shellcheck source=test/support/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/checks.sh" "$@"
+need rm-train lm-train
+command=("$bin/rm-train")
+
+last_score() { sed -En "s/.*\"split\":\"valid\",.*\"$2\":([0-9.e+-]+).*/\1/p" "$1/metrics.jsonl" | tail -n 1; }
+# above NAME A B
+above() { awk -v a="$2" -v b="$3" 'BEGIN { exit !(a != "" && a > b) }' || report "$1: '$2' is not above $3"; }
+
+# A toy world in which the polite answer is the better one.
+toy_language 400 1 3 questions words
+awk '{ x = (NR * 16807) % 2147483647; polite = "please " $0 " thanks"; rude = $0 " now";
+       printf "{\"prompt\":\"%s\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n", (NR % 3 ? "say it" : "tell me more"), polite, rude }' words > pairs.jsonl
+head -n 40 pairs.jsonl > valid.jsonl
+sed -E 's/.*"chosen":"([^"]*)".*/\1/; s/"//g' pairs.jsonl > text
+"$bin/lm-train" --train text --valid text --vocab-size 330 --run lm --threads 1 --window 64 --batch-tokens 512 --max-updates 5 --warmup 1 \
+  --model.dim 32 --model.ffn 48 --model.heads 2 --model.layers 1 --model.max-positions 256 2> err || { echo "FAILED: lm-train: $(cat err)"; exit 1; }
+
+cat > conf.yaml << 'END'
+init-from: lm
+train: [pairs.jsonl]
+valid: [valid.jsonl]
+threads: 1
+batch-tokens: 512
+learning-rate: 0.003
+warmup: 2
+max-updates: 40
+log-every: 10
+END
+
+runs 'scalar' 'training data: 400 prompts, 800 answers' --run scalar
+above 'accuracy of a scalar model' "$(last_score scalar accuracy)" 0.95
+weights_hold scalar '"score.weight"' || report 'scalar: no head in the weights'
+grep -q '"accuracy":' scalar/metrics.jsonl || report 'scalar: no accuracy in metrics.jsonl'
+grep -q '"comparisons-per-second":' scalar/metrics.jsonl || report 'scalar: no rate in metrics.jsonl'
+grep -q 'ppl' scalar/metrics.jsonl && report 'scalar: a perplexity of comparisons'
+for objective in margin list; do
+  runs "$objective" 'training ends' --run "$objective" --objective "$objective"
+  above "accuracy of $objective" "$(last_score "$objective" accuracy)" 0.9
+done
+runs 'smoothed' 'eps 0.05 of the wrong outcome, which is label-smoothing 0.1' --run smoothed --objective.label-smoothing 0.1 --max-updates 3
+runs 'frozen' 'training ends' --run frozen --freeze --max-updates 3
+runs 'with likelihood' 'training ends' --run likelihood --sft-weight 0.1 --max-updates 3
+runs 'from a reward model' 'the head is that of scalar' --run again --model scalar --max-updates 3
+above 'accuracy of a model that begins trained' "$(sed -En 's/.*"split":"train",.*"accuracy":([0-9.]+).*/\1/p' again/metrics.jsonl | head -n 1)" 0.9
+runs 'noise' 'the verdict of 4' --run noise --label-noise 1 --train-limit 40 --train valid.jsonl --max-updates 2
+runs 'limit' '10 of 400 comparisons' --run limit --train-limit 10 --max-updates 2
+runs 'adapters' 'training ends' --run adapters --lora.rank 2 --max-updates 3
+
+# Regression.
+awk '{ printf "{\"prompt\":\"rate\",\"response\":\"%s\",\"scores\":{\"length\":%d,\"other\":%s}}\n", $0, NF, NR % 2 ? "null" : "1.5" }' words > graded.jsonl
+runs 'regression' 'training ends' --run regression --objective regression --aspects length --aspects other --train graded.jsonl --valid graded.jsonl
+for score in rmse-length pearson-length rmse-other; do [[ -n $(last_score regression "$score") ]] || report "regression: no $score"; done
+
+# A judge, in two stages.
+runs 'stage 1' 'no verdict is looked at' --run stage1 --objective generative --objective.stage 1 --max-updates 5
+runs 'stage 2' '% ' --run judge --objective generative --model stage1 --objective.eps 0.1 --judge.preamble none --max-updates 60
+[[ -s judge/judge.yaml ]] || report 'stage 2: no judge.yaml'
+grep -qF 'the first answer is the better one in 50.0 %' err || report "stage 2: sides: $(grep 'the first' err)"
+above 'accuracy of a judge' "$(last_score judge accuracy)" 0.6
+for score in consistency ece brier accuracy-one-order margin; do [[ -n $(last_score judge "$score") ]] || report "judge: no $score"; done
+
+# Killed or stopped, it goes on to the same bits.
+runs 'half' 'training ends' --run halves --max-updates 20 --schedule constant
+runs 'second half' 'resumed from' --run halves --max-updates 40 --schedule constant
+runs 'whole' 'training ends' --run whole --schedule constant
+same halves whole || report 'a run in two parts ends with other weights'
+
+# Bad input.
+: > empty
+head -n 3 pairs.jsonl > bad
+echo '{"prompt":"x","chosen":"same","rejected":"same"}' >> bad
+refuses 'equal answers' 1 'bad:4' --train bad
+refuses 'no comparison' 1 'empty' --train empty
+echo '{"prompt":"x","chosen":"y"}' > bad
+refuses 'half a pair' 1 'bad:1' --train bad
+runs 'bad records left out' 'left out' --run left --max-updates 1 --skip-bad --train bad --train pairs.jsonl
+refuses 'standard input' 2 'cannot be standard input' --train -
+refuses 'no such objective' 2 "did you mean 'list'" --objective lst
+refuses 'both spellings' 2 'not both' --objective.eps 0.1 --objective.label-smoothing 0.1
+refuses 'smoothing in stage 1' 2 'belong to stage 2' --objective generative --objective.stage 1 --objective.eps 0.1
+refuses 'label of several tokens' 2 'label' --objective generative --judge.labels first --judge.labels second
+refuses 'another objective has other options' 2 "unknown option '--objective.margin'" --objective.margin 1
+refuses 'window too large' 2 'the model has 256 positions' --window 300
+refuses 'other aspects' 1 'expected one of taste' --objective regression --aspects taste --train graded.jsonl --valid graded.jsonl
+fails 'no model' 2 'missing --model' --train pairs.jsonl --valid valid.jsonl --run fresh --max-updates 1
+fails 'nothing to train on' 2 'missing --train, --valid' --model lm --run fresh --max-updates 1
+gives 'help' 'Usage: rm-train' --help
+gives 'list of objectives' 'bradley-terry' --list-objectives
+gives 'resolved configuration' 'init-from: lm' -c conf.yaml --dump-config
+for option in --help --list-objectives; do full "$option" "$option"; done
+
+finish
