@@ -34,6 +34,7 @@ part-tokens: 256
 learning-rate: 0.003
 warmup: 2
 log-every: 5
+schedule: constant
 END
 
 scores() { sed -En "s/.*\"split\":\"valid\",.*\"$2\":([0-9.e+-]+).*/\1/p" "$1/metrics.jsonl"; }
