@@ -26,7 +26,7 @@ struct Settings {
     trainer.max_epochs = 1;
     trainer.log_every = 20;
     trainer.optimizer = {"adamw", 0.9, 0.999, 1e-8, 0};
-    trainer.schedule = {"constant", 2e-5, 0, 20};
+    trainer.schedule = {"cosine", 2e-5, 0, 20};
   }
 
   void declare(Options& options) {

@@ -83,7 +83,7 @@ void PreferenceDataOptions::declare(Options& options) {
   options.group("Data");
   options.add("train", train, "Comparisons to learn from, in any of the shapes of docs/formats.md#comparisons; give it several times for several files").placeholder("FILE");
   options.add("valid", valid, "Comparisons for validation, likewise").placeholder("FILE");
-  options.add("window", window, "Tokens of a prompt with an answer; what is longer is cut. 0: model.max-positions, at most 1024").range(0);
+  options.add("window", window, "Tokens of a prompt with an answer; what is longer is cut. 0: model.max-positions, at most 512").range(0);
   comparisons.declare(options);
 }
 

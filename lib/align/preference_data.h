@@ -16,7 +16,7 @@ namespace seqmill::align {
 
 struct PreferenceDataOptions {
   std::vector<std::string> train, valid;
-  int64_t window = 0;  ///< tokens that the model sees of a prompt with an answer; 0: what the model has positions for, but no more than 1024
+  int64_t window = 0;  ///< tokens that the model sees of a prompt with an answer; 0: what the model has positions for, but no more than 512
   text::ComparisonOptions comparisons;
 
   void declare(Options& options);

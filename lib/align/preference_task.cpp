@@ -9,7 +9,7 @@
 namespace seqmill::align {
 namespace {
 
-constexpr int64_t kUsualWindow = 1024;
+constexpr int64_t kUsualWindow = 512;
 
 class PreferenceTask final : public TreeTask<model::Lm> {
  public:

@@ -135,6 +135,15 @@ END
   survives_kills lm-tuned $((kills_wanted / 4))
 fi
 
+# Preferences: what the model that it began with thinks of the answers is asked once and kept.
+if [[ -x $bin/lm-train && -x $bin/pref-train ]]; then
+  paste -d '|' train.a train.b | sed -E 's/^(.*)\|(.*)$/{"prompt":"\1","chosen":"\2","rejected":"\1"}/' > pairs.jsonl
+  head -n 20 pairs.jsonl > valid-pairs.jsonl
+  command=("$bin/pref-train" --model lm --loss kto --train pairs.jsonl --valid valid-pairs.jsonl --threads 2 --quiet --batch-tokens 512 --part-tokens 128 --learning-rate 1e-3 --warmup 5
+    --max-epochs 0 --max-updates 80 --save-every 7 --validate-every 30 --keep-last 2 --keep-best 2 --accumulate 2)
+  survives_kills pref $((kills_wanted / 4))
+fi
+
 command=("$train" -c conf.yaml --threads 2 --quiet)
 survives_kills whole "$kills_wanted"
 
