@@ -18,7 +18,7 @@ awk '{ x = (NR * 16807) % 2147483647; polite = "please " $0 " thanks"; rude = $0
 head -n 40 pairs.jsonl > valid.jsonl
 sed -E 's/.*"chosen":"([^"]*)".*/\1/; s/"//g' pairs.jsonl > text
 "$bin/lm-train" --train text --valid text --vocab-size 330 --run lm --threads 1 --window 64 --batch-tokens 512 --max-updates 5 --warmup 1 \
-  --model.dim 32 --model.ffn 48 --model.heads 2 --model.layers 1 --model.max-positions 256 2> err || { echo "FAILED: lm-train: $(cat err)"; exit 1; }
+  --model.dim 32 --model.ffn 48 --model.heads 2 --model.layers 1 --model.max-positions 512 2> err || { echo "FAILED: lm-train: $(cat err)"; exit 1; }
 
 cat > conf.yaml << 'END'
 init-from: lm
@@ -27,7 +27,7 @@ valid: [valid.jsonl]
 threads: 1
 batch-tokens: 512
 learning-rate: 0.003
-warmup: 2
+warmup: 0
 max-updates: 40
 log-every: 10
 END
@@ -57,8 +57,8 @@ runs 'regression' 'training ends' --run regression --objective regression --aspe
 for score in rmse-length pearson-length rmse-other; do [[ -n $(last_score regression "$score") ]] || report "regression: no $score"; done
 
 # A judge, in two stages.
-runs 'stage 1' 'no verdict is looked at' --run stage1 --objective generative --objective.stage 1 --max-updates 5
-runs 'stage 2' '% ' --run judge --objective generative --model stage1 --objective.eps 0.1 --judge.preamble none --max-updates 60
+runs 'stage 1' 'no verdict is looked at' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
+runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --judge.preamble none --max-updates 60
 [[ -s judge/judge.yaml ]] || report 'stage 2: no judge.yaml'
 grep -qF 'the first answer is the better one in 50.0 %' err || report "stage 2: sides: $(grep 'the first' err)"
 above 'accuracy of a judge' "$(last_score judge accuracy)" 0.6
@@ -85,7 +85,7 @@ refuses 'both spellings' 2 'not both' --objective.eps 0.1 --objective.label-smoo
 refuses 'smoothing in stage 1' 2 'belong to stage 2' --objective generative --objective.stage 1 --objective.eps 0.1
 refuses 'label of several tokens' 2 'label' --objective generative --judge.labels first --judge.labels second
 refuses 'another objective has other options' 2 "unknown option '--objective.margin'" --objective.margin 1
-refuses 'window too large' 2 'the model has 256 positions' --window 300
+refuses 'window too large' 2 'the model has 512 positions' --window 600
 refuses 'other aspects' 1 'expected one of taste' --objective regression --aspects taste --train graded.jsonl --valid graded.jsonl
 fails 'no model' 2 'missing --model' --train pairs.jsonl --valid valid.jsonl --run fresh --max-updates 1
 fails 'nothing to train on' 2 'missing --train, --valid' --model lm --run fresh --max-updates 1
