@@ -10,7 +10,8 @@
 
 namespace seqmill::text {
 
-/// The largest k of least..most with size(k) <= room, where sizes grow with k; least - 1 when there is none. The nearer the guess, the fewer calls.
+/// A k of least..most with size(k) <= room: one with size(k) == room, or else the largest, where sizes grow with k; least - 1 when there is none. The nearer the guess, the
+/// fewer calls.
 template <typename Size>
 int64_t largest_fitting(int64_t least, int64_t most, int64_t guess, int64_t room, Size size) {
   int64_t fitting = least - 1, failing = most + 1, step = 0;
@@ -18,6 +19,7 @@ int64_t largest_fitting(int64_t least, int64_t most, int64_t guess, int64_t room
     const bool enclosed = fitting >= least && failing <= most;
     k = enclosed ? fitting + (failing - fitting) / 2 : std::clamp(k, fitting + 1, failing - 1);
     const int64_t found = size(k);
+    if (found == room) return k;
     step = std::max({int64_t{1}, 2 * step, found > room ? found - room : room - found});
     if (found <= room) {
       fitting = k;
@@ -38,7 +40,7 @@ class CutText {
   CutText(const Tokenizer& tokenizer, const std::string& text, Keep keep);
 
   int64_t tokens() const { return static_cast<int64_t>(ids_.size()); }  ///< of the whole text
-  /// The longest part that has at most so many tokens; "" where a character alone has more.
+  /// A part of so many tokens, or the longest with fewer where there is none; "" where a character alone has more.
   std::string at_most(int64_t tokens) const;
   /// The part of so many characters, at most all.
   std::string characters(int64_t count) const;

@@ -61,17 +61,16 @@ std::vector<Message> AnswerFraming::shortened(std::vector<Message> messages, int
     if (first >= messages.size()) break;
     const std::string content = messages[first].content;
     const CutText text(tokenizer_, content, CutText::Keep::kLast);
-    const auto with = [&](std::string part) {
-      messages[first].content = std::move(part);
+    const auto with = [&](int64_t tokens) {
+      messages[first].content = text.at_most(tokens);
       return size(messages);
     };
-    const int64_t fitting = largest_fitting(1, text.tokens() - 1, text.tokens() - (found - room), room, [&](int64_t k) { return with(text.at_most(k)); });
-    std::string part = text.at_most(fitting);
-    if (part.empty()) {
+    const int64_t fitting = largest_fitting(1, text.tokens() - 1, text.tokens() - (found - room), room, with);
+    messages[first].content = text.at_most(fitting);
+    if (messages[first].content.empty()) {
       if (!rest.empty()) return rest;
-      part = text.characters(1);
+      messages[first].content = text.characters(1);
     }
-    messages[first].content = std::move(part);
     break;
   }
   return messages;
@@ -112,10 +111,15 @@ FramedAnswers AnswerFraming::frame(const std::vector<Message>& messages, const s
 std::vector<int32_t> AnswerFraming::cut_answer(const std::vector<int32_t>& prompt, const std::vector<Message>& messages, const std::string& answer, int64_t room,
                                                int64_t size) const {
   const CutText text(tokenizer_, answer, CutText::Keep::kFirst);
-  const auto with = [&](int64_t k) { return answer_on(prompt, messages, text.at_most(k)); };
-  const int64_t fitting = largest_fitting(1, text.tokens() - 1, text.tokens() - (size - room), room, [&](int64_t k) { return size_of(with(k)); });
-  std::vector<int32_t> tokens = with(fitting);
-  if (tokens.empty() || size_of(tokens) > room) fail("a window of {} leaves an answer {} tokens, in which not one character of it fits", window_, room);
+  std::vector<int32_t> tokens;  // the longest that fit
+  const auto with = [&](int64_t most) {
+    std::vector<int32_t> found = answer_on(prompt, messages, text.at_most(most));
+    const int64_t count = size_of(found);
+    if (count <= room && count >= size_of(tokens)) tokens = std::move(found);
+    return count;
+  };
+  largest_fitting(0, text.tokens() - 1, text.tokens() - (size - room), room, with);
+  if (tokens.empty()) fail("a window of {} leaves an answer {} tokens, in which not one character of it fits", window_, room);
   return tokens;
 }
 

@@ -42,7 +42,7 @@ class AnswerFraming {
   bool with_end_;
 };
 
-/// The longest beginning, or end, of a text that has at most so many tokens, in whole characters.
+/// A beginning, or end, of a text that has so many tokens, in whole characters; where there is none, or the text has fewer, the longest that has fewer.
 std::string first_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);
 std::string last_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);
 

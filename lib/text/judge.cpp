@@ -15,6 +15,9 @@ namespace {
 constexpr const char* kFormat = "1";
 constexpr int64_t kMaxPreambleBytes = 1 << 16;
 
+int64_t size_of(const std::vector<int32_t>& tokens) { return static_cast<int64_t>(tokens.size()); }
+int64_t size_of(const ChatTokens& chat) { return size_of(chat.tokens); }
+
 std::string standard_preamble(const std::string& first, const std::string& second) {
   return fmt::format(
       "You are an impartial judge. Below are a user's question and the answers of two assistants to it. Decide which of the two answers serves the user better. Weigh "
@@ -100,8 +103,8 @@ Judge::Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokeni
   }
   preamble_ = read_preamble(options, names_);
   find_labels();
-  question_frame_ = static_cast<int64_t>(question_tokens({}).size());
-  pair_frame_ = static_cast<int64_t>(framed_pair({}).tokens.size());
+  question_frame_ = size_of(question_tokens({}));
+  pair_frame_ = size_of(framed_pair({}));
   constexpr int64_t kTexts = 3;
   if (const int64_t frame = std::max(question_frame_ + 1, pair_frame_); frame + kTexts > window_) {
     fail_usage("the frame of a judge's question takes {} tokens, which leaves no room for a prompt and two answers in a window of {}; --judge.preamble none shortens it", frame,
@@ -150,56 +153,53 @@ ChatTokens Judge::framed_pair(const Texts& texts) const {
   return chat;
 }
 
-template <typename Size>
-bool Judge::cut(Texts& texts, int64_t frame, int64_t room, Size size) const {
-  const Texts whole = texts;
+template <typename Frame>
+auto Judge::fit(const Texts& whole, int64_t frame_size, int64_t room, bool& is_cut, Frame frame) const -> decltype(frame(whole)) {
   const CutText prompt(tokenizer_, whole.prompt, CutText::Keep::kLast), first(tokenizer_, whole.first, CutText::Keep::kFirst), second(tokenizer_, whole.second, CutText::Keep::kFirst);
-  const int64_t answers = first.tokens() + second.tokens();
-  // What the parts have apart is nearly what they have together, so that texts that are far too long need not be framed to see it.
-  constexpr int64_t kSeams = 16;
-  if (frame + prompt.tokens() + answers <= room + kSeams && size(texts) <= room) return false;
-
-  const int64_t least = std::min(prompt.tokens(), std::max<int64_t>(1, window_ / 4));
+  Texts texts = whole;
+  decltype(frame(whole)) best;
+  const auto framed_size = [&] {
+    auto framed = frame(texts);
+    const int64_t size = size_of(framed);
+    if (size <= room && size >= size_of(best)) best = std::move(framed);
+    return size;
+  };
   const auto with_prompt = [&](int64_t tokens) {
     texts.prompt = prompt.at_most(tokens);
-    return size(texts);
+    return framed_size();
   };
-  int64_t kept = least;
-  if (prompt.tokens() > least && frame + least + answers <= room + kSeams) {
-    kept = std::max(least, largest_fitting(least, prompt.tokens() - 1, room - frame - answers, room, with_prompt));
-  }
-  if (with_prompt(kept) <= room) return true;
-
   const auto with_answers = [&](int64_t tokens) {
     texts.first = first.at_most(tokens);
     texts.second = second.at_most(tokens);
-    return size(texts);
+    return framed_size();
   };
-  const int64_t share = room - frame - kept, shorter = std::min(first.tokens(), second.tokens());
-  const int64_t guess = 2 * shorter <= share ? share - shorter : share / 2;
-  const int64_t longest = std::max(first.tokens(), second.tokens());
-  int64_t fitting = largest_fitting(1, longest - 1, guess, room, with_answers);
-  // A quarter of the window and the frame may be all there is.
-  while (fitting < 1 && kept > 1) {
-    with_prompt(kept /= 2);
-    fitting = largest_fitting(1, longest - 1, 1, room, with_answers);
+
+  // What the parts have apart is nearly what they have together, so that texts that are far too long need not be framed to see it.
+  constexpr int64_t kSeams = 16;
+  const int64_t answers = first.tokens() + second.tokens(), least = std::min(prompt.tokens(), window_ / 4);
+  is_cut = frame_size + prompt.tokens() + answers > room + kSeams || framed_size() > room;
+  if (!is_cut) return best;
+  if (frame_size + least + answers <= room + kSeams && largest_fitting(least, prompt.tokens() - 1, room - frame_size - answers, room, with_prompt) >= least) return best;
+
+  const int64_t shorter = std::min(first.tokens(), second.tokens()), longest = std::max(first.tokens(), second.tokens());
+  for (int64_t kept = least;; kept /= 2) {
+    texts.prompt = prompt.at_most(kept);
+    const int64_t share = room - frame_size - kept;
+    if (largest_fitting(1, longest, 2 * shorter <= share ? share - shorter : share / 2, room, with_answers) >= 1) return best;
+    // A large frame leaves less than that quarter.
+    if (kept == 0) fail("the frame of a judge's question takes {} tokens, in a window of {} not one of prompt and answers fits in besides", frame_size, window_);
   }
-  if (with_answers(fitting) > room) fail("the frame of a judge's question takes {} tokens, in a window of {} not one character of prompt and answers fits in besides", frame, window_);
-  return true;
 }
 
 JudgeQuestion Judge::question(const std::vector<Message>& messages, const std::string& first, const std::string& second) const {
-  Texts texts{prompt_text(messages), first, second};
   JudgeQuestion question;
-  question.cut = cut(texts, question_frame_, window_ - 1, [&](const Texts& some) { return static_cast<int64_t>(question_tokens(some).size()); });
-  question.tokens = question_tokens(texts);
+  question.tokens = fit({prompt_text(messages), first, second}, question_frame_, window_ - 1, question.cut, [&](const Texts& texts) { return question_tokens(texts); });
   return question;
 }
 
 ChatTokens Judge::pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const {
-  Texts texts{prompt_text(messages), first, second};
-  cut(texts, pair_frame_, window_, [&](const Texts& some) { return static_cast<int64_t>(framed_pair(some).tokens.size()); });
-  return framed_pair(texts);
+  bool is_cut = false;
+  return fit({prompt_text(messages), first, second}, pair_frame_, window_, is_cut, [&](const Texts& texts) { return framed_pair(texts); });
 }
 
 std::string Judge::to_yaml() const {

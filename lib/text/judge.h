@@ -56,9 +56,9 @@ class Judge {
   std::string question_text(const Texts& texts) const;
   std::vector<int32_t> question_tokens(const Texts& texts) const;
   ChatTokens framed_pair(const Texts& texts) const;
-  /// Cuts texts until their `size` in the frame is at most `room`; `frame` is that of empty ones. False when they fit in whole.
-  template <typename Size>
-  bool cut(Texts& texts, int64_t frame, int64_t room, Size size) const;
+  /// The texts in their frame, cut until that has at most `room` tokens; `frame_size` is that of empty ones.
+  template <typename Frame>
+  auto fit(const Texts& whole, int64_t frame_size, int64_t room, bool& is_cut, Frame frame) const -> decltype(frame(whole));
 
   std::string preamble_;
   std::vector<std::string> label_texts_;
