@@ -106,6 +106,14 @@ python 'old = [json.loads(line) for line in open("scored", encoding="utf-8")]
 assert all(abs(a - b) < 0.5 for a, b in zip(old[1]["rewards"], records[1]["rewards"]))' || report "8 bits: $(tail -n 1 trace)"
 "$bin/lm-generate" --model rm --max-new-tokens 2 --quiet <<< '{"prompt":"a"}' > generated 2> err || report "lm-generate of a reward model: $(cat err)"
 
+if compgen -G "$bin/../lib/libseqmill.so*" > made; then
+  for name in rm bare; do
+    gives "LibTorch, $name" '' --model "$name" --backend torch < answers
+    python 'old = [json.loads(line) for line in open("scored", encoding="utf-8")]
+assert all(near(a, b) for a, b in zip(old[1]["rewards"], records[1]["rewards"]))' || report "LibTorch, $name: $(tail -n 1 trace) $(cat err)"
+  done
+fi
+
 # A judge compares.
 gives 'a judge' '"rewards":' --model judge < <(sed -n 2,3p answers)
 python 'several, hypotheses = records
