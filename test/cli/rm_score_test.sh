@@ -114,6 +114,15 @@ assert all(near(a, b) for a, b in zip(old[1]["rewards"], records[1]["rewards"]))
   done
 fi
 
+# Exported and read again.
+if [[ -x $bin/lm-train ]]; then
+  gives 'aspects' '' --model aspects < answers
+  cp out before
+  "$bin/lm-train" --init-from aspects --export-hf exported --quiet > /dev/null 2> err || report "export: $(cat err)"
+  gives 'exported' '' --model exported < answers
+  cmp -s out before || report 'an exported reward model scores otherwise'
+fi
+
 # A judge compares.
 gives 'a judge' '"rewards":' --model judge < <(sed -n 2,3p answers)
 python 'several, hypotheses = records
