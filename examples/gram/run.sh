@@ -44,22 +44,22 @@ wanted() {  # wanted STAGE
   if ((${#extra[@]} > 0)); then [[ " ${extra[*]} " == *" $1 "* ]]; else ((stage <= $1)); fi
 }
 
-# reward NAME FROM CONF OPTION...: trains $run/NAME, unless it is there
+# reward NAME FROM CONF DATA OPTION...: trains $run/NAME on data/DATA.jsonl
 reward() {
-  local name=$1 from=$2 conf=$3
-  shift 3
-  "$bin/rm-train" -c "$here/conf/$conf.yaml" ${small[@]+"${small[@]}"} --model "$from" --run "$run/$name" --train "$run/data/train.jsonl" --valid "$run/data/valid.jsonl" --skip-bad "${common[@]}" "$@"
+  local name=$1 from=$2 conf=$3 train=$4
+  shift 4
+  "$bin/rm-train" -c "$here/conf/$conf.yaml" ${small[@]+"${small[@]}"} --model "$from" --run "$run/$name" --train "$run/data/$train.jsonl" --valid "$run/data/valid.jsonl" --skip-bad "${common[@]}" "$@"
 }
 
 # measure NAME TEST: adds what rm-score says of $run/NAME on data/TEST.jsonl to results.jsonl
 measure() {
   local options=()
-  if [[ $2 == auto-j ]]; then options=(--labels 0,1,2); fi
+  if [[ $2 == auto-j ]]; then options=(--labels "0,1,2"); fi
   "$bin/rm-score" --model "$run/$1" --pairs --json --skip-bad --window 448 --threads "$threads" ${options[@]+"${options[@]}"} <"$run/data/$2.jsonl" |
     python3 -c 'import json, sys
 record = {"model": sys.argv[1], "test": sys.argv[2], "seed": int(sys.argv[3]), **json.load(sys.stdin)}
 print(json.dumps(record))
-keys = [key for key in ("accuracy", "ci95", "n", "ece", "consistency") if record.get(key) is not None]
+keys = [key for key in ("accuracy", "ci95", "n", "ece", "order-consistency") if record.get(key) is not None]
 print(sys.argv[1], sys.argv[2], *(f"{key} {record[key]}" for key in keys), file=sys.stderr)' "$1" "$2" "$seed" >>"$run/results.jsonl"
 }
 
@@ -116,11 +116,11 @@ fi
 
 if wanted 2; then
   begin_stage 2 "the four arms"
-  reward discriminative "$base" discriminative
-  reward generative "$base" generative
-  reward smoothed "$base" generative --objective.eps 0.1
-  reward stage1 "$base" stage1 --train "$run/data/unlabelled.jsonl"
-  reward gram "$run/stage1" generative --objective.eps 0.1
+  reward discriminative "$base" discriminative train
+  reward generative "$base" generative train
+  reward smoothed "$base" generative train --objective.eps 0.1
+  reward stage1 "$base" stage1 unlabelled
+  reward gram "$run/stage1" generative train --objective.eps 0.1
   for model in discriminative generative smoothed gram; do
     for test in "${tests[@]}"; do measure "$model" "$test"; done
   done
@@ -129,9 +129,9 @@ fi
 if wanted 3; then
   begin_stage 3 "wrong labels"
   for noise in 0.1 0.3; do
-    reward "discriminative.noise$noise" "$base" discriminative --label-noise "$noise"
-    reward "generative.noise$noise" "$base" generative --label-noise "$noise"
-    reward "smoothed.noise$noise" "$base" generative --objective.eps 0.1 --label-noise "$noise"
+    reward "discriminative.noise$noise" "$base" discriminative train --label-noise "$noise"
+    reward "generative.noise$noise" "$base" generative train --label-noise "$noise"
+    reward "smoothed.noise$noise" "$base" generative train --objective.eps 0.1 --label-noise "$noise"
     for model in discriminative generative smoothed; do measure "$model.noise$noise" helpful; done
   done
 fi
@@ -139,8 +139,8 @@ fi
 if wanted 4; then
   begin_stage 4 "size of stage 1"
   for size in 300 1000; do
-    reward "stage1.$size" "$base" stage1 --train "$run/data/unlabelled.jsonl" --train-limit "$size"
-    reward "gram.$size" "$run/stage1.$size" generative --objective.eps 0.1
+    reward "stage1.$size" "$base" stage1 unlabelled --train-limit "$size"
+    reward "gram.$size" "$run/stage1.$size" generative train --objective.eps 0.1
     for test in helpful harmless; do measure "gram.$size" "$test"; done
   done
 fi
@@ -151,7 +151,7 @@ if wanted 5; then
     for model in discriminative gram; do
       conf=$model options=()
       if [[ $model == gram ]]; then conf=generative options=(--objective.eps 0.1); fi
-      reward "$model.adapted$labels" "$run/$model" "$conf" -c "$here/conf/adapt.yaml" ${options[@]+"${options[@]}"} --train "$run/data/harmless.train.jsonl" --train-limit "$labels"
+      reward "$model.adapted$labels" "$run/$model" "$conf" harmless.train -c "$here/conf/adapt.yaml" ${options[@]+"${options[@]}"} --train-limit "$labels"
       measure "$model.adapted$labels" harmless
     done
   done
@@ -174,5 +174,5 @@ for model in dict.fromkeys(model for model, _ in latest):
         record = latest.get((model, test))
         cells.append(f"{100 * record['accuracy']:.1f} ({100 * record['ci95'][0]:.1f} .. {100 * record['ci95'][1]:.1f})" if record else "")
     helpful = latest.get((model, "helpful"))
-    print(f"| {model} | " + " | ".join(cells) + f" | {number(helpful, 'ece')} | {number(helpful, 'consistency')} |")
+    print(f"| {model} | " + " | ".join(cells) + f" | {number(helpful, 'ece')} | {number(helpful, 'order-consistency')} |")
 END

@@ -116,7 +116,7 @@ fi
 if ((stage <= 5)); then
   begin_stage 5 "answer and score"
   for model in sft "${losses[@]}"; do
-    "$bin/lm-generate" --model "$run/$model" --samples 4 --temperature 0.7 --max-new-tokens "$tokens" --truncate left --origin "$model" "${common[@]}" <"$run/data/prompts.jsonl" |
+    "$bin/lm-generate" --model "$run/$model" --samples 4 --temperature 0.7 --max-new-tokens "$tokens" --truncate left "${common[@]}" <"$run/data/prompts.jsonl" |
       "$bin/rm-score" --model "$run/judge" --name judge --window 384 --threads "$threads" |
       "$bin/rm-score" --model "$run/reward" --name reward --window 384 --threads "$threads" >"$run/answers.$model.jsonl"
   done

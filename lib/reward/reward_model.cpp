@@ -39,7 +39,8 @@ double product(const float* a, const float* b, int64_t count) {
   return sum;
 }
 
-double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
+/// Of x and -x exactly 1 together, so that equal answers are exactly equal.
+double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : 1 - sigmoid(-x); }
 
 std::vector<std::string> default_aspects(size_t count) {
   if (count == 1) return {"score"};

@@ -65,10 +65,12 @@ RankBy ScoreOptions::ranking() const {
 
 std::vector<int64_t> ScoreOptions::curve() const {
   std::vector<int64_t> counts;
-  for (const std::string& text : best_of) {
-    int64_t count = 0;
-    if (!parse_int(text, count) || count < 1) fail_usage("--best-of {}: expected numbers from 1 on", text);
-    counts.push_back(count);
+  for (const std::string& list : best_of) {
+    for (const std::string& text : split(list, ',')) {
+      int64_t count = 0;
+      if (!parse_int(text, count) || count < 1) fail_usage("--best-of {}: expected numbers from 1 on", list);
+      counts.push_back(count);
+    }
   }
   std::sort(counts.begin(), counts.end());
   counts.erase(std::unique(counts.begin(), counts.end()), counts.end());

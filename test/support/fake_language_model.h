@@ -64,6 +64,33 @@ class FakeLanguageModel final : public infer::LanguageModel {
     return scores;
   }
 
+  // States are what the distribution gives, and the output layer leaves them as they are.
+  int64_t dim() const override { return vocabulary_; }
+  std::vector<float> last_states(const std::vector<Tree>& trees, int) const override {
+    std::vector<float> states;
+    const auto add = [&](const Tokens& history) {
+      if (static_cast<int64_t>(history.size()) > positions_) fail("a sequence of {} tokens", history.size());
+      const std::vector<float> state = distribution_(history);
+      states.insert(states.end(), state.begin(), state.end());
+    };
+    for (const Tree& tree : trees) {
+      encoded += static_cast<int64_t>(tree.prompt.size());
+      if (tree.endings.empty()) add(tree.prompt);
+      for (const Tokens& ending : tree.endings) {
+        encoded += static_cast<int64_t>(ending.size());
+        Tokens history = tree.prompt;
+        history.insert(history.end(), ending.begin(), ending.end());
+        add(history);
+      }
+    }
+    return states;
+  }
+  std::vector<float> output_row(int32_t token) const override {
+    std::vector<float> row(static_cast<size_t>(vocabulary_));
+    row.at(static_cast<size_t>(token)) = 1;
+    return row;
+  }
+
   mutable std::atomic<int64_t> encoded{0}, steps{0}, rows{0}, most_rows{0}, alive{0}, scored{0};
 
  private:
