@@ -11,9 +11,7 @@
 
 namespace seqmill::model {
 
-/// The tensor of a model file that makes scores of hidden states, [heads, D], as Hugging Face's models for the classification of sequences name it.
-constexpr const char* kScoreHead = "score.weight";
-
+/// Scores are products of hidden states with the head, infer::kScoreHead in model files.
 class Scorer {
  public:
   /// Adds the head to the parameters of `lm`: normal, of deviation 1 / sqrt(D + 1), where those are drawn.
