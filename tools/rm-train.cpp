@@ -17,16 +17,18 @@ struct Settings {
   align::RewardTraining training;
 
   Settings() {
-    session.trainer.scores = {"loss", "accuracy"};
     session.trainer.optimizer = {"adamw", 0.9, 0.95, 1e-8, 0.1};
     session.trainer.schedule = {"cosine", 1e-5, 0, 20};
     session.trainer.log_every = 20;
+    session.trainer.max_epochs = 1;
   }
 
   void declare(Options& options) {
     session.declare_run(options);
     start.declare_source(options, "The language model, or reward model, that it becomes of: ours or Hugging Face's", "model");
-    training.declare(options);
+    start.declare_export(options, "Write what was trained as a directory that Hugging Face's transformers read");
+    training.declare(options, start.source_directory());
+    session.trainer.scores = training.scores();
     start.declare_chat(options, "How prompts and answers are framed; default: as the model has it");
     start.declare_model(options);
     session.declare_training(options);
@@ -63,7 +65,7 @@ int main(int argc, char** argv) {
   tool.run = [&](const cli::Invocation& call) {
     settings.check();
     train::run_session(settings.session, {call.config_yaml, call.command_line, call.host, call.started, call.threads, call.launch}, [&](train::Session& session) {
-      align::train_reward_model(settings.training, {settings.start, settings.session, call.seed, call.threads, call.progress && session.ranks.first()}, session);
+      align::train_reward_model(settings.training, {settings.start, settings.session, call.seed, call.threads, call.progress && session.ranks.first(), call.config_yaml}, session);
     });
   };
   tool.actions = {{"list-objectives", "The known values of --objective and their papers.", align::list_objectives},

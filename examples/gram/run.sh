@@ -132,7 +132,8 @@ if wanted 3; then
     reward "discriminative.noise$noise" "$base" discriminative train --label-noise "$noise"
     reward "generative.noise$noise" "$base" generative train --label-noise "$noise"
     reward "smoothed.noise$noise" "$base" generative train --objective.eps 0.1 --label-noise "$noise"
-    for model in discriminative generative smoothed; do measure "$model.noise$noise" helpful; done
+    reward "gram.noise$noise" "$run/stage1" generative train --objective.eps 0.1 --label-noise "$noise"
+    for model in discriminative generative smoothed gram; do measure "$model.noise$noise" helpful; done
   done
 fi
 

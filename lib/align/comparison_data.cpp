@@ -37,7 +37,8 @@ std::vector<Result> make_all(const std::vector<Item>& items, Make make) {
 
 /// What was cut of a set, for the log.
 struct Cuts {
-  int64_t prompts = 0, answers = 0, cut_prompts = 0, cut_answers = 0, tokens = 0;
+  int64_t prompts = 0, answers = 0, cut_prompts = 0, cut_answers = 0;
+  int64_t alike = 0;  ///< pairs of which the window leaves the same
 
   void add(const text::FramedAnswers& framed) {
     ++prompts;
@@ -52,8 +53,8 @@ data::PromptTree tree_of(text::FramedAnswers framed) { return {std::move(framed.
 void report(const std::string& what, const ComparisonData& data, const Cuts& cuts) {
   int64_t tokens = 0;
   for (const data::PromptTree& tree : data.trees) tokens += tree.tokens();
-  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right", what, cuts.prompts, cuts.answers, tokens,
-            cuts.cut_prompts, cuts.cut_answers);
+  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right; {} pairs left out that are alike within the window", what, cuts.prompts,
+            cuts.answers, tokens, cuts.cut_prompts, cuts.cut_answers, cuts.alike);
 }
 
 /// A pair of a comparison, as it is shown to a judge.
@@ -120,10 +121,9 @@ int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint
 std::vector<text::Comparison> read_training(const ComparisonDataOptions& options, uint64_t seed) {
   std::vector<text::Comparison> all = text::read_comparisons(options.train, options.records);
   if (options.train_limit > 0) {
-    std::vector<text::Comparison> kept;
-    for (const size_t i : draw_subset(all.size(), static_cast<size_t>(options.train_limit), seed)) kept.push_back(std::move(all[i]));
-    log::info("training data: {} of {} comparisons (--train-limit)", kept.size(), all.size());
-    all = std::move(kept);
+    const size_t count = all.size();
+    all = subset(std::move(all), options.train_limit, seed);
+    log::info("training data: {} of {} comparisons (--train-limit)", all.size(), count);
   }
   if (options.label_noise > 0) log::info("training data: the verdict of {} of {} comparisons was turned over (--label-noise)", turn_over(all, options.label_noise, seed), all.size());
   return all;
@@ -135,14 +135,21 @@ ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparison
   Cuts cuts;
   for (size_t i = 0; i < comparisons.size(); ++i) {
     cuts.add(framed[i]);
+    Judged judged{comparisons[i].merits, {}, comparisons[i].is_graded, {}};
+    for (const text::Preference& pair : text::preferences_of(comparisons[i])) {
+      if (framed[i].answers[pair.better] == framed[i].answers[pair.worse]) ++cuts.alike;
+      else judged.pairs.push_back(pair);
+    }
+    if (judged.pairs.empty()) continue;
     data.trees.push_back(tree_of(std::move(framed[i])));
-    data.judged.push_back({comparisons[i].merits, text::preferences_of(comparisons[i]), comparisons[i].is_graded, {}});
+    data.judged.push_back(std::move(judged));
   }
+  if (data.trees.empty()) fail("{}: no pair of {} comparisons is left: within the window their answers are the same", what, comparisons.size());
   report(what, data, cuts);
   return data;
 }
 
-ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
+std::vector<text::Graded> read_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects) {
   std::vector<text::Graded> all;
   int64_t bad = 0;
   for (const std::string& file : files) {
@@ -168,6 +175,10 @@ ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad
     }
   }
   if (all.empty()) fail("no graded answer of {} is left{}", join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
+  return all;
+}
+
+ComparisonData frame_graded(const std::vector<text::Graded>& all, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
   std::vector<text::FramedAnswers> framed = make_all<text::FramedAnswers>(all, [&](size_t i) { return framing.frame(all[i].messages, {all[i].response}); });
   ComparisonData data;
   Cuts cuts;
@@ -204,29 +215,42 @@ ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons,
   }
   const std::vector<text::JudgeQuestion> questions = make_all<text::JudgeQuestion>(shown, [&](size_t i) {
     const std::vector<std::string>& responses = shown[i].comparison->responses;
-    return judge.question(shown[i].comparison->messages, responses[shown[i].first], responses[shown[i].second]);
+    const auto ask = [&](size_t first, size_t second) { return judge.question(shown[i].comparison->messages, responses[first], responses[second]); };
+    text::JudgeQuestion question = ask(shown[i].first, shown[i].second);
+    // Of a pair of which the window leaves the same there is nothing to ask.
+    if (question.cut && question.tokens == ask(shown[i].second, shown[i].first).tokens) question.tokens.clear();
+    return question;
   });
   ComparisonData data;
-  int64_t cut = 0, first = 0, tokens = 0;
+  int64_t cut = 0, first = 0, tokens = 0, alike = 0;
   for (size_t i = 0; i < shown.size(); ++i) {
     const bool is_first = shown[i].first_is_better;
     cut += questions[i].cut;
+    if (questions[i].tokens.empty()) {
+      ++alike;
+      continue;
+    }
     first += is_first;
     tokens += static_cast<int64_t>(questions[i].tokens.size()) + 1;
     data.trees.push_back({questions[i].tokens, {{judge.labels()[is_first ? 0 : 1]}}});
     data.judged.push_back({is_first ? std::vector<double>{1, 0} : std::vector<double>{0, 1}, {}, false, {}});
   }
-  const double share = static_cast<double>(first) / static_cast<double>(std::max<size_t>(1, shown.size()));
-  log::info("{}: {} questions of {} comparisons, {} tokens; the first answer is the better one in {:.1f} %; {} questions were too long and cut", what, shown.size(), comparisons.size(),
-            tokens, 100 * share, cut);
+  if (data.trees.empty()) fail("{}: no pair of {} comparisons is left: within the window their answers are the same", what, comparisons.size());
+  const double share = static_cast<double>(first) / static_cast<double>(data.trees.size());
+  log::info("{}: {} questions of {} comparisons, {} tokens; the first answer is the better one in {:.1f} %; {} questions were too long and cut, {} left out whose answers are alike then", what,
+            data.trees.size(), comparisons.size(), tokens, 100 * share, cut, alike);
   if (sides == Sides::kGiven && std::abs(share - 0.5) > 0.02) log::warn("{}: whoever always names one side is right in {:.1f} %; --sides random or both takes that away", what, 100 * std::max(share, 1 - share));
   return data;
 }
 
-ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, const std::string& what) {
+ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, uint64_t seed, const std::string& what) {
   std::vector<Shown> shown;
   for (const text::Comparison& comparison : comparisons) {
     for (size_t i = 0; i + 1 < comparison.responses.size(); ++i) shown.push_back({&comparison, i, i + 1, true, comparison.place});
+  }
+  const std::vector<bool> coins = even_coins(shown.size(), seed);
+  for (size_t i = 0; i < shown.size(); ++i) {
+    if (coins[i]) std::swap(shown[i].first, shown[i].second);
   }
   const std::vector<text::ChatTokens> texts = make_all<text::ChatTokens>(shown, [&](size_t i) {
     const std::vector<std::string>& responses = shown[i].comparison->responses;

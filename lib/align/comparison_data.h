@@ -34,16 +34,25 @@ struct ComparisonData {
 
 /// So many of `count` items, drawn with the seed, in their order.
 std::vector<size_t> draw_subset(size_t count, size_t wanted, uint64_t seed);
+/// These of the items.
+template <typename Item>
+std::vector<Item> subset(std::vector<Item> all, int64_t wanted, uint64_t seed) {
+  std::vector<Item> kept;
+  for (const size_t i : draw_subset(all.size(), static_cast<size_t>(wanted), seed)) kept.push_back(std::move(all[i]));
+  return kept;
+}
 /// Turns the merits of this share of comparisons over, each by a draw of its own (stream "label-noise"). Returns how many.
 int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint64_t seed);
 
 /// The training comparisons, limited and spoilt as the options say.
 std::vector<text::Comparison> read_training(const ComparisonDataOptions& options, uint64_t seed);
 
-/// A tree a comparison. Logs what was cut as that of `what`.
+/// A tree a comparison. Logs what was cut as that of `what`. Pairs of which the window leaves the same are no pairs, and a comparison without any is left out; both are counted.
 ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparisons, const text::AnswerFraming& framing, const std::string& what);
-/// A tree a graded answer, with a label for each of the aspects. Throws Error for one that has none of them.
-ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what);
+/// A tree a graded answer, with a label for each of the aspects.
+ComparisonData frame_graded(const std::vector<text::Graded>& answers, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what);
+/// All of several files that have one of the aspects; one that has none is a bad record.
+std::vector<text::Graded> read_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects);
 
 /// Who is shown first to a judge.
 enum class Sides {
@@ -53,7 +62,7 @@ enum class Sides {
 };
 /// Questions of all pairs of the comparisons: the prompt of a tree is a question, its one ending the right label. `judged[i].merits` is {1, 0} where the first is better.
 ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, Sides sides, uint64_t seed, const std::string& what);
-/// Both answers of every pair behind their prompt (GRAM, stage 1); of a longer list, neighbours.
-ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, const std::string& what);
+/// Both answers of every pair behind their prompt (GRAM, stage 1); of a longer list, neighbours. Which one comes first is a coin's, so that the order says nothing of the verdict.
+ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, uint64_t seed, const std::string& what);
 
 }  // namespace seqmill::align

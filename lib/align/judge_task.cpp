@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "loss/cross_entropy.h"
 #include "metric/calibration.h"
-#include "tensor/linear.h"
+#include "tensor/embedding.h"
 
 namespace seqmill::align {
 namespace {
@@ -87,7 +87,7 @@ class JudgeTask final : public TreeTask<Lm> {
     const Predicted predicted = predict(model, part, stream);
     const model::OutputLayer output = model.output_layer();
     const at::Tensor labels = at::tensor({static_cast<int64_t>(labels_[0]), static_cast<int64_t>(labels_[1])}, at::kLong).to(predicted.states.device());
-    const at::Tensor logits = at::matmul(predicted.states, output.weight.index_select(0, labels).t());
+    const at::Tensor logits = at::matmul(predicted.states, tensor::embed(output.weight, labels, 1).t());
     const at::Tensor first_is_right = predicted.targets == labels[0], first = logits.select(1, 0) - logits.select(1, 1);
     const at::Tensor differences = at::where(first_is_right, first, -first);
     if (options_.softmax == "labels") return {differences, judge_losses(differences, {}, options_.smoothing.weight())};
@@ -111,7 +111,7 @@ class JudgeTask final : public TreeTask<Lm> {
     const auto pairs = static_cast<double>(probabilities.size());
     const metric::Calibration calibration = metric::calibration(probabilities);
     return {{"loss", table.back() / (2 * pairs)}, {"accuracy", right / pairs}, {"ece", calibration.ece}, {"brier", calibration.brier},
-            {"consistency", consistent / pairs}, {"accuracy-one-order", single / (2 * pairs)}, {"margin", margin / (2 * pairs)}};
+            {"order-consistency", consistent / pairs}, {"accuracy-one-order", single / (2 * pairs)}, {"margin", margin / (2 * pairs)}};
   }
 
   std::array<int32_t, 2> labels_;

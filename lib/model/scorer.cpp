@@ -1,6 +1,7 @@
 #include "model/scorer.h"
 
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
 #include "infer/lm_engine.h"
@@ -21,6 +22,15 @@ at::Tensor Scorer::scores(const at::Tensor& states) const { return tensor::linea
 void Scorer::freeze_lm() {
   parameters().train_only([](const std::string& name) { return name == infer::kScoreHead; });
 }
+
+void Scorer::leave_output_layer() {
+  std::set<std::string> learned;
+  for (const nn::Parameter& parameter : parameters().trained()) learned.insert(parameter.name);
+  learned.erase("lm_head.weight");
+  parameters().train_only([&](const std::string& name) { return learned.count(name) > 0; });
+}
+
+bool Scorer::lm_learns() const { return lm_->parameters().trained().size() > 1; }
 
 bool initialise_head_from(const std::string& path, Scorer& scorer) {
   const std::string file = io::find_model(path).weights;

@@ -15,9 +15,9 @@
 namespace seqmill::text {
 
 struct JudgeOptions {
-  std::string preamble = "standard";          ///< what the judge is told first: "standard", "none", or a file
+  std::string preamble = "standard";          ///< what the judge is told first: "standard", "none", "kept", or a file
   std::vector<std::string> labels{"A", "B"};  ///< each must be one token where the answer begins; or both in one, as "A,B"
-  std::optional<std::string> preamble_text;   ///< in place of `preamble`: what a judge.yaml holds, itself
+  std::optional<std::string> preamble_text;   ///< what is kept: what a judge.yaml holds, itself
 
   void declare(Options& options);  ///< "judge.preamble", "judge.labels"
 };

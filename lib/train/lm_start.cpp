@@ -22,7 +22,9 @@ void LmStart::declare_source(Options& options, const std::string& help, const st
   // A flag comes before what a configuration says.
   const std::string source = options.preview(flag, options.preview("init-from", ""));
   if (source.empty() || !fs::exists(source)) return;
-  source_ = infer::read_model_config(io::find_model(source).config);
+  const io::ModelFiles files = io::find_model(source);
+  source_ = infer::read_model_config(files.config);
+  source_directory_ = files.directory;
   chat_template = source_->chat_template;
 }
 

@@ -29,6 +29,8 @@ class LmStart {
   /// "model.*", "lora.*", "checkpointing"; after declare_source().
   void declare_model(Options& options);
 
+  /// Of the model that it starts from; "" where there is none. After declare_source().
+  const std::string& source_directory() const { return source_directory_; }
   bool exports() const { return !export_to_.empty(); }
   /// What would stop the export is said before hours of training. A run that goes on may have exported already.
   void check_export(const std::string& config_yaml, bool resumes) const;
@@ -44,7 +46,7 @@ class LmStart {
  private:
   void check_size(const model::LmSize& size, bool averages, bool resumes) const;
 
-  std::string flag_ = "init-from", model_type_ = "llama", export_to_, export_type_ = "f32";
+  std::string source_directory_, flag_ = "init-from", model_type_ = "llama", export_to_, export_type_ = "f32";
   bool checkpointing_ = false;
   std::optional<infer::ModelConfig> source_;  ///< of the model that a training starts from
   std::unique_ptr<model::LmConfig> model_;

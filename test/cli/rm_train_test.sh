@@ -58,11 +58,23 @@ for score in rmse-length pearson-length rmse-other; do [[ -n $(last_score regres
 
 # A judge, in two stages.
 runs 'stage 1' 'no verdict is looked at' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
-runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --judge.preamble none --max-updates 60
+runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --max-updates 60
 [[ -s judge/judge.yaml ]] || report 'stage 2: no judge.yaml'
 grep -qF 'the first answer is the better one in 50.0 %' err || report "stage 2: sides: $(grep 'the first' err)"
 above 'accuracy of a judge' "$(last_score judge accuracy)" 0.6
-for score in consistency ece brier accuracy-one-order margin; do [[ -n $(last_score judge "$score") ]] || report "judge: no $score"; done
+for score in order-consistency ece brier accuracy-one-order margin; do [[ -n $(last_score judge "$score") ]] || report "judge: no $score"; done
+
+grep -q 'preamble: ""' judge/judge.yaml || grep -q "preamble: ''" judge/judge.yaml || report "stage 2: other questions than in stage 1: $(cat judge/judge.yaml)"
+fails 'other questions' 2 'holds other questions, which this run was begun with' -c conf.yaml --run judge --objective generative --judge.labels C --judge.labels D --max-updates 61
+runs 'a judge goes on' 'resumed from' --run judge --objective generative --model stage1 --objective.eps 0.1 --max-updates 62
+runs 'exported' 'training ends' --run exported --max-updates 2 --export-hf exported-hf
+grep -q 'ForSequenceClassification' exported-hf/config.json || report "exported: $(cat exported-hf/config.json)"
+runs 'from what was exported' 'the head is that of exported-hf' --run reimported --model exported-hf --max-updates 1
+runs 'a long warm-up' 'never gets to' --run warm --max-updates 0 --max-epochs 1 --warmup 1000
+refuses 'frozen and likelihood' 2 'which --freeze leaves as it is' --freeze --sft-weight 0.1
+refuses 'frozen and adapters' 2 'which --freeze leaves as it is' --freeze --lora.rank 2
+refuses 'noise in regression' 2 'has none' --objective regression --aspects length --train graded.jsonl --valid graded.jsonl --label-noise 0.1
+refuses 'accuracy of regression' 2 "'accuracy' is not one of loss" --objective regression --aspects length --train graded.jsonl --valid graded.jsonl --stop-on accuracy
 
 # Killed or stopped, it goes on to the same bits.
 runs 'half' 'training ends' --run halves --max-updates 20 --schedule constant

@@ -232,7 +232,7 @@ TEST_CASE("a judge learns to name the better answer, over labels and over the vo
     const auto task = make_judge_task(*model, [] { return tiny_lm(std::nullopt); }, by.judge, toy_questions(300, 1, true), toy_questions(50, 2, true), options, batches(), 1, trained.alone);
     trained.run(*task, 250);
     CHECK(trained.after.at("accuracy") > 0.9);
-    CHECK(trained.after.at("consistency") > 0.8);
+    CHECK(trained.after.at("order-consistency") > 0.8);
     CHECK(trained.after.at("loss") < trained.before.at("loss"));
     CHECK(trained.after.at("accuracy-one-order") > 0.85);
   }
