@@ -87,7 +87,7 @@ io::Json summary(const Verdicts& verdicts, const ReportOptions& options) {
   if (!judged.empty()) {
     report.set("order-consistency", mean_of(judged, [](const PairVerdict& verdict) {
                  const auto [one, other] = *verdict.orders;
-                 return (one > 0.5 && other > 0.5) || (one < 0.5 && other < 0.5);
+                 return metric::orders_agree(one - 0.5, other - 0.5);
                }));
   }
   put_styles(verdicts, report);

@@ -11,6 +11,7 @@
 #include "infer/lm_engine.h"
 #include "infer/token_batches.h"
 #include "io/safetensors.h"
+#include "metric/calibration.h"
 #include "text/fitting.h"
 
 namespace seqmill::reward {
@@ -38,9 +39,6 @@ double product(const float* a, const float* b, int64_t count) {
   for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   return sum;
 }
-
-/// Of x and -x exactly 1 together, so that equal answers are exactly equal.
-double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : 1 - sigmoid(-x); }
 
 std::vector<std::string> default_aspects(size_t count) {
   if (count == 1) return {"score"};
@@ -211,7 +209,7 @@ class JudgeModel final : public StateModel {
   void add_values(const float* state, std::vector<double>& values) const override {
     const int64_t dim = model_.model->dim();
     const double difference = product(state, labels_[0].data(), dim) - product(state, labels_[1].data(), dim);
-    values.push_back(sigmoid(values.size() % 2 == 0 ? difference : -difference));
+    values.push_back(metric::sigmoid(values.size() % 2 == 0 ? difference : -difference));
   }
 
   std::string name_of(size_t value) const override { return fmt::format("comparison {}", value / 2 + 1); }

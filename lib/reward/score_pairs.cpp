@@ -9,13 +9,12 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "io/output.h"
+#include "metric/calibration.h"
 #include "reward/pair_report.h"
 #include "reward/score_options.h"
 
 namespace seqmill::reward {
 namespace {
-
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 double count_characters(const std::string& text) {
   return static_cast<double>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
@@ -108,7 +107,7 @@ class PairStream {
       if (!is_good(pending_[i], all[i])) continue;
       for (const text::Preference& preference : pending_[i].preferences) {
         const double chosen = all[i].rewards[preference.better], rejected = all[i].rewards[preference.worse];
-        put(pending_[i], preference, chosen, rejected, sigmoid(chosen - rejected), {});
+        put(pending_[i], preference, chosen, rejected, metric::sigmoid(chosen - rejected), {});
       }
     }
   }
