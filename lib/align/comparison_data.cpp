@@ -228,21 +228,22 @@ ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons
   for (const text::Comparison& comparison : comparisons) {
     for (size_t i = 0; i + 1 < comparison.responses.size(); ++i) shown.push_back({&comparison, i, i + 1, true, comparison.place});
   }
-  const std::vector<text::ChatTokens> texts = make_all<text::ChatTokens>(shown, [&](size_t i) {
+  const std::vector<text::PairText> pairs = make_all<text::PairText>(shown, [&](size_t i) {
     const std::vector<std::string>& responses = shown[i].comparison->responses;
     return judge.pair_text(shown[i].comparison->messages, responses[shown[i].first], responses[shown[i].second]);
   });
   ComparisonData data;
-  int64_t learned = 0;
-  for (const text::ChatTokens& text : texts) {
+  int64_t learned = 0, cut = 0;
+  for (const auto& [text, is_cut] : pairs) {
     const auto begin = std::find(text.learned.begin(), text.learned.end(), true);
     const auto first = begin - text.learned.begin();
     const auto end = text.tokens.begin() + (text.learned.rend() - std::find(text.learned.rbegin(), text.learned.rend(), true));
     data.trees.push_back({{text.tokens.begin(), text.tokens.begin() + first}, {{text.tokens.begin() + first, end}}});
     data.judged.emplace_back();
     learned += end - text.tokens.begin() - first;
+    cut += is_cut;
   }
-  log::info("{}: {} pairs of answers, {} tokens learned; no verdict is looked at", what, shown.size(), learned);
+  log::info("{}: {} pairs of answers, {} tokens learned; no verdict is looked at; {} pairs were too long and cut", what, shown.size(), learned, cut);
   return data;
 }
 

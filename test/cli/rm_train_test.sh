@@ -57,7 +57,7 @@ runs 'regression' 'training ends' --run regression --objective regression --aspe
 for score in rmse-length pearson-length rmse-other; do [[ -n $(last_score regression "$score") ]] || report "regression: no $score"; done
 
 # A judge, in two stages.
-runs 'stage 1' 'no verdict is looked at' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
+runs 'stage 1' 'pairs were too long and cut' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
 runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --judge.preamble none --max-updates 60
 [[ -s judge/judge.yaml ]] || report 'stage 2: no judge.yaml'
 grep -qF 'the first answer is the better one in 50.0 %' err || report "stage 2: sides: $(grep 'the first' err)"
