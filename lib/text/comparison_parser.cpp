@@ -111,7 +111,7 @@ void check_responses(const Comparison& comparison, const std::vector<std::string
 
 }  // namespace
 
-ComparisonParser::ComparisonParser(const ComparisonOptions& options) : fields_(options.fields), labels_(options.labels) {}
+ComparisonParser::ComparisonParser(const ComparisonOptions& options) : fields_(options.fields), labels_(options.labels), verdicts_(options.verdicts) {}
 
 Comparison ComparisonParser::parse(Record record, bool& is_tie) const {
   return within(record.place, [&] {
@@ -122,10 +122,11 @@ Comparison ComparisonParser::parse(Record record, bool& is_tie) const {
     comparison.json = std::move(record.json);
     comparison.subset = subset_of(comparison.json);
     read_shape(draft);
+    if (verdicts_ == Verdicts::kIgnored) comparison.merits.assign(comparison.responses.size(), 0);
     check_prompt(comparison.messages);
     check_responses(comparison, draft.names);
     const auto& merits = comparison.merits;
-    is_tie = std::all_of(merits.begin(), merits.end(), [&](double merit) { return merit == merits.front(); });
+    is_tie = verdicts_ == Verdicts::kRequired && std::all_of(merits.begin(), merits.end(), [&](double merit) { return merit == merits.front(); });
     return std::move(comparison);
   });
 }
@@ -148,7 +149,7 @@ void ComparisonParser::read_chosen(Draft& draft) const {
   const FoundField chosen = fields_.at(draft.record(), "chosen"), rejected = fields_.at(draft.record(), "rejected");
   if (is_list_of_strings(*chosen.value) || is_list_of_strings(*rejected.value)) return read_styles(draft, chosen, rejected);
   read_texts(draft, {chosen, rejected});
-  read_chosen_merits(draft);
+  if (verdicts_ == Verdicts::kRequired) read_chosen_merits(draft);
 }
 
 void ComparisonParser::read_chosen_merits(Draft& draft) const {
@@ -196,7 +197,12 @@ void ComparisonParser::read_list(Draft& draft) const {
   const size_t count = draft.names.size();
   if (count < 2) fail("\"{}\" has {}, expected at least two responses", list.name, count == 1 ? "one" : "none");
   draft.comparison.messages = prompt_of(record);
+  if (verdicts_ == Verdicts::kRequired) read_list_merits(draft, list);
+}
 
+void ComparisonParser::read_list_merits(Draft& draft, const FoundField& list) const {
+  const io::Json& record = draft.record();
+  const size_t count = draft.names.size();
   const auto ranks = fields_.find(record, "ranks"), scores = fields_.find(record, "scores"), label = fields_.find(record, "label");
   Judged judged;
   if (ranks) judged.emplace_back("ranks", &*ranks);
@@ -219,7 +225,7 @@ std::optional<FieldPair> ComparisonParser::find_pair(const io::Json& record) con
 
 void ComparisonParser::read_pair(Draft& draft, const FieldPair& pair) const {
   read_texts(draft, {pair.first, pair.second});
-  read_pair_merits(draft, pair);
+  if (verdicts_ == Verdicts::kRequired) read_pair_merits(draft, pair);
 }
 
 namespace {

@@ -194,6 +194,29 @@ TEST_CASE("two responses with scores or annotators") {
   CHECK(show(both, with({}, {"score_a=score_1,score_b=score_2"})) == "u:Q; | x=~3 y=~1");
 }
 
+TEST_CASE("without verdicts every shape is a pair or a list of answers") {
+  ComparisonOptions ignored;
+  ignored.verdicts = Verdicts::kIgnored;
+  const std::string pair = R"({"prompt":"Q","response_a":"x","response_b":"y")";
+  for (const char* verdict : {"}", R"(,"label":2})", R"(,"label":0})", R"(,"label":"no such"})", R"(,"label":1,"score_a":1,"score_b":2})", R"(,"score_a":1,"score_b":null})", R"(,"annotator1":true})"}) {
+    CAPTURE(verdict);
+    CHECK(show(pair + verdict, ignored) == "u:Q; | x=0 y=0");
+  }
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","score_chosen":1,"score_rejected":2})", ignored) == "u:Q; | C=0 R=0");
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":"large"})", ignored) == "u:Q; | C=0 R=0");
+  CHECK(show(R"({"prompt":"Q","responses":["a","b","c"]})", ignored) == "u:Q; | a=0 b=0 c=0");
+  CHECK(show(R"({"prompt":"Q","responses":["a","a"],"scores":[1,2]})", ignored) == "u:Q; | a=0 a=0");
+  CHECK(show(R"({"prompt":"Q","chosen":["a","b"],"rejected":["x"]})", ignored) == "u:Q; | a=0 b=0 x=0");
+  // What is no pair stays bad.
+  CHECK(failure(R"({"prompt":"Q","response_a":"x","response_b":""})", ignored).says("\"response_b\" is empty"));
+  CHECK(failure(R"({"prompt":"Q","responses":["a"]})", ignored).says("at least two"));
+  TempDir dir;
+  ComparisonReader reader(put(dir / "in", pair + "}\n" + pair + R"(,"label":"tie"})" + "\n"), ignored);
+  Comparison comparison;
+  CHECK((reader.next(comparison) && reader.next(comparison) && !reader.next(comparison)));
+  CHECK((reader.counts().records == 2 && reader.counts().ties == 0));
+}
+
 TEST_CASE("fields are found under names that the user gives, and in objects") {
   CHECK(show(R"({"q":"Q","good":"C","bad":"R"})", with({}, {"prompt=q", "chosen=good", "rejected=bad"})) == "u:Q; | C=1 R=0");
   const std::string styled = R"({"query":"Q","responses":{"academy":"x","normal":"y","other":"z"}})";
