@@ -160,12 +160,12 @@ void ComparisonParser::read_chosen_merits(Draft& draft) const {
   if (margin) judged.emplace_back("margin", &*margin);
   if (better || worse) judged.emplace_back("score_chosen", better ? &*better : &*worse);
   check_single(judged);
-  comparison.is_graded = !judged.empty();
   comparison.merits = {1, 0};
   if (margin) {
-    comparison.merits = {number_of(*margin), 0};
-    if (comparison.merits[0] < 0) fail("\"{}\" is {}, expected no less than 0", margin->name, comparison.merits[0]);
+    comparison.margin = number_of(*margin);
+    if (*comparison.margin < 0) fail("\"{}\" is {}, expected no less than 0", margin->name, *comparison.margin);
   } else if (better || worse) {
+    comparison.is_graded = true;
     comparison.merits = {number_of(fields_.at(draft.record(), "score_chosen")), number_of(fields_.at(draft.record(), "score_rejected"))};
     if (comparison.merits[0] < comparison.merits[1]) {
       fail("\"{}\" is {}, less than {} of what was rejected; \"--fields score_chosen= --fields score_rejected=\" leaves scores out", better->name, comparison.merits[0],

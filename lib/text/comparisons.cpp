@@ -75,7 +75,8 @@ std::vector<Preference> preferences_of(const Comparison& comparison) {
   const std::vector<double>& merits = comparison.merits;
   for (size_t better = 0; better < merits.size(); ++better) {
     for (size_t worse = 0; worse < merits.size(); ++worse) {
-      if (merits[better] > merits[worse]) preferences.push_back({better, worse, comparison.is_graded ? merits[better] - merits[worse] : 1});
+      if (merits[better] <= merits[worse]) continue;
+      preferences.push_back({better, worse, comparison.margin.value_or(comparison.is_graded ? merits[better] - merits[worse] : 1)});
     }
   }
   return preferences;

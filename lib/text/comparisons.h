@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Comparison {
   std::vector<std::string> responses;  ///< at least two
   std::vector<double> merits;          ///< one a response: the larger, the better; finite
   bool is_graded = false;              ///< merits are scores of the record, and their differences mean something; else only their order does
+  std::optional<double> margin;        ///< by how much the better is better, where the record says just that; not less than 0, and 0 is no tie
   int64_t styles = 0;                  ///< s > 0: s good responses come first, then s bad ones, the k-th of each in the same style (RM-Bench); else 0
   io::Json json;                       ///< the whole record, unknown fields kept
 };
@@ -27,7 +29,7 @@ struct Comparison {
 /// One answer preferred to another of the same comparison.
 struct Preference {
   size_t better = 0, worse = 0;
-  double margin = 0;  ///< of merits; 1 where only their order is known
+  double margin = 0;  ///< the record's own, or the difference of its scores; 1 where only their order is known
 };
 
 /// All pairs of different merits: the better by index, then the worse.

@@ -30,13 +30,14 @@ std::string show(const std::vector<Message>& messages) {
   return text;
 }
 
-// "u:prompt; | first=1 second=0 | tie", graded merits with a ~.
+// "u:prompt; | first=1 second=0 | by 2 | tie", graded merits with a ~.
 std::string show(const std::string& json, const ComparisonOptions& options = {}) {
   bool is_tie = false;
   const Comparison comparison = read_comparison(record(json), options, is_tie);
   std::string text = show(comparison.messages) + " |";
   for (size_t i = 0; i < comparison.responses.size(); ++i) text += fmt::format(" {}={}{}", comparison.responses[i], comparison.is_graded ? "~" : "", comparison.merits.at(i));
   if (comparison.styles > 0) text += fmt::format(" | {} styles", comparison.styles);
+  if (comparison.margin) text += fmt::format(" | by {}", *comparison.margin);
   return text + (is_tie ? " | tie" : "");
 }
 
@@ -96,9 +97,16 @@ TEST_CASE("chosen and rejected as messages") {
   CHECK(failure(R"({"prompt":"Q","chosen":[],"rejected":[]})").says("\"chosen\": the list of messages is empty"));
 }
 
-TEST_CASE("margins and scores make merits that are graded") {
-  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":1.5})") == "u:Q; | C=~1.5 R=~0");
-  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":0})") == "u:Q; | C=~0 R=~0 | tie");
+TEST_CASE("scores make merits that are graded, and margins stand beside the order") {
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":1.5})") == "u:Q; | C=1 R=0 | by 1.5");
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":0})") == "u:Q; | C=1 R=0 | by 0");
+  for (const char* margin : {"0", "2.5"}) {
+    bool is_tie = true;
+    const auto pairs = preferences_of(read_comparison(record(fmt::format(R"({{"prompt":"Q","chosen":"C","rejected":"R","margin":{}}})", margin)), {}, is_tie));
+    CHECK_FALSE(is_tie);
+    REQUIRE(pairs.size() == 1);
+    CHECK((pairs[0].better == 0 && pairs[0].worse == 1 && pairs[0].margin == std::stod(margin)));
+  }
   CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","metadata":{"score_chosen":9,"score_rejected":6.5}})") == "u:Q; | C=~9 R=~6.5");
   CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","score_chosen":-1,"score_rejected":-3})") == "u:Q; | C=~-1 R=~-3");
   CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","score_chosen":2,"score_rejected":2})") == "u:Q; | C=~2 R=~2 | tie");
