@@ -25,7 +25,7 @@ struct ComparisonParser::Draft {
 
 namespace {
 
-constexpr std::string_view kDialogueAnswer = "\n\nAssistant:";
+constexpr std::string_view kDialogueAnswer = "\n\nAssistant:", kDialogueQuestion = "\n\nHuman:";
 
 double number_of(const io::Json& value, const std::string& name) {
   if (!value.is_number()) {
@@ -77,7 +77,7 @@ void check_single(const Judged& found) {
   fail("it has both \"{}\" and \"{}\", expected one of them; \"--fields {}=\" leaves the second out", found[0].second->name, found[1].second->name, found[1].first);
 }
 
-// Text of a dialogue with "\n\nHuman:" and "\n\nAssistant:" before its turns: cuts what both have in common off, up to the answer.
+// Text of a dialogue with "\n\nHuman:" and "\n\nAssistant:" before its turns: cuts what both have in common off, up to the answer. What is left must be the answer alone.
 std::string take_common_dialogue(std::string& first, std::string& second) {
   const auto [end, other] = std::mismatch(first.begin(), first.end(), second.begin(), second.end());
   const std::string_view common(first.data(), static_cast<size_t>(end - first.begin()));
@@ -86,6 +86,11 @@ std::string take_common_dialogue(std::string& first, std::string& second) {
   const size_t size = at + kDialogueAnswer.size();
   const std::string prompt(trim(common.substr(0, size)));
   for (std::string* text : {&first, &second}) *text = text->substr(std::min(text->size(), size + (text->size() > size && (*text)[size] == ' ' ? 1 : 0)));
+  for (const std::string* text : {&first, &second}) {
+    for (const std::string_view turn : {kDialogueQuestion, kDialogueAnswer}) {
+      if (text->find(turn) != std::string::npos) fail("the dialogues part before their last answers: behind what they have in common, {} has another \"{}\"", text == &first ? "the first" : "the second", trim(turn));
+    }
+  }
   return prompt;
 }
 
@@ -273,7 +278,7 @@ void ComparisonParser::read_pair_merits(Draft& draft, const FieldPair& pair) con
     comparison.is_graded = true;
   } else if (!annotators.empty()) {
     size_t votes[3] = {};
-    for (const FoundField& annotator : annotators) ++votes[static_cast<size_t>(labels_.read(annotator, pair))];
+    for (const FoundField& annotator : annotators) ++votes[static_cast<size_t>(labels_.read_vote(annotator, pair))];
     const bool first = 2 * votes[0] > annotators.size(), second = 2 * votes[1] > annotators.size();
     comparison.merits = merits_of(first ? Verdict::kFirst : second ? Verdict::kSecond : Verdict::kNeither);
   } else {

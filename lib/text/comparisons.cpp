@@ -42,6 +42,7 @@ class ObjectReader {
   /// Records begun; an error about one of these concerns that one alone.
   int64_t number() const { return is_array_ ? static_cast<int64_t>(begun_) : reader_.line_number(); }
   bool would_block() const { return !is_array_ && reader_.would_block(); }
+  void wait(int milliseconds) const { reader_.wait(milliseconds); }
 
  private:
   void read_array(std::string text) {
@@ -94,28 +95,31 @@ class ComparisonReader::Impl {
   Impl(const std::string& path, const ComparisonOptions& options) : parser_(options), skip_bad_(options.skip_bad), reader_(path) {}
 
   bool next(Comparison& comparison) {
-    for (;;) {
-      const int64_t number = reader_.number();
-      try {
-        Record record;
-        if (!reader_.next(record)) return false;
-        bool is_tie = false;
-        comparison = parser_.parse(std::move(record), is_tie);
-        ++counts_.records;
-        if (!is_tie) return true;
-        ++counts_.ties;
-      } catch (const Error& error) {
-        // What the file itself is to blame for would come again.
-        if (!skip_bad_ || reader_.number() == number) throw;
-        log::warn("left out: {}", error.what());
-        ++counts_.records;
-        ++counts_.bad;
-      }
+    bool is_wanted = false;
+    const auto read = [&] {
+      Record record;
+      if (!reader_.next(record)) return false;
+      bool is_tie = false;
+      comparison = parser_.parse(std::move(record), is_tie);
+      ++counts_.records;
+      counts_.ties += is_tie;
+      is_wanted = !is_tie;
+      return true;
+    };
+    const auto leave_out = [&](const Error& error) {
+      log::warn("left out: {}", error.what());
+      ++counts_.records;
+      ++counts_.bad;
+    };
+    while (!is_wanted) {
+      if (!read_or_leave_out(skip_bad_, [&] { return reader_.number(); }, read, leave_out)) return false;
     }
+    return true;
   }
 
   const ComparisonCounts& counts() const { return counts_; }
   bool would_block() const { return reader_.would_block(); }
+  void wait(int milliseconds) const { reader_.wait(milliseconds); }
 
  private:
   ComparisonParser parser_;
@@ -129,6 +133,7 @@ ComparisonReader::~ComparisonReader() = default;
 bool ComparisonReader::next(Comparison& comparison) { return impl_->next(comparison); }
 const ComparisonCounts& ComparisonReader::counts() const { return impl_->counts(); }
 bool ComparisonReader::would_block() const { return impl_->would_block(); }
+void ComparisonReader::wait(int milliseconds) const { impl_->wait(milliseconds); }
 
 std::vector<Comparison> read_comparisons(const std::vector<std::string>& paths, const ComparisonOptions& options) {
   std::vector<Comparison> comparisons;

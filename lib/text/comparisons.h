@@ -44,7 +44,7 @@ enum class Verdicts {
 struct ComparisonOptions {
   /// Values of "label" (or "preference", "winner"; an entry may hold several, as "0,1,2") that say: the first is better, the second is better, and,
   /// optionally, neither. Empty: 1, A, a, "A>B", "first", "response_a"... or 2, B, b,
-  /// "B>A", "second"...; 0, "tie", "A=B", "both" for neither. A record whose label means neither is a tie.
+  /// "B>A", "second"...; "tie", "A=B", "both" for neither. A record whose label means neither is a tie. What 0 means has to be said.
   std::vector<std::string> labels;
   /// "prompt=question", "chosen=responses.good": which field of a record, or of an object in it, stands for one of ours; "margin=": none does.
   std::vector<std::string> fields;
@@ -73,6 +73,8 @@ class ComparisonReader {
   const ComparisonCounts& counts() const;
   /// True when `next` would have to wait for more input.
   bool would_block() const;
+  /// Waits for more input, for so many milliseconds at most.
+  void wait(int milliseconds) const;
 
  private:
   class Impl;

@@ -78,6 +78,11 @@ TEST_CASE("whole dialogues in a text share their beginning up to the answer") {
   CHECK(show(R"({"chosen":"\n\nHuman: H\n\nAssistant: A\n\nHuman: K\n\nAssistant: Yes","rejected":"\n\nHuman: H\n\nAssistant: A\n\nHuman: K\n\nAssistant: Yo"})") ==
         "u:Human: H\n\nAssistant: A\n\nHuman: K\n\nAssistant:; | Yes=1 Yo=0");
   CHECK(failure(R"({"chosen":"\n\nHuman: H\n\nAssistant:","rejected":"\n\nHuman: H\n\nAssistant: A"})").says("\"chosen\" is empty"));
+  const std::string begin = R"({"chosen":"\n\nHuman: H\n\nAssistant: A)", end = R"(\n\nHuman: K\n\nAssistant: Yes")";
+  // Their first answers differ already.
+  CHECK(failure(begin + end + R"(,"rejected":"\n\nHuman: H\n\nAssistant: B)" + end + "}").says("part before their last answers: behind what they have in common, the first has another \"Human:\""));
+  CHECK(failure(begin + "\"" + R"(,"rejected":"\n\nHuman: H\n\nAssistant: B)" + end + "}").says("the second has another \"Human:\""));
+  CHECK(failure(begin + "\"" + R"(,"rejected":"\n\nHuman: H\n\nAssistant: B\n\nAssistant: C"})").says("the second has another \"Assistant:\""));
   CHECK(failure(R"({"chosen":"Yes","rejected":"No"})").says(R"(the field "prompt", "messages", "question", "query", "instruction" or "input" is missing)"));
 }
 
@@ -167,11 +172,16 @@ TEST_CASE("two responses with a label") {
       CHECK(show(begin + "\"label\":" + label + "}") == "u:Q; | x=1 y=0");
     }
     for (const std::string label : {"2", "\"B\"", "\"b\"", "\"B>A\"", "\"second\"", "\"Response B\""}) CHECK(show(begin + "\"preference\":" + label + "}") == "u:Q; | x=0 y=1");
-    for (const std::string label : {"0", "\"tie\"", "\"A=B\"", "\"both\"", "\"Tie\""}) CHECK(show(begin + "\"winner\":" + label + "}") == "u:Q; | x=0 y=0 | tie");
+    for (const std::string label : {"\"tie\"", "\"A=B\"", "\"both\"", "\"Tie\""}) CHECK(show(begin + "\"winner\":" + label + "}") == "u:Q; | x=0 y=0 | tie");
     CHECK(show(begin + "\"label\":\"" + second + "\"}") == "u:Q; | x=0 y=1");
     CHECK(failure(begin + "\"label\":3}").says("in.jsonl:1: record 1: \"label\" is \"3\", expected 1 or A (the first is better), 2 or B"));
     CHECK(failure(begin + "\"label\":null}").says("it has no \"label\", \"preference\" or \"winner\", no scores of names such as"));
     CHECK(failure(begin + "\"label\":[1]}").says("\"label\" is an array, expected a label"));
+    for (const std::string zero : {"0", "0.0", "\"0\""}) {
+      const Failure unclear = failure(begin + "\"label\":" + zero + "}");
+      CHECK((unclear.exit_code == kExitUsage && unclear.says("in.jsonl:1: record 1: \"label\" is 0, which may mean the first answer or neither; --labels says which: 0,1 or 0,1,2")));
+    }
+    CHECK(show(begin + "\"label\":0}", with({"1,2,0"})) == "u:Q; | x=0 y=0 | tie");
     CHECK(show(begin + "\"label\":0}", with({"0", "1", "2"})) == "u:Q; | x=1 y=0");
     CHECK(show(begin + "\"label\":1}", with({"0,1,2"})) == "u:Q; | x=0 y=1");
     CHECK(show(begin + "\"label\":2}", with({"0,1,2"})) == "u:Q; | x=0 y=0 | tie");
@@ -282,7 +292,7 @@ TEST_CASE("bad comparisons say what is wrong") {
 
 TEST_CASE("files of comparisons are lines or an array, packed or not") {
   TempDir dir;
-  const std::string a = R"({"prompt":"Q","chosen":"C","rejected":"R"})", tie = R"({"prompt":"Q","response_a":"x","response_b":"y","label":0})";
+  const std::string a = R"({"prompt":"Q","chosen":"C","rejected":"R"})", tie = R"({"prompt":"Q","response_a":"x","response_b":"y","label":"tie"})";
   const std::string lines = a + "\n" + tie + "\n" + a + "\n", array = "[\n" + a + ",\n" + tie + "\n, " + a + "]\n";
   for (const std::string& text : {lines, array, "[" + a + "," + tie + "," + a + "]", gzip(lines), gzip(array)}) {
     ComparisonReader reader(put(dir / "in", text), {});
@@ -334,8 +344,23 @@ TEST_CASE("bad records are left out and counted when that is asked for") {
   const std::string array = put(dir / "in.json", "[7," + a + "]");
   CHECK(log_of([&] { comparisons = read_comparisons({array}, options); }).find("1 bad records") != std::string::npos);
   CHECK(comparisons.size() == 1);
-  const std::string none = put(dir / "none.jsonl", bad + R"({"prompt":"Q","response_a":"x","response_b":"y","label":0})" + "\n");
+  const std::string none = put(dir / "none.jsonl", bad + R"({"prompt":"Q","response_a":"x","response_b":"y","label":"tie"})" + "\n");
   CHECK(failure_of([&] { read_comparisons({none}, options); }).says("none.jsonl holds no comparison: of 6 records 5 are bad and 1 are ties"));
+}
+
+TEST_CASE("labels 0 and 1 are never read as something else") {
+  TempDir dir;
+  const auto labelled = [](int label) { return fmt::format(R"({{"prompt":"Q","response_a":"x","response_b":"y","label":{}}})", label) + "\n"; };
+  const std::string path = put(dir / "in.jsonl", labelled(1) + labelled(1) + labelled(0));
+  ComparisonOptions options;
+  // What the ones mean would be wrong, so that the zeros cannot be left out alone.
+  options.skip_bad = true;
+  const Failure failed = failure_of([&] { read_comparisons({path}, options); });
+  CHECK((failed.exit_code == kExitUsage && failed.says("in.jsonl:3: record 3: \"label\" is 0") && failed.says("--labels")));
+  options.labels = {"0,1"};
+  const std::vector<Comparison> read = read_comparisons({path}, options);
+  REQUIRE(read.size() == 3);
+  CHECK((read[0].merits == std::vector<double>{0, 1} && read[2].merits == std::vector<double>{1, 0}));
 }
 
 TEST_CASE("comparisons from standard input, line by line") {
