@@ -56,6 +56,14 @@ void report(const std::string& what, const ComparisonData& data, const Cuts& cut
             cuts.cut_prompts, cuts.cut_answers);
 }
 
+/// Throws Error for an answer that has a score of none of the aspects.
+void check_aspects(const text::Graded& graded, const std::vector<std::string>& aspects) {
+  if (std::any_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return graded.scores.count(aspect) > 0; })) return;
+  std::vector<std::string> found;
+  for (const auto& [aspect, score] : graded.scores) found.push_back(aspect);
+  fail("{}: it has scores of {}, expected one of {} (--aspects)", graded.place, join(found, ", "), join(aspects, ", "));
+}
+
 /// A pair of a comparison, as it is shown to a judge.
 struct Shown {
   const text::Comparison* comparison;
@@ -147,25 +155,19 @@ ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad
   int64_t bad = 0;
   for (const std::string& file : files) {
     text::RecordReader reader(file);
-    for (bool more = true; more;) {
-      try {
-        text::Record record;
-        if (!(more = reader.next(record))) break;
-        all.push_back(text::read_graded(std::move(record)));
-        const std::map<std::string, double>& scores = all.back().scores;
-        if (std::none_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return scores.count(aspect) > 0; })) {
-          std::vector<std::string> found;
-          for (const auto& [aspect, score] : scores) found.push_back(aspect);
-          const std::string place = all.back().place;
-          all.pop_back();
-          fail("{}: it has scores of {}, expected one of {} (--aspects)", place, join(found, ", "), join(aspects, ", "));
-        }
-      } catch (const Error& error) {
-        if (!skip_bad) throw;
-        log::warn("left out: {}", error.what());
-        ++bad;
-      }
-    }
+    const auto read = [&] {
+      text::Record record;
+      if (!reader.next(record)) return false;
+      text::Graded graded = text::read_graded(std::move(record));
+      check_aspects(graded, aspects);
+      all.push_back(std::move(graded));
+      return true;
+    };
+    const auto leave_out = [&](const Error& error) {
+      log::warn("left out: {}", error.what());
+      ++bad;
+    };
+    while (text::read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read, leave_out)) continue;
   }
   if (all.empty()) fail("no graded answer of {} is left{}", join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
   std::vector<text::FramedAnswers> framed = make_all<text::FramedAnswers>(all, [&](size_t i) { return framing.frame(all[i].messages, {all[i].response}); });

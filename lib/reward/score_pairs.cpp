@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -64,14 +63,22 @@ class PairStream {
 
   bool add() {
     // Not in the reader, where no signal is heard.
-    for (; reader_.would_block(); std::this_thread::sleep_for(std::chrono::milliseconds(10))) throw_if_stopped();
+    for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
     Pending pending;
     if (!reader_.next(pending.comparison)) return false;
     pending.preferences = text::preferences_of(pending.comparison);
+    keep_id(pending.comparison.json);
     for (const text::Message& message : pending.comparison.messages) bytes_ += static_cast<int64_t>(message.content.size());
     for (const std::string& response : pending.comparison.responses) bytes_ += static_cast<int64_t>(response.size());
     pending_.push_back(std::move(pending));
     return true;
+  }
+
+  /// Of the record nothing else is told, so that what waits takes hardly more memory than is counted.
+  static void keep_id(io::Json& record) {
+    io::Json kept = io::Json::object();
+    if (const io::Json* id = record.find("id")) kept.set("id", *id);
+    record = std::move(kept);
   }
 
   void answer() {
