@@ -13,8 +13,6 @@
 namespace seqmill::align {
 namespace {
 
-constexpr int64_t kUsualWindow = 512;
-
 /// make(i) for all, by all threads; an error is that of the first item that has one, with its place.
 template <typename Result, typename Item, typename Make>
 std::vector<Result> make_all(const std::vector<Item>& items, Make make) {
@@ -98,7 +96,7 @@ void ComparisonDataOptions::resolve(int64_t max_positions) {
   for (const std::vector<std::string>* files : {&train, &valid}) {
     if (std::find(files->begin(), files->end(), "-") != files->end()) fail_usage("training and validation data is read again when a run goes on and cannot be standard input ('-')");
   }
-  if (window == 0) window = std::min(max_positions, kUsualWindow);
+  if (window == 0) window = text::usual_window(max_positions);
   if (window > max_positions) fail_usage("--window {}: the model has {} positions (model.max-positions)", window, max_positions);
 }
 
