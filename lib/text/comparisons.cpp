@@ -84,7 +84,7 @@ std::vector<Preference> preferences_of(const Comparison& comparison) {
 }
 
 void ComparisonOptions::declare(Options& options) {
-  options.add("labels", labels, "Labels that say: the first is better, the second is, and (third, optional) neither, as in 0,1,2; without, usual ones: 1, A, A>B...")
+  options.add("labels", labels, "Labels that say: the first is better, the second is, and (third, optional) neither, as in 0,1,2; without, usual ones: 1, A, A>B..., and no 0")
       .placeholder("LABELS");
   options.add("fields", fields, "Which field of a record is one of ours: prompt=question, chosen=responses.good; 'margin=' says that there is none").placeholder("OURS=THEIRS");
   options.add("skip-bad", skip_bad, "Leave bad records out, and count them, instead of stopping");
