@@ -189,7 +189,7 @@ TEST_CASE("bad records may be left out, and are counted", "[chat-corpus]") {
 }
 
 TEST_CASE("a file that ends too early is an error even where bad records are left out", "[chat-corpus]") {
-  const Place place;
+  Place place;
   std::string lines;
   for (int i = 0; i < 100; ++i) lines += record(fmt::format("q{}", i * 7919), fmt::format("r{}", i * 104729));
   const std::string whole = gzip(lines), path = place.dir / "records.gz";
