@@ -298,7 +298,9 @@ void RewardModelOptions::declare(Options& options) {
   options.add("model", models, "Reward model or judge: model directory, checkpoint, run, or a directory of Hugging Face; several: an ensemble").placeholder("DIR").required();
   options.add("ensemble", ensemble, "Of several models: the mean of what they say, or the least of their scores").one_of({"mean", "min"});
   options.add("chat", chat, "Chat template of prompts and answers; default: the model's own").placeholder("TEMPLATE");
-  options.add("window", asking.window, "Tokens of a prompt with its answer, or of a judge's question; 0: as in the model's training (window of its config.yaml), of others as many as they have positions for").range(0, int64_t{1} << 31);
+  options.add("window", asking.window,
+              "Tokens of a prompt with its answer, or of a judge's question; 0: as in the model's training (window of its config.yaml), of others as many as they have positions for")
+      .range(0, int64_t{1} << 31);
   options.add("share-prompts", asking.share_prompts, "Compute what answers have in common once; changes speed, and scores by rounding alone");
   options.add("batch-tokens", asking.batch_tokens, "Tokens that a worker computes together; changes speed and memory, not the result").range(1, int64_t{1} << 31);
   backend.declare(options);

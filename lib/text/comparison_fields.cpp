@@ -170,7 +170,8 @@ Verdict ComparisonLabels::read(const FoundField& label, const FieldPair& pair) c
   if (given_.empty()) {
     const bool is_name = text == pair.first.name || text == pair.second.name;
     if (simplified(text) == "0" && !is_name && !pair.counts_from_zero) {
-      fail_usage("\"{}\" is 0, which may mean the first answer or neither; --labels says which: 0,1 or 0,1,2 where it is the first (and 1 the second), 1,2,0 where it is neither", label.name);
+      fail_usage("\"{}\" is 0, which may mean the first answer or neither; --labels says which: 0,1 or 0,1,2 where it is the first (and 1 the second), 1,2,0 where it is neither",
+                 label.name);
     }
     return read_usual(text, label.name, pair);
   }

@@ -88,7 +88,8 @@ std::string take_common_dialogue(std::string& first, std::string& second) {
   for (std::string* text : {&first, &second}) *text = text->substr(std::min(text->size(), size + (text->size() > size && (*text)[size] == ' ' ? 1 : 0)));
   for (const std::string* text : {&first, &second}) {
     for (const std::string_view turn : {kDialogueQuestion, kDialogueAnswer}) {
-      if (text->find(turn) != std::string::npos) fail("the dialogues part before their last answers: behind what they have in common, {} has another \"{}\"", text == &first ? "the first" : "the second", trim(turn));
+      if (text->find(turn) == std::string::npos) continue;
+      fail("the dialogues part before their last answers: behind what they have in common, {} has another \"{}\"", text == &first ? "the first" : "the second", trim(turn));
     }
   }
   return prompt;
