@@ -13,8 +13,6 @@
 namespace seqmill::align {
 namespace {
 
-constexpr int64_t kUsualWindow = 512;
-
 /// make(i) for all, by all threads; an error is that of the first item that has one, with its place.
 template <typename Result, typename Item, typename Make>
 std::vector<Result> make_all(const std::vector<Item>& items, Make make) {
@@ -57,6 +55,14 @@ void report(const std::string& what, const ComparisonData& data, const Cuts& cut
             cuts.answers, tokens, cuts.cut_prompts, cuts.cut_answers, cuts.alike);
 }
 
+/// Throws Error for an answer that has a score of none of the aspects.
+void check_aspects(const text::Graded& graded, const std::vector<std::string>& aspects) {
+  if (std::any_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return graded.scores.count(aspect) > 0; })) return;
+  std::vector<std::string> found;
+  for (const auto& [aspect, score] : graded.scores) found.push_back(aspect);
+  fail("{}: it has scores of {}, expected one of {} (--aspects)", graded.place, join(found, ", "), join(aspects, ", "));
+}
+
 /// A pair of a comparison, as it is shown to a judge.
 struct Shown {
   const text::Comparison* comparison;
@@ -91,7 +97,7 @@ void ComparisonDataOptions::resolve(int64_t max_positions) {
   for (const std::vector<std::string>* files : {&train, &valid}) {
     if (std::find(files->begin(), files->end(), "-") != files->end()) fail_usage("training and validation data is read again when a run goes on and cannot be standard input ('-')");
   }
-  if (window == 0) window = std::min(max_positions, kUsualWindow);
+  if (window == 0) window = text::usual_window(max_positions);
   if (window > max_positions) fail_usage("--window {}: the model has {} positions (model.max-positions)", window, max_positions);
 }
 
@@ -154,25 +160,19 @@ std::vector<text::Graded> read_graded(const std::vector<std::string>& files, boo
   int64_t bad = 0;
   for (const std::string& file : files) {
     text::RecordReader reader(file);
-    for (bool more = true; more;) {
-      try {
-        text::Record record;
-        if (!(more = reader.next(record))) break;
-        all.push_back(text::read_graded(std::move(record)));
-        const std::map<std::string, double>& scores = all.back().scores;
-        if (std::none_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return scores.count(aspect) > 0; })) {
-          std::vector<std::string> found;
-          for (const auto& [aspect, score] : scores) found.push_back(aspect);
-          const std::string place = all.back().place;
-          all.pop_back();
-          fail("{}: it has scores of {}, expected one of {} (--aspects)", place, join(found, ", "), join(aspects, ", "));
-        }
-      } catch (const Error& error) {
-        if (!skip_bad) throw;
-        log::warn("left out: {}", error.what());
-        ++bad;
-      }
-    }
+    const auto read = [&] {
+      text::Record record;
+      if (!reader.next(record)) return false;
+      text::Graded graded = text::read_graded(std::move(record));
+      check_aspects(graded, aspects);
+      all.push_back(std::move(graded));
+      return true;
+    };
+    const auto leave_out = [&](const Error& error) {
+      log::warn("left out: {}", error.what());
+      ++bad;
+    };
+    while (text::read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read, leave_out)) continue;
   }
   if (all.empty()) fail("no graded answer of {} is left{}", join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
   return all;
@@ -252,21 +252,22 @@ ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons
   for (size_t i = 0; i < shown.size(); ++i) {
     if (coins[i]) std::swap(shown[i].first, shown[i].second);
   }
-  const std::vector<text::ChatTokens> texts = make_all<text::ChatTokens>(shown, [&](size_t i) {
+  const std::vector<text::PairText> pairs = make_all<text::PairText>(shown, [&](size_t i) {
     const std::vector<std::string>& responses = shown[i].comparison->responses;
     return judge.pair_text(shown[i].comparison->messages, responses[shown[i].first], responses[shown[i].second]);
   });
   ComparisonData data;
-  int64_t learned = 0;
-  for (const text::ChatTokens& text : texts) {
+  int64_t learned = 0, cut = 0;
+  for (const auto& [text, is_cut] : pairs) {
     const auto begin = std::find(text.learned.begin(), text.learned.end(), true);
     const auto first = begin - text.learned.begin();
     const auto end = text.tokens.begin() + (text.learned.rend() - std::find(text.learned.rbegin(), text.learned.rend(), true));
     data.trees.push_back({{text.tokens.begin(), text.tokens.begin() + first}, {{text.tokens.begin() + first, end}}});
     data.judged.emplace_back();
     learned += end - text.tokens.begin() - first;
+    cut += is_cut;
   }
-  log::info("{}: {} pairs of answers, {} tokens learned; no verdict is looked at", what, shown.size(), learned);
+  log::info("{}: {} pairs of answers, {} tokens learned; no verdict is looked at; {} pairs were too long and cut", what, shown.size(), learned, cut);
   return data;
 }
 

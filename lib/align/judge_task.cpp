@@ -97,15 +97,14 @@ class JudgeTask final : public TreeTask<Lm> {
 
   /// Questions 2 i and 2 i + 1 show pair i in its two orders.
   train::Scores scores_of_pairs(const std::vector<double>& table) const {
-    const auto sigma = [](double d) { return 1 / (1 + std::exp(-d)); };
     std::vector<double> probabilities;
     double right = 0, single = 0, consistent = 0, margin = 0;
     for (size_t i = 0; i + 2 < table.size(); i += 2) {
-      const double a = table[i], b = table[i + 1], p = (sigma(a) + sigma(b)) / 2;
+      const double a = table[i], b = table[i + 1], p = (metric::sigmoid(a) + metric::sigmoid(b)) / 2;
       probabilities.push_back(p);
       right += p > 0.5;
       single += (a > 0) + (b > 0);
-      consistent += (a > 0) == (b > 0);
+      consistent += metric::orders_agree(a, b);
       margin += std::fabs(a) + std::fabs(b);
     }
     const auto pairs = static_cast<double>(probabilities.size());

@@ -145,7 +145,7 @@ class RewardTask final : public TreeTask<Scorer> {
         const double difference = scores[table.begin[tree] + pair.better] - scores[table.begin[tree] + pair.worse];
         right += difference > 0;
         margin += difference;
-        probabilities.push_back(1 / (1 + std::exp(-difference)));
+        probabilities.push_back(metric::sigmoid(difference));
       }
     }
     const auto count = static_cast<double>(probabilities.size());

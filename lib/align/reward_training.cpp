@@ -82,6 +82,7 @@ class Training {
     const auto frame = [&](const std::vector<text::Comparison>& comparisons, Sides sides, const std::string& what) {
       return options_.judge.stage == 1 ? frame_pair_texts(comparisons, judge, call_.seed, what) : frame_questions(comparisons, judge, sides, call_.seed, what);
     };
+    if (options_.judge.stage == 1) options_.data.records.verdicts = text::Verdicts::kIgnored;
     const std::string& sides = options_.judge.sides;
     ComparisonData train = frame(read_training(options_.data, call_.seed), sides == "both" ? Sides::kBoth : sides == "given" ? Sides::kGiven : Sides::kRandom, "training data");
     ComparisonData valid = frame(text::read_comparisons(options_.data.valid, options_.data.records), Sides::kBoth, "validation data");

@@ -43,6 +43,9 @@ void ScoreOptions::check() const {
   }
   refuse(pairs && !rank.empty(), "--rank", "with --pairs: each pair is compared");
   refuse(!gold.empty() && best_of.empty(), "--gold", "without --best-of");
+  for (const char* taken : {"n", "reward", "reward-any", "reward-ci95", "reward-any-ci95"}) {
+    if (gold == taken) fail_usage("--gold {} is what the report calls something else; the score needs another name (rm-score --name gives one)", gold);
+  }
   refuse(json && !pairs && best_of.empty(), "--json", "without --pairs or --best-of: records are JSON lines");
   if (!pairs) {
     refuse(!records.empty(), "--records", "without --pairs");

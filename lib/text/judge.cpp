@@ -92,7 +92,7 @@ std::string quoted_pieces(const Tokenizer& tokenizer, const LabelTokens& found, 
 
 void JudgeOptions::declare(Options& options) {
   options.add("judge.preamble", preamble, "What a judge is told before the question: standard, none, kept (what the model has been told so far), or the file of a text");
-  options.add("judge.labels", labels, "The two labels of which a judge answers one, each a single token; one or two values, as in A,B").placeholder("LABELS");
+  options.add("judge.labels", labels, "The two labels of which a judge answers one, each a single token, as in A,B").placeholder("LABELS");
 }
 
 Judge::Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window)
@@ -208,9 +208,10 @@ JudgeQuestion Judge::question(const std::vector<Message>& messages, const std::s
   return question;
 }
 
-ChatTokens Judge::pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const {
-  bool is_cut = false;
-  return fit({prompt_text(messages), first, second}, pair_frame_, window_, is_cut, [&](const Texts& texts) { return framed_pair(texts); });
+PairText Judge::pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const {
+  PairText pair;
+  pair.text = fit({prompt_text(messages), first, second}, pair_frame_, window_, pair.cut, [&](const Texts& texts) { return framed_pair(texts); });
+  return pair;
 }
 
 std::string Judge::to_yaml() const {

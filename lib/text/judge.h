@@ -28,6 +28,12 @@ struct JudgeQuestion {
   bool cut = false;             ///< prompt or answers were too long for the window
 };
 
+/// Two answers as what goes on their prompt.
+struct PairText {
+  ChatTokens text;
+  bool cut = false;  ///< as of JudgeQuestion
+};
+
 class Judge {
  public:
   /// Throws a usage error for labels that are not one token each behind the question, naming how many tokens they are, or that are the same. Template and tokeniser must
@@ -40,7 +46,7 @@ class Judge {
   const std::array<int32_t, 2>& labels() const { return labels_; }  ///< tokens that say: the first, the second
 
   /// Stage 1: both answers as what goes on the prompt, to be learned; no preamble and no label. Cut likewise.
-  ChatTokens pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
+  PairText pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
 
   /// What questions are made of, to travel with a model (judge.yaml in its directory): another Judge of it asks the same.
   std::string to_yaml() const;

@@ -51,13 +51,22 @@ runs 'noise' 'the verdict of 4' --run noise --label-noise 1 --train-limit 40 --t
 runs 'limit' '10 of 400 comparisons' --run limit --train-limit 10 --max-updates 2
 runs 'adapters' 'training ends' --run adapters --lora.rank 2 --max-updates 3
 
+# What scores cut is what the training cut, unless another window is named.
+if [[ -x $bin/rm-score ]]; then
+  long=$(printf 'please %.0s' {1..60})
+  cuts() { printf '{"prompt":"say it","response":"%s"}\n' "$long" | "$bin/rm-score" --threads 1 "$@" 2>&1 > /dev/null | grep -c '1 answers were too long'; }
+  runs 'narrow' 'training ends' --run narrow --window 40 --max-updates 1
+  [[ $(cuts --model narrow) == 1 ]] || report 'a model is not scored with the window of its training'
+  [[ $(cuts --model narrow --window 500) == 0 ]] || report '--window does not outrank the window of the training'
+fi
+
 # Regression.
 awk '{ printf "{\"prompt\":\"rate\",\"response\":\"%s\",\"scores\":{\"length\":%d,\"other\":%s}}\n", $0, NF, NR % 2 ? "null" : "1.5" }' words > graded.jsonl
 runs 'regression' 'training ends' --run regression --objective regression --aspects length --aspects other --train graded.jsonl --valid graded.jsonl
 for score in rmse-length pearson-length rmse-other; do [[ -n $(last_score regression "$score") ]] || report "regression: no $score"; done
 
 # A judge, in two stages.
-runs 'stage 1' 'no verdict is looked at' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
+runs 'stage 1' 'pairs were too long and cut' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
 runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --max-updates 60
 [[ -s judge/judge.yaml ]] || report 'stage 2: no judge.yaml'
 grep -qF 'the first answer is the better one in 50.0 %' err || report "stage 2: sides: $(grep 'the first' err)"

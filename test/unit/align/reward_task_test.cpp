@@ -5,7 +5,10 @@
 #include <cmath>
 
 #include "align/judge_task.h"
+#include "base/log.h"
 #include "support/byte_tokenizer.h"
+#include "support/files.h"
+#include "support/gzip.h"
 #include "tensor/runtime.h"
 #include "train/trainer.h"
 #include "unit/model/models.h"
@@ -149,6 +152,46 @@ TEST_CASE("a frozen language model stays", "[align][reward]") {
   trained.run(*task, 10);
   CHECK(difference(before, model.output_layer().weight) == 0);
   CHECK(difference(head, model.scores(at::eye(16)).detach()) > 1e-3);
+}
+
+TEST_CASE("graded answers that are bad are left out, and a file that ends too early is an error", "[align][reward]") {
+  const TempDir dir;
+  const ByteTokenizer tokenizer;
+  const auto chat = text::make_chat_template("plain", tokenizer);
+  const text::AnswerFraming framing(*chat, tokenizer, 64, true);
+  const auto framed = [&](const std::string& content, bool skip_bad) { return frame_graded(read_graded({put(dir / "in", content)}, skip_bad, {"a"}), {"a"}, framing, "data").trees.size(); };
+  std::string lines;
+  for (int i = 0; i < 100; ++i) lines += fmt::format(R"({{"prompt":"q{}","response":"r{}","scores":{{"a":{}}}}})", i * 7919, i * 104729, i) + "\n";
+  const std::string other = R"({"prompt":"q","response":"r","scores":{"b":1}})" "\n", bad = "no JSON\n";
+  CHECK(framed(other + lines + bad, true) == 100);
+  CHECK(failure_of([&] { framed(lines + other, false); }).says("it has scores of b, expected one of a (--aspects)"));
+  const std::string whole = gzip(lines);
+  for (const bool skip_bad : {false, true}) CHECK(failure_of([&] { framed(whole.substr(0, whole.size() / 2), skip_bad); }).says("truncated"));
+}
+
+TEST_CASE("pairs that were too long are counted", "[align][gram]") {
+  const ByteTokenizer tokenizer;
+  const auto chat = text::make_chat_template("plain", tokenizer);
+  text::JudgeOptions options;
+  options.preamble = "none";
+  const text::Judge judge(options, *chat, tokenizer, 300);
+  std::vector<text::Comparison> comparisons(2);
+  for (text::Comparison& comparison : comparisons) {
+    comparison.messages = {{"user", "q"}};
+    comparison.responses = {"yes", "no", "perhaps"};
+    comparison.merits = {0, 0, 0};
+  }
+  comparisons[1].responses[2] = std::string(400, 'x');
+  const TempDir dir;
+  const log::Level level = log::level();
+  log::set_level(log::Level::kInfo);
+  log::open_copy(dir / "log");
+  const ComparisonData data = frame_pair_texts(comparisons, judge, 1, "data");
+  log::open_copy("");
+  log::set_level(level);
+  CHECK(data.trees.size() == 4);
+  CHECK(get(dir / "log").find("data: 4 pairs of answers") != std::string::npos);
+  CHECK(get(dir / "log").find("1 pairs were too long and cut") != std::string::npos);
 }
 
 TEST_CASE("regression learns the aspects that are labelled", "[align][reward]") {
