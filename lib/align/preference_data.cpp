@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "align/make_all.h"
 #include "base/error.h"
-#include "base/threads.h"
 #include "text/fitting.h"
 
 namespace seqmill::align {
@@ -39,15 +39,6 @@ class PairMaker {
 
   /// `other`: whose best answer is the third ending; null: none.
   PreferencePairs make(const text::Comparison& comparison, const text::Comparison* other) const {
-    try {
-      return pairs_of(comparison, other);
-    } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", comparison.place, error.what()), error.exit_code());
-    }
-  }
-
- private:
-  PreferencePairs pairs_of(const text::Comparison& comparison, const text::Comparison* other) const {
     const text::FramedAnswers framed = framing_.frame(comparison.messages, comparison.responses);
     PreferencePairs pairs;
     pairs.cut_prompts = framed.cut_prompt;
@@ -66,6 +57,7 @@ class PairMaker {
     return pairs;
   }
 
+ private:
   /// As much of it as fits behind a prompt of so many tokens. It is framed with its own prompt, so that it cuts nothing of the one it does not belong to.
   data::Tokens answer_of(const text::Comparison& other, int64_t prompt) const {
     data::Tokens answer = framing_.frame(other.messages, {best_response(other)}).answers[0];
@@ -79,22 +71,12 @@ class PairMaker {
 
 }  // namespace
 
-void PreferenceDataOptions::declare(Options& options) {
-  options.group("Data");
-  options.add("train", train, "Comparisons to learn from, in any of the shapes of docs/formats.md#comparisons; give it several times for several files").placeholder("FILE");
-  options.add("valid", valid, "Comparisons for validation, likewise").placeholder("FILE");
-  options.add("window", window, "Tokens of a prompt with an answer; what is longer is cut. 0: model.max-positions, at most 512").range(0);
-  comparisons.declare(options);
-}
-
 PreferencePairs make_pairs(const std::vector<text::Comparison>& comparisons, const text::ChatTemplate& chat, const text::Tokenizer& tokenizer, int64_t window, bool mismatched) {
   const text::AnswerFraming framing(chat, tokenizer, window, true);
   const PairMaker maker(framing, window);
   const std::vector<size_t> others = mismatched ? next_others(comparisons) : std::vector<size_t>();
-  std::vector<PreferencePairs> parts(comparisons.size());
-  parallel_for(static_cast<int64_t>(parts.size()), 16, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) parts[i] = maker.make(comparisons[i], mismatched ? &comparisons[others[i]] : nullptr);
-  });
+  std::vector<PreferencePairs> parts =
+      make_all<PreferencePairs>(comparisons, [&](size_t i) { return maker.make(comparisons[i], mismatched ? &comparisons[others[i]] : nullptr); });
   PreferencePairs all;
   for (PreferencePairs& part : parts) {
     std::move(part.trees.begin(), part.trees.end(), std::back_inserter(all.trees));

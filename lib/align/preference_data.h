@@ -6,21 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "base/options.h"
 #include "data/prompt_trees.h"
 #include "text/chat.h"
 #include "text/comparisons.h"
 #include "text/tokenizer.h"
 
 namespace seqmill::align {
-
-struct PreferenceDataOptions {
-  std::vector<std::string> train, valid;
-  int64_t window = 0;  ///< tokens that the model sees of a prompt with an answer; 0: what the model has positions for, but no more than 512
-  text::ComparisonOptions comparisons;
-
-  void declare(Options& options);
-};
 
 struct PreferencePairs {
   std::vector<data::PromptTree> trees;     ///< endings: chosen, rejected, and, if asked for, one that answers another prompt

@@ -1,15 +1,11 @@
 #include "align/preference_task.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "base/log.h"
 #include "io/directory.h"
 
 namespace seqmill::align {
 namespace {
-
-constexpr int64_t kUsualWindow = 512;
 
 class PreferenceTask final : public TreeTask<model::Lm> {
  public:
@@ -61,25 +57,13 @@ class PreferenceTask final : public TreeTask<model::Lm> {
   ReferenceLogprobs reference_;  ///< undefined where no reference is asked
 };
 
-int64_t window_of(const PreferenceDataOptions& options, const model::Lm& model) {
-  if (options.window > model.max_positions()) fail_usage("--window {}: the model has {} positions (model.max-positions)", options.window, model.max_positions());
-  return options.window > 0 ? options.window : std::min(model.max_positions(), kUsualWindow);
-}
-
-Trees read_pairs(const std::vector<std::string>& files, const PreferenceDataOptions& options, const PreferenceSetting& setting, const char* what) {
-  const int64_t window = window_of(options, setting.model);
-  const std::vector<text::Comparison> comparisons = text::read_comparisons(files, options.comparisons);
-  PreferencePairs pairs = make_pairs(comparisons, setting.frame, setting.tokenizer, window, setting.loss.needs_mismatched());
-  if (pairs.alike > 0) log::warn("{}: {} pairs left out: within {} tokens their answers are the same", what, pairs.alike, window);
+Trees read_pairs(const std::vector<std::string>& files, const ComparisonFiles& options, const PreferenceSetting& setting, const char* what) {
+  const std::vector<text::Comparison> comparisons = text::read_comparisons(files, options.records);
+  PreferencePairs pairs = make_pairs(comparisons, setting.frame, setting.tokenizer, options.window, setting.loss.needs_mismatched());
+  if (pairs.alike > 0) log::warn("{}: {} pairs left out: within {} tokens their answers are the same", what, pairs.alike, options.window);
   log::info("{}: {} pairs of {} comparisons, {} tokens; more than {} tokens: {} prompts cut on the left, {} answers on the right", what, pairs.trees.size(),
-            comparisons.size(), pairs.tokens, window, pairs.cut_prompts, pairs.cut_answers);
+            comparisons.size(), pairs.tokens, options.window, pairs.cut_prompts, pairs.cut_answers);
   return std::make_shared<const std::vector<data::PromptTree>>(std::move(pairs.trees));
-}
-
-void check_files(const PreferenceDataOptions& options) {
-  for (const std::vector<std::string>* files : {&options.train, &options.valid}) {
-    if (std::find(files->begin(), files->end(), "-") != files->end()) fail_usage("comparisons for training are read again when it goes on and cannot be standard input ('-')");
-  }
 }
 
 }  // namespace
@@ -91,11 +75,12 @@ void PreferenceTaskOptions::declare(Options& options) {
 }
 
 std::unique_ptr<train::Task> make_preference_task(const PreferenceSetting& setting, const PreferenceTaskOptions& options, train::Ranks& ranks) {
-  check_files(options.data);
+  ComparisonFiles data = options.data;
+  data.resolve(setting.model.max_positions());
   Trees train, valid;
   const auto read = [&] {
-    train = read_pairs(options.data.train, options.data, setting, "training data");
-    valid = read_pairs(options.data.valid, options.data, setting, "validation data");
+    train = read_pairs(data.train, data, setting, "training data");
+    valid = read_pairs(data.valid, data, setting, "validation data");
   };
   // What is wrong with the data is said once.
   ranks.first_then_others(read, read);

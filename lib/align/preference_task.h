@@ -6,6 +6,7 @@
 #include <string>
 
 #include "align/answer_logprobs.h"
+#include "align/comparison_files.h"
 #include "align/preference_data.h"
 #include "align/preference_loss.h"
 #include "align/tree_task.h"
@@ -17,7 +18,7 @@
 namespace seqmill::align {
 
 struct PreferenceTaskOptions {
-  PreferenceDataOptions data;
+  ComparisonFiles data;
   TreeTaskOptions batches;
   bool measure_kl = false;  ///< ask the reference for losses, too, that do not need it
 
