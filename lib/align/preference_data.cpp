@@ -9,11 +9,6 @@
 namespace seqmill::align {
 namespace {
 
-bool same_messages(const std::vector<text::Message>& a, const std::vector<text::Message>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const text::Message& x, const text::Message& y) { return x.role == y.role && x.content == y.content; });
-}
-
 /// For each comparison the next one with another prompt, round the end.
 std::vector<size_t> next_others(const std::vector<text::Comparison>& comparisons) {
   const size_t count = comparisons.size();
@@ -21,7 +16,7 @@ std::vector<size_t> next_others(const std::vector<text::Comparison>& comparisons
   // Twice backwards: the first time the last ones do not know yet what comes after them.
   for (size_t step = 2 * count; step-- > 0;) {
     const size_t i = step % count, next = (i + 1) % count;
-    others[i] = same_messages(comparisons[i].messages, comparisons[next].messages) ? others[next] : next;
+    others[i] = comparisons[i].messages == comparisons[next].messages ? others[next] : next;
   }
   if (others[0] == count) fail("this loss needs answers to other prompts, and all {} comparisons have the same prompt, that of {}", count, comparisons[0].place);
   return others;
