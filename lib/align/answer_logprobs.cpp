@@ -23,18 +23,6 @@ namespace fs = std::filesystem;
 
 std::string hex(const data::Fingerprint& fingerprint) { return fmt::format("{:016x}", fingerprint.value()); }
 
-void add_trees(data::Fingerprint& fingerprint, const std::vector<data::PromptTree>& trees) {
-  const auto add = [&](const data::Tokens& tokens) {
-    fingerprint.add(static_cast<uint64_t>(tokens.size()));
-    for (const int32_t token : tokens) fingerprint.add(static_cast<uint64_t>(token));
-  };
-  fingerprint.add(static_cast<uint64_t>(trees.size()));
-  for (const data::PromptTree& tree : trees) {
-    add(tree.prompt);
-    for (const data::Tokens& ending : tree.endings) add(ending);
-  }
-}
-
 /// Of the numbers themselves: a file that a disk has damaged is made anew.
 std::string checksum(const ReferenceLogprobs& logprobs) {
   data::Fingerprint fingerprint;
@@ -73,19 +61,11 @@ class Counter {
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 
-at::Tensor compute(const model::Lm& model, at::Device device, const std::vector<data::PromptTree>& trees, int64_t batch_tokens, Counter& counter) {
+at::Tensor compute(const model::Lm& model, at::Device device, const Trees& trees, int64_t batch_tokens, Counter& counter) {
   at::NoGradGuard no_grad;
-  at::Tensor logprobs = empty_logprobs(trees);
-  data::BatchOrder order;
-  order.batch_tokens = batch_tokens;
-  order.shuffle = false;
-  const auto lengths = [&](int64_t i) { return std::pair<int64_t, int64_t>(0, trees[static_cast<size_t>(i)].tokens() - 1); };
-  for (const std::vector<int64_t>& items : data::plan_batches(static_cast<int64_t>(trees.size()), lengths, order, 0)) {
-    std::vector<const data::PromptTree*> chosen;
-    for (const int64_t item : items) chosen.push_back(&trees[static_cast<size_t>(item)]);
-    data::TreeBatch batch = data::make_tree_batch(chosen, data::LastTokens::kPredicted);
-    batch.to(device);
-    const at::Tensor found = ending_logprobs(model, batch, nullptr).cpu();
+  at::Tensor logprobs = empty_logprobs(*trees);
+  for (const std::vector<int64_t>& items : plan_in_order(trees, batch_tokens)) {
+    const at::Tensor found = ending_logprobs(model, batch_of(*trees, items, data::LastTokens::kPredicted, true, device), nullptr).cpu();
     if (!at::isfinite(found).all().item<bool>()) fail("the reference model gives answers log-probabilities that are not finite");
     logprobs.index_copy_(0, at::tensor(items, at::kLong), found.view({static_cast<int64_t>(items.size()), -1}));
     counter.add(static_cast<int64_t>(items.size()));
@@ -97,10 +77,7 @@ at::Tensor compute(const model::Lm& model, at::Device device, const std::vector<
 class Cache {
  public:
   Cache(std::string path, const Trees& train, const Trees& valid) : path_(std::move(path)), train_(train), valid_(valid) {
-    data::Fingerprint fingerprint;
-    add_trees(fingerprint, *train);
-    add_trees(fingerprint, *valid);
-    data_ = hex(fingerprint);
+    data_ = hex(data::Fingerprint().add(fingerprint_of(*train)).add(fingerprint_of(*valid)));
   }
 
   /// False when there is none, or it is damaged or of something else. `model` empty: of whatever model.
@@ -159,7 +136,7 @@ ReferenceLogprobs reference_logprobs(const ReferenceModel& model, const Trees& t
     const model::LoadedLm reference = model::load_lm(model.path);
     reference.model->parameters().to(model.device);
     Counter counter(static_cast<int64_t>(train->size() + valid->size()), progress);
-    logprobs = {compute(*reference.model, model.device, *train, batch_tokens, counter), compute(*reference.model, model.device, *valid, batch_tokens, counter)};
+    logprobs = {compute(*reference.model, model.device, train, batch_tokens, counter), compute(*reference.model, model.device, valid, batch_tokens, counter)};
     kept.write(made_by, logprobs);
   };
   ranks.first_then_others(

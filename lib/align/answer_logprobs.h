@@ -7,14 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "align/tree_batches.h"
 #include "data/prompt_trees.h"
 #include "model/lm.h"
 #include "tensor/dropout.h"
 #include "train/ranks.h"
 
 namespace seqmill::align {
-
-using Trees = std::shared_ptr<const std::vector<data::PromptTree>>;
 
 /// log p of each ending of a batch, summed over its tokens: [endings] float64, with a graph where gradients are on. `stream` null: evaluation.
 at::Tensor ending_logprobs(const model::Lm& model, const data::TreeBatch& batch, tensor::DropoutStream* stream);
