@@ -26,7 +26,7 @@ std::string hex(const data::Fingerprint& fingerprint) { return fmt::format("{:01
 /// Of the numbers themselves: a file that a disk has damaged is made anew.
 std::string checksum(const ReferenceLogprobs& logprobs) {
   data::Fingerprint fingerprint;
-  for (const at::Tensor& tensor : {logprobs.train, logprobs.valid}) {
+  for (const auto& [name, tensor] : logprobs) {
     const double* numbers = tensor.data_ptr<double>();
     for (int64_t i = 0; i < tensor.numel(); ++i) fingerprint.add(numbers[i]);
   }
@@ -51,7 +51,7 @@ class Counter {
     done_ += trees;
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
     if (!progress_.is_due(seconds)) return;
-    progress_.show(fmt::format("reference log-probabilities: {} of {} pairs, {:.1f} pairs/s", done_, all_, static_cast<double>(done_) / seconds));
+    progress_.show(fmt::format("reference log-probabilities: {} of {} prompts, {:.1f} prompts/s", done_, all_, static_cast<double>(done_) / seconds));
   }
 
  private:
@@ -76,8 +76,10 @@ at::Tensor compute(const model::Lm& model, at::Device device, const Trees& trees
 /// The file of what was computed.
 class Cache {
  public:
-  Cache(std::string path, const Trees& train, const Trees& valid) : path_(std::move(path)), train_(train), valid_(valid) {
-    data_ = hex(data::Fingerprint().add(fingerprint_of(*train)).add(fingerprint_of(*valid)));
+  Cache(std::string path, const TreeSets& sets) : path_(std::move(path)), sets_(sets) {
+    data::Fingerprint fingerprint;
+    for (const auto& [name, trees] : sets) fingerprint.add(std::string_view(name)).add(fingerprint_of(*trees));
+    data_ = hex(fingerprint);
   }
 
   /// False when there is none, or it is damaged or of something else. `model` empty: of whatever model.
@@ -90,8 +92,8 @@ class Cache {
         return found != about.end() && found->second == value;
       };
       if (!says("data", data_) || !(model.empty() || says("model", model))) return false;
-      logprobs = {empty_logprobs(*train_), empty_logprobs(*valid_)};
-      tensor::load_into(path_, {{"train", logprobs.train}, {"valid", logprobs.valid}});
+      for (const auto& [name, trees] : sets_) logprobs[name] = empty_logprobs(*trees);
+      tensor::load_into(path_, {logprobs.begin(), logprobs.end()});
       if (says("checksum", checksum(logprobs))) return true;
       log::warn("{} is damaged and made anew", path_);
     } catch (const Error& error) {
@@ -103,13 +105,13 @@ class Cache {
   void write(const std::string& model, const ReferenceLogprobs& logprobs) const {
     // The run is ours, so nobody else writes there.
     const std::string unfinished = path_ + ".tmp";
-    tensor::save_tensors(unfinished, {{"train", logprobs.train}, {"valid", logprobs.valid}}, {{"data", data_}, {"model", model}, {"checksum", checksum(logprobs)}});
+    tensor::save_tensors(unfinished, {logprobs.begin(), logprobs.end()}, {{"data", data_}, {"model", model}, {"checksum", checksum(logprobs)}});
     io::rename_checked(unfinished, path_);
   }
 
  private:
   std::string path_, data_;
-  const Trees &train_, &valid_;
+  const TreeSets& sets_;
 };
 
 std::string fingerprint_of(const ReferenceModel& model) {
@@ -127,16 +129,18 @@ at::Tensor ending_logprobs(const model::Lm& model, const data::TreeBatch& batch,
   return at::zeros({batch.endings()}, tokens.options().requires_grad(false)).index_add(0, ending, tokens);
 }
 
-ReferenceLogprobs reference_logprobs(const ReferenceModel& model, const Trees& train, const Trees& valid, int64_t batch_tokens, const std::string& cache,
+ReferenceLogprobs reference_logprobs(const ReferenceModel& model, const TreeSets& sets, int64_t batch_tokens, const std::string& cache,
                                      bool progress, train::Ranks& ranks) {
-  const Cache kept(cache, train, valid);
+  const Cache kept(cache, sets);
   ReferenceLogprobs logprobs;
   const auto compute_all = [&] {
     const std::string made_by = fingerprint_of(model);
     const model::LoadedLm reference = model::load_lm(model.path);
     reference.model->parameters().to(model.device);
-    Counter counter(static_cast<int64_t>(train->size() + valid->size()), progress);
-    logprobs = {compute(*reference.model, model.device, train, batch_tokens, counter), compute(*reference.model, model.device, valid, batch_tokens, counter)};
+    int64_t all = 0;
+    for (const auto& [name, trees] : sets) all += static_cast<int64_t>(trees->size());
+    Counter counter(all, progress);
+    for (const auto& [name, trees] : sets) logprobs[name] = compute(*reference.model, model.device, trees, batch_tokens, counter);
     kept.write(made_by, logprobs);
   };
   ranks.first_then_others(

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,14 +26,14 @@ struct ReferenceModel {
   bool resumes = false;         ///< the training has begun: what was computed then holds, whatever became of the model
 };
 
-/// [trees, endings] float64, on the CPU.
-struct ReferenceLogprobs {
-  at::Tensor train, valid;
-};
+/// Data by name; the trees of each have as many endings.
+using TreeSets = std::map<std::string, Trees>;
+/// Of each [trees, endings] float64, on the CPU.
+using ReferenceLogprobs = std::map<std::string, at::Tensor>;
 
-/// Of trees that have as many endings each. Rank 0 computes them, in evaluation mode and float32, by about `batch_tokens` tokens at a time, unless the file `cache` holds those of
+/// Rank 0 computes them, in evaluation mode and float32, by about `batch_tokens` tokens at a time, unless the file `cache` holds those of
 /// this data and model already; the others read that. Throws Error for a log-probability that is not finite. `progress`: a status line.
-ReferenceLogprobs reference_logprobs(const ReferenceModel& model, const Trees& train, const Trees& valid, int64_t batch_tokens, const std::string& cache,
+ReferenceLogprobs reference_logprobs(const ReferenceModel& model, const TreeSets& sets, int64_t batch_tokens, const std::string& cache,
                                      bool progress, train::Ranks& ranks);
 
 }  // namespace seqmill::align

@@ -32,7 +32,7 @@ class PairMaker {
  public:
   PairMaker(const text::AnswerFraming& framing, int64_t window) : framing_(framing), window_(window) {}
 
-  /// `other`: whose best answer is the third ending; null: none.
+  /// `other`: whose best answer is the mismatched one; null: none.
   PreferencePairs make(const text::Comparison& comparison, const text::Comparison* other) const {
     const text::FramedAnswers framed = framing_.frame(comparison.messages, comparison.responses);
     PreferencePairs pairs;
@@ -45,7 +45,7 @@ class PairMaker {
         ++pairs.alike;
         continue;
       }
-      if (other) tree.endings.push_back(mismatched);
+      if (other) pairs.mismatched.push_back({framed.prompt, {mismatched}});
       pairs.tokens += tree.tokens();
       pairs.trees.push_back(std::move(tree));
     }
@@ -75,6 +75,7 @@ PreferencePairs make_pairs(const std::vector<text::Comparison>& comparisons, con
   PreferencePairs all;
   for (PreferencePairs& part : parts) {
     std::move(part.trees.begin(), part.trees.end(), std::back_inserter(all.trees));
+    std::move(part.mismatched.begin(), part.mismatched.end(), std::back_inserter(all.mismatched));
     all.tokens += part.tokens;
     all.cut_prompts += part.cut_prompts;
     all.cut_answers += part.cut_answers;

@@ -28,6 +28,7 @@ struct TreeTaskOptions {
 struct TreePart {
   data::TreeBatch batch;
   std::vector<int64_t> items;  ///< which trees these are
+  at::Tensor common;           ///< what the whole batch has in common, as prepare_batch() leaves it; undefined where that is nothing
   int64_t target_tokens() const { return static_cast<int64_t>(items.size()); }
 };
 
@@ -74,9 +75,16 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
     const auto make = maker_of(valid_);
     int64_t number = 0;
     for (const std::vector<int64_t>& items : plan_in_order(valid_, options_.batch_tokens)) {
-      if (number++ % ranks.count() == ranks.rank()) work(make(items));
+      if (number++ % ranks.count() != ranks.rank()) continue;
+      std::vector<TreePart> batch{make(items)};
+      prepare_batch(batch, false);
+      work(batch.front());
     }
   }
+
+  /// Fills in what the parts of one batch have in common, of the training data or of the validation data.
+  virtual void prepare_batch(std::vector<TreePart>&, [[maybe_unused]] bool trains) const {}
+  void prepare(std::vector<TreePart>& parts) const override { prepare_batch(parts, true); }
 
   train::StepLoss loss(const Model& model, const TreePart& part, tensor::DropoutStream& dropout) const override { return loss_of(model, part, true, &dropout); }
 
@@ -91,7 +99,7 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
   /// What makes parts of trees; it owns what it uses.
   std::function<TreePart(const std::vector<int64_t>&)> maker_of(const Trees& trees) const {
     return [trees, last = last_, share = options_.share_prompts, device = this->model_.output_layer().weight.device()](const std::vector<int64_t>& items) {
-      return TreePart{batch_of(*trees, items, last, share, device), items};
+      return TreePart{batch_of(*trees, items, last, share, device), items, {}};
     };
   }
 
