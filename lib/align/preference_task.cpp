@@ -2,16 +2,14 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "base/log.h"
-#include "io/directory.h"
 
 namespace seqmill::align {
 namespace {
 
 /// Training or validation data.
 struct PairSet {
-  Trees pairs, mismatched;                        ///< the latter null where the loss needs none
+  Trees pairs, mismatched;                          ///< the latter null where the loss needs none
   at::Tensor reference, mismatched_reference = {};  ///< [pairs, 2] and [pairs, 1]; undefined where no reference is asked
 };
 
@@ -91,6 +89,19 @@ PairSet read_pairs(const std::vector<std::string>& files, const ComparisonFiles&
   return {shared(pairs.trees), shared(pairs.mismatched), {}};
 }
 
+void ask(const Reference& reference, const PreferenceSetting& setting, const TreeTaskOptions& batches, PairSet& train, PairSet& valid, train::Ranks& ranks) {
+  TreeSets sets{{"train", train.pairs}, {"valid", valid.pairs}};
+  if (setting.loss.needs_mismatched()) sets.insert({{"train-mismatched", train.mismatched}, {"valid-mismatched", valid.mismatched}});
+  // Threads of a CPU take as much at a time as in training.
+  const bool on_cpu = setting.model.output_layer().weight.device().is_cpu();
+  const int64_t tokens = on_cpu ? std::min(batches.part_tokens, batches.batch_tokens) : batches.batch_tokens;
+  TreeLogprobs found = reference.logprobs(setting.model, setting.copy, sets, tokens, setting.progress, ranks);
+  train.reference = found["train"];
+  valid.reference = found["valid"];
+  train.mismatched_reference = found["train-mismatched"];
+  valid.mismatched_reference = found["valid-mismatched"];
+}
+
 }  // namespace
 
 void PreferenceTaskOptions::declare(Options& options) {
@@ -100,25 +111,15 @@ void PreferenceTaskOptions::declare(Options& options) {
 }
 
 std::unique_ptr<train::Task> make_preference_task(const PreferenceSetting& setting, const PreferenceTaskOptions& options, train::Ranks& ranks) {
-  ComparisonFiles data = options.data;
-  data.resolve(setting.model.max_positions());
   PairSet train, valid;
-  const auto read = [&] {
+  ranks.all_at_once([&] {
+    ComparisonFiles data = options.data;
+    data.resolve(setting.model.max_positions());
     train = read_pairs(data.train, data, setting, "training data");
     valid = read_pairs(data.valid, data, setting, "validation data");
-  };
-  // What is wrong with the data is said once.
-  ranks.first_then_others(read, read);
-  if (setting.loss.needs_reference() || options.measure_kl) {
-    if (ranks.first()) io::make_directory(setting.cache);
-    TreeSets sets{{"train", train.pairs}, {"valid", valid.pairs}};
-    if (setting.loss.needs_mismatched()) sets.insert({{"train-mismatched", train.mismatched}, {"valid-mismatched", valid.mismatched}});
-    ReferenceLogprobs found = reference_logprobs(setting.reference, sets, options.batches.batch_tokens, setting.cache + "/reference.safetensors", setting.progress, ranks);
-    train.reference = found["train"];
-    valid.reference = found["valid"];
-    train.mismatched_reference = found["train-mismatched"];
-    valid.mismatched_reference = found["valid-mismatched"];
-  }
+  });
+  const Reference reference(setting.reference, setting.run, ranks);
+  if (setting.loss.needs_reference() || options.measure_kl) ask(reference, setting, options.batches, train, valid, ranks);
   return std::make_unique<PreferenceTask>(setting, options.batches, std::move(train), std::move(valid), ranks);
 }
 
