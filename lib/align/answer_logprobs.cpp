@@ -1,5 +1,6 @@
 #include "align/answer_logprobs.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>

@@ -80,7 +80,7 @@ if "${command[@]}" --version | grep -q '^data parallel: '; then
     if [[ $kind == judge ]]; then options+=(--objective generative --model stage1 --judge.preamble none); fi
     "${command[@]}" "${options[@]}" --run "alone-$kind" 2> err || report "$kind in one process: $(cat err)"
     in_two "${options[@]}" --run "shared-$kind" || report "$kind in two processes: $(cat err.0 err.1)"
-    for score in loss margin ece brier; do
+    for score in loss margin brier; do
       near "$kind in two processes: $score" "$(last_score "shared-$kind" $score)" "$(last_score "alone-$kind" $score)" 2e-3
     done
   done
