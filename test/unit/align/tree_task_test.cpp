@@ -1,5 +1,6 @@
 #include "align/tree_task.h"
 
+#include "model/lm.h"
 #include "support/files.h"
 #include "unit/model/models.h"
 
