@@ -59,13 +59,14 @@ void train_in(Settings& settings, const cli::Invocation& call, train::Session& s
   const auto frame = text::make_chat_template(language.chat_template, tokenizer);
   const auto model = start.begin(session, settings.session, tokenizer, call.seed, call.threads);
   const bool progress = call.progress && ranks.first();
+  const align::ReferenceModel reference{start.init_from, call.config_yaml, session.resumes, [&] { return start.draw(tokenizer, call.seed); }};
   const align::PreferenceSetting setting{*model,
                                          [&] { return start.build(tokenizer.size(), std::nullopt); },
                                          tokenizer,
                                          *frame,
                                          *settings.loss,
-                                         {start.init_from, session.device, session.resumes},
-                                         session.run.file("cache"),
+                                         reference,
+                                         session.run.path(),
                                          call.seed,
                                          progress};
   const auto task = align::make_preference_task(setting, settings.task, ranks);

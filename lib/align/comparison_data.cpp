@@ -4,34 +4,14 @@
 #include <limits>
 #include <numeric>
 
+#include "align/make_all.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/strings.h"
-#include "base/threads.h"
 
 namespace seqmill::align {
 namespace {
-
-/// make(i) for all, by all threads; an error is that of the first item that has one, with its place.
-template <typename Result, typename Item, typename Make>
-std::vector<Result> make_all(const std::vector<Item>& items, Make make) {
-  std::vector<Result> results(items.size());
-  std::vector<std::string> errors(items.size());
-  parallel_for(static_cast<int64_t>(items.size()), 16, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      try {
-        results[i] = make(i);
-      } catch (const Error& error) {
-        errors[i] = fmt::format("{}: {}", items[i].place, error.what());
-      }
-    }
-  });
-  for (const std::string& error : errors) {
-    if (!error.empty()) throw Error(error);
-  }
-  return results;
-}
 
 /// What was cut of a set, for the log.
 struct Cuts {
@@ -84,21 +64,9 @@ std::vector<bool> even_coins(size_t count, uint64_t seed) {
 }  // namespace
 
 void ComparisonDataOptions::declare(Options& options) {
-  options.group("Data");
-  options.add("train", train, "Training comparisons, JSON lines or a JSON array, plain or .gz; give it several times for several files").placeholder("FILE");
-  options.add("valid", valid, "Validation comparisons, likewise").placeholder("FILE");
-  records.declare(options);
+  ComparisonFiles::declare(options);
   options.add("train-limit", train_limit, "Train on so many comparisons only, drawn with the seed; 0: all").range(0);
   options.add("label-noise", label_noise, "Share of training comparisons whose verdict is turned over, to see what a method stands").range(0, 1);
-  options.add("window", window, "Tokens that the model sees of a prompt with an answer; 0: model.max-positions, at most 512").range(0);
-}
-
-void ComparisonDataOptions::resolve(int64_t max_positions) {
-  for (const std::vector<std::string>* files : {&train, &valid}) {
-    if (std::find(files->begin(), files->end(), "-") != files->end()) fail_usage("training and validation data is read again when a run goes on and cannot be standard input ('-')");
-  }
-  if (window == 0) window = text::usual_window(max_positions);
-  if (window > max_positions) fail_usage("--window {}: the model has {} positions (model.max-positions)", window, max_positions);
 }
 
 std::vector<size_t> draw_subset(size_t count, size_t wanted, uint64_t seed) {

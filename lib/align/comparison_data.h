@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "align/comparison_files.h"
 #include "align/objective.h"
 #include "base/options.h"
 #include "data/prompt_trees.h"
@@ -14,16 +15,11 @@
 
 namespace seqmill::align {
 
-struct ComparisonDataOptions {
-  std::vector<std::string> train, valid;
-  text::ComparisonOptions records;
-  int64_t train_limit = 0;   ///< of comparisons drawn from the training data; 0: all
-  double label_noise = 0;    ///< share of training comparisons whose merits are turned over
-  int64_t window = 0;        ///< tokens that the model sees of a prompt and an answer; 0: what it has positions for, at most 512
+struct ComparisonDataOptions : ComparisonFiles {
+  int64_t train_limit = 0;  ///< of comparisons drawn from the training data; 0: all
+  double label_noise = 0;   ///< share of training comparisons whose merits are turned over
 
   void declare(Options& options);
-  /// Throws a usage error for combinations that make no sense; sets the window.
-  void resolve(int64_t max_positions);
 };
 
 /// Trees, and what is known of their answers.

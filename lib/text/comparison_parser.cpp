@@ -62,8 +62,6 @@ std::vector<double> numbers_of(const FoundField& field, size_t count) {
 
 bool is_list_of_strings(const io::Json& value) { return value.is_array() && !value.as_array().empty() && value.as_array().front().is_string(); }
 
-bool same(const Message& a, const Message& b) { return a.role == b.role && a.content == b.content; }
-
 std::string names_in(const io::Json& record) {
   std::vector<std::string> names;
   for (const auto& [name, value] : record.as_object()) names.push_back(name);
@@ -316,8 +314,7 @@ void ComparisonParser::read_conversations(Draft& draft, const std::vector<FoundF
     messages.pop_back();
     before.push_back(std::move(messages));
   }
-  const bool part = before[0].size() != before[1].size() || !std::equal(before[0].begin(), before[0].end(), before[1].begin(), same);
-  if (part) fail("the conversations \"{}\" and \"{}\" part before their last answers", answers[0].name, answers[1].name);
+  if (before[0] != before[1]) fail("the conversations \"{}\" and \"{}\" part before their last answers", answers[0].name, answers[1].name);
 
   std::vector<Message>& messages = draft.comparison.messages;
   const auto prompt = fields_.find(draft.record(), "prompt");
@@ -327,7 +324,7 @@ void ComparisonParser::read_conversations(Draft& draft, const std::vector<FoundF
   }
   if (prompt) {
     for (const Message& message : prompt_of(draft.record())) {
-      const bool is_there = std::any_of(before[0].begin(), before[0].end(), [&](const Message& one) { return same(one, message); });
+      const bool is_there = std::find(before[0].begin(), before[0].end(), message) != before[0].end();
       if (!is_there && message.role != "system") fail("the conversation \"{}\" does not go on from \"{}\"", answers[0].name, prompt->name);
     }
   }

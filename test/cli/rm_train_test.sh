@@ -11,6 +11,9 @@ last_score() { sed -En "s/.*\"split\":\"valid\",.*\"$2\":([0-9.e+-]+).*/\1/p" "$
 # above NAME A B
 above() { awk -v a="$2" -v b="$3" 'BEGIN { exit !(a != "" && a > b) }' || report "$1: '$2' is not above $3"; }
 
+# near NAME A B DIFFERENCE: they differ by less
+near() { awk -v a="$2" -v b="$3" -v most="$4" 'BEGIN { d = a - b; if (d < 0) d = -d; exit !(a != "" && b != "" && d < most) }' || report "$1: '$2' instead of '$3'"; }
+
 # A toy world in which the polite answer is the better one.
 toy_language 400 1 3 questions words
 awk '{ x = (NR * 16807) % 2147483647; polite = "please " $0 " thanks"; rude = $0 " now";
@@ -90,6 +93,19 @@ runs 'half' 'training ends' --run halves --max-updates 20 --schedule constant
 runs 'second half' 'resumed from' --run halves --max-updates 40 --schedule constant
 runs 'whole' 'training ends' --run whole --schedule constant
 same halves whole || report 'a run in two parts ends with other weights'
+
+# Two processes are as one.
+if "${command[@]}" --version | grep -q '^data parallel: '; then
+  for kind in scalar judge; do
+    options=(-c conf.yaml --max-updates 10 --accumulate 2 --quiet)
+    if [[ $kind == judge ]]; then options+=(--objective generative --model stage1 --judge.preamble none); fi
+    "${command[@]}" "${options[@]}" --run "alone-$kind" 2> err || report "$kind in one process: $(cat err)"
+    in_two "${options[@]}" --run "shared-$kind" || report "$kind in two processes: $(cat err.0 err.1)"
+    for score in loss margin brier; do
+      near "$kind in two processes: $score" "$(last_score "shared-$kind" $score)" "$(last_score "alone-$kind" $score)" 2e-3
+    done
+  done
+fi
 
 # Bad input.
 : > empty
