@@ -77,7 +77,7 @@ above 'accuracy of a judge' "$(last_score judge accuracy)" 0.6
 for score in order-consistency ece brier accuracy-one-order margin; do [[ -n $(last_score judge "$score") ]] || report "judge: no $score"; done
 
 grep -q 'preamble: ""' judge/judge.yaml || grep -q "preamble: ''" judge/judge.yaml || report "stage 2: other questions than in stage 1: $(cat judge/judge.yaml)"
-fails 'other questions' 2 'holds other questions, which this run was begun with' -c conf.yaml --run judge --objective generative --judge.labels C --judge.labels D --max-updates 61
+fails 'other questions' 2 'holds other questions, which this run was begun with' -c conf.yaml --run judge --objective generative --judge.preamble none --judge.labels C,D --max-updates 61
 runs 'a judge goes on' 'resumed from' --run judge --objective generative --model stage1 --objective.eps 0.1 --max-updates 62
 runs 'exported' 'training ends' --run exported --max-updates 2 --export-hf exported-hf
 grep -q 'ForSequenceClassification' exported-hf/config.json || report "exported: $(cat exported-hf/config.json)"
