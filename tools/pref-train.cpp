@@ -1,8 +1,6 @@
 // pref-train: trains a language model on preferences between answers.
 
 #include "align/preference_task.h"
-#include "base/error.h"
-#include "base/strings.h"
 #include "cli/tool_main.h"
 #include "train/lm_start.h"
 #include "train/session.h"
@@ -41,12 +39,7 @@ struct Settings {
   }
 
   void check() const {
-    std::vector<std::string> missing;
-    if (start.init_from.empty()) missing.push_back("--model");
-    if (session.run.empty()) missing.push_back("--run");
-    if (task.data.train.empty()) missing.push_back("--train");
-    if (task.data.valid.empty()) missing.push_back("--valid");
-    if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
+    task.data.check_given(start.init_from, session.run);
   }
 };
 

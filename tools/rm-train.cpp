@@ -1,8 +1,6 @@
 // rm-train: trains a reward model.
 
 #include "align/reward_training.h"
-#include "base/error.h"
-#include "base/strings.h"
 #include "cli/tool_main.h"
 #include "train/lm_start.h"
 #include "train/session.h"
@@ -35,12 +33,7 @@ struct Settings {
   }
 
   void check() const {
-    std::vector<std::string> missing;
-    if (start.init_from.empty()) missing.push_back("--model");
-    if (session.run.empty()) missing.push_back("--run");
-    if (training.data.train.empty()) missing.push_back("--train");
-    if (training.data.valid.empty()) missing.push_back("--valid");
-    if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
+    training.data.check_given(start.init_from, session.run);
     training.check();
   }
 };

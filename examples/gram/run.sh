@@ -103,8 +103,8 @@ fi
 
 if wanted 1 && [[ -z ${BASE:-} ]]; then
   begin_stage 1 "train a base model in $base"
-  configuration=(-c "$here/conf/base.yaml")
-  if $smoke; then configuration+=(-c "$here/conf/smoke-base.yaml"); fi
+  configuration=(-c "$here/../preference/conf/base.yaml")
+  if $smoke; then configuration+=(-c "$here/../preference/conf/smoke-base.yaml"); fi
   for part in train valid; do
     text=$data/lm-wikitext2/$part.txt.gz
     [[ -e $text ]] || die "$text: no such file"

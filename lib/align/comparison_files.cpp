@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/strings.h"
 #include "text/fitting.h"
 
 namespace seqmill::align {
@@ -12,6 +13,15 @@ void ComparisonFiles::declare(Options& options) {
   options.add("valid", valid, "Validation comparisons, likewise").placeholder("FILE");
   records.declare(options);
   options.add("window", window, "Tokens that the model sees of a prompt with an answer; what is longer is cut. 0: model.max-positions, at most 512").range(0);
+}
+
+void ComparisonFiles::check_given(const std::string& model, const std::string& run) const {
+  std::vector<std::string> missing;
+  if (model.empty()) missing.push_back("--model");
+  if (run.empty()) missing.push_back("--run");
+  if (train.empty()) missing.push_back("--train");
+  if (valid.empty()) missing.push_back("--valid");
+  if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
 }
 
 void ComparisonFiles::resolve(int64_t max_positions) {
