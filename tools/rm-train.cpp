@@ -26,6 +26,7 @@ struct Settings {
   void declare(Options& options) {
     session.declare_run(options);
     start.declare_source(options, "The language model, or reward model, that it becomes of: ours or Hugging Face's", "model");
+    if (start.source()) training.pool = infer::pooling_names().at(static_cast<size_t>(start.source()->pooling));
     training.declare(options);
     start.declare_chat(options, "How prompts and answers are framed; default: as the model has it");
     start.declare_model(options);

@@ -74,6 +74,55 @@ std::vector<bool> even_coins(size_t count, uint64_t seed) {
   return coins;
 }
 
+/// What `read` makes of all records of the files. Throws Error for one that has a score of none of the aspects, and when nothing is left.
+template <typename Labelled, typename Read>
+std::vector<Labelled> read_labelled(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const char* noun, Read read) {
+  std::vector<Labelled> all;
+  int64_t bad = 0;
+  for (const std::string& file : files) {
+    text::RecordReader reader(file);
+    for (bool more = true; more;) {
+      try {
+        text::Record record;
+        if (!(more = reader.next(record))) break;
+        Labelled labelled = read(std::move(record));
+        const std::map<std::string, double>& scores = labelled.scores;
+        if (std::none_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return scores.count(aspect) > 0; })) {
+          std::vector<std::string> found;
+          for (const auto& [aspect, score] : scores) found.push_back(aspect);
+          fail("{}: it has scores of {}, expected one of {} (--aspects)", labelled.place, join(found, ", "), join(aspects, ", "));
+        }
+        all.push_back(std::move(labelled));
+      } catch (const Error& error) {
+        if (!skip_bad) throw;
+        log::warn("left out: {}", error.what());
+        ++bad;
+      }
+    }
+  }
+  if (all.empty()) fail("no {} of {} is left{}", noun, join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
+  return all;
+}
+
+template <typename Labelled, typename Frame>
+ComparisonData frame_labelled(const std::vector<Labelled>& all, const std::vector<std::string>& aspects, const std::string& what, Frame frame) {
+  std::vector<text::FramedAnswers> framed = make_all<text::FramedAnswers>(all, [&](size_t i) { return frame(all[i]); });
+  ComparisonData data;
+  Cuts cuts;
+  for (size_t i = 0; i < all.size(); ++i) {
+    cuts.add(framed[i]);
+    Judged judged;
+    for (const std::string& aspect : aspects) {
+      const auto found = all[i].scores.find(aspect);
+      judged.labels.push_back(found == all[i].scores.end() ? std::numeric_limits<double>::quiet_NaN() : found->second);
+    }
+    data.trees.push_back(tree_of(std::move(framed[i])));
+    data.judged.push_back(std::move(judged));
+  }
+  report(what, data, cuts);
+  return data;
+}
+
 }  // namespace
 
 void ComparisonDataOptions::declare(Options& options) {
@@ -143,46 +192,23 @@ ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparison
 }
 
 ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
-  std::vector<text::Graded> all;
-  int64_t bad = 0;
-  for (const std::string& file : files) {
-    text::RecordReader reader(file);
-    for (bool more = true; more;) {
-      try {
-        text::Record record;
-        if (!(more = reader.next(record))) break;
-        all.push_back(text::read_graded(std::move(record)));
-        const std::map<std::string, double>& scores = all.back().scores;
-        if (std::none_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return scores.count(aspect) > 0; })) {
-          std::vector<std::string> found;
-          for (const auto& [aspect, score] : scores) found.push_back(aspect);
-          const std::string place = all.back().place;
-          all.pop_back();
-          fail("{}: it has scores of {}, expected one of {} (--aspects)", place, join(found, ", "), join(aspects, ", "));
-        }
-      } catch (const Error& error) {
-        if (!skip_bad) throw;
-        log::warn("left out: {}", error.what());
-        ++bad;
-      }
-    }
-  }
-  if (all.empty()) fail("no graded answer of {} is left{}", join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
-  std::vector<text::FramedAnswers> framed = make_all<text::FramedAnswers>(all, [&](size_t i) { return framing.frame(all[i].messages, {all[i].response}); });
-  ComparisonData data;
-  Cuts cuts;
-  for (size_t i = 0; i < all.size(); ++i) {
-    cuts.add(framed[i]);
-    Judged judged;
-    for (const std::string& aspect : aspects) {
-      const auto found = all[i].scores.find(aspect);
-      judged.labels.push_back(found == all[i].scores.end() ? std::numeric_limits<double>::quiet_NaN() : found->second);
-    }
-    data.trees.push_back(tree_of(std::move(framed[i])));
-    data.judged.push_back(std::move(judged));
-  }
-  report(what, data, cuts);
-  return data;
+  const std::vector<text::Graded> all = read_labelled<text::Graded>(files, skip_bad, aspects, "graded answer", text::read_graded);
+  return frame_labelled(all, aspects, what, [&](const text::Graded& graded) { return framing.frame(graded.messages, {graded.response}); });
+}
+
+ComparisonData frame_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer,
+                           int64_t window, const std::string& what) {
+  const auto read = [&](text::Record record) {
+    text::Rated rated = text::read_rated(std::move(record));
+    if (with_reference && !rated.reference) fail("{}: it has no \"reference\", which --features reference-based compares with", rated.place);
+    return rated;
+  };
+  const std::vector<text::Rated> all = read_labelled<text::Rated>(files, skip_bad, aspects, "rated translation", read);
+  return frame_labelled(all, aspects, what, [&](const text::Rated& rated) {
+    std::vector<std::string> texts{rated.source, rated.hypothesis};
+    if (with_reference) texts.push_back(*rated.reference);
+    return text::frame_texts(tokenizer, texts, window);
+  });
 }
 
 ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, Sides sides, uint64_t seed, const std::string& what) {

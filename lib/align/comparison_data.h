@@ -45,6 +45,11 @@ ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparison
 /// A tree a graded answer, with a label for each of the aspects. Throws Error for one that has none of them.
 ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what);
 
+/// A tree a rated translation, whose endings are its source, its hypothesis and, with_reference, its reference, each to be read by itself. Labels as of frame_graded(). Throws Error also for
+/// one without a reference where that is needed.
+ComparisonData frame_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer,
+                           int64_t window, const std::string& what);
+
 /// Who is shown first to a judge.
 enum class Sides {
   kRandom,  ///< a seeded coin for each pair, such that half of all labels, to within one, are the first

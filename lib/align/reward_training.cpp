@@ -4,13 +4,16 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "io/output.h"
+#include "model/estimator.h"
 #include "train/trainer.h"
 
 namespace seqmill::align {
 namespace {
 
 constexpr const char* kGenerative = "generative";
+constexpr const char *kOfAnswers = "answer", *kReferenceFree = "reference-free", *kReferenceBased = "reference-based";
 
 std::vector<std::string> names_of_objectives() {
   std::vector<std::string> names = Registry<ObjectiveType>::instance().names();
@@ -36,27 +39,36 @@ class Training {
   }
 
   void train_scalar() {
-    const auto heads = static_cast<int64_t>(options_.aspects.size());
-    model::Scorer model(begin(), heads);
+    const model::ScoreHeadMaker head = head_maker();
+    const infer::Pooling pooling = options_.is_metric() ? infer::Pooling::kMean : infer::pooling_of(options_.pool);
+    model::Scorer model(begin(), pooling, head);
     if (begins() && model::initialise_head_from(call_.start.init_from, model)) log::info("the head is that of {}", call_.start.init_from);
     if (options_.freeze) model.freeze_lm();
     model.parameters().to(session_.device);
     options_.data.resolve(model.lm().max_positions());
-    const text::AnswerFraming framing(*chat_, *language_.tokenizer, options_.data.window, true);
     const auto copies = [&] {
-      auto scorer = std::make_unique<model::Scorer>(copy(), heads);
+      auto scorer = std::make_unique<model::Scorer>(copy(), pooling, head);
       if (options_.freeze) scorer->freeze_lm();
       return scorer;
     };
-    ComparisonData train = load(framing, true), valid = load(framing, false);
+    ComparisonData train = load(true), valid = load(false);
     const auto task = make_reward_task(model, copies, *options_.scalar, options_.aspects, std::move(train), std::move(valid), options_.reward, options_.batches, call_.seed, session_.ranks);
     this->train(*task);
   }
 
-  ComparisonData load(const text::AnswerFraming& framing, bool trains) const {
+  bool uses_references() const { return options_.features == kReferenceBased; }
+
+  model::ScoreHeadMaker head_maker() const {
+    const auto heads = static_cast<int64_t>(options_.aspects.size());
+    return options_.is_metric() ? model::estimator_head(heads, uses_references(), options_.hidden_widths()) : model::linear_head(heads);
+  }
+
+  ComparisonData load(bool trains) const {
     const ComparisonDataOptions& data = options_.data;
     const std::string what = trains ? "training data" : "validation data";
     const std::vector<std::string>& files = trains ? data.train : data.valid;
+    if (options_.is_metric()) return frame_rated(files, data.records.skip_bad, options_.aspects, uses_references(), *language_.tokenizer, data.window, what);
+    const text::AnswerFraming framing(*chat_, *language_.tokenizer, data.window, true);
     if (options_.scalar->regresses()) return frame_graded(files, data.records.skip_bad, options_.aspects, framing, what);
     return frame_comparisons(trains ? read_training(data, call_.seed) : text::read_comparisons(files, data.records), framing, what);
   }
@@ -97,7 +109,16 @@ void RewardTraining::declare(Options& options) {
   } else {
     scalar = Registry<ObjectiveType>::instance().get(chosen).make();
     scalar->declare(options);
-    if (scalar->regresses()) options.add("aspects", aspects, "Which scores of the records it learns, a head each").placeholder("NAME");
+    if (scalar->regresses()) {
+      options.add("aspects", aspects, "Which scores of the records it learns, a head each").placeholder("NAME");
+      options.add("features", features, "What scores are made of: answers to prompts, or of translations the texts, each by itself, without or with a reference (learned metrics)")
+          .one_of({kOfAnswers, kReferenceFree, kReferenceBased});
+    }
+    if (scalar->regresses() && options.preview("features", features) != kOfAnswers) {
+      options.add("hidden", hidden, "Widths of the hidden layers of a metric's head").placeholder("N");
+    } else {
+      options.add("pool", pool, "Which state of an answer its score is made of: that of its last token, or the mean over its tokens").one_of(infer::pooling_names());
+    }
     options.add("freeze", freeze, "Train the head alone and leave the language model as it is");
     if (!scalar->regresses()) reward.declare(options);
   }
@@ -106,8 +127,19 @@ void RewardTraining::declare(Options& options) {
 }
 
 void RewardTraining::check() const {
-  if (scalar) return scalar->check();
-  judge.check();
+  if (!scalar) return judge.check();
+  hidden_widths();
+  scalar->check();
+}
+
+std::vector<int64_t> RewardTraining::hidden_widths() const {
+  std::vector<int64_t> widths;
+  for (const std::string& text : hidden) {
+    int64_t width = 0;
+    if (!parse_int(text, width) || width < 1 || width > (int64_t{1} << 20)) fail_usage("--hidden {}: expected widths of layers, from 1 on", join(hidden, " "));
+    widths.push_back(width);
+  }
+  return widths;
 }
 
 void train_reward_model(RewardTraining& training, const RewardCall& call, train::Session& session) { Training(training, call, session).run(); }

@@ -16,6 +16,9 @@ namespace seqmill::align {
 struct RewardTraining {
   std::string objective = "bradley-terry";
   std::vector<std::string> aspects{"score"};  ///< heads of a scalar model, by name
+  std::string pool = "last";                  ///< of a scalar model: which state of an answer its scores are made of (infer::pooling_names())
+  std::string features = "answer";            ///< or of texts each by itself (infer/estimator_head.h): reference-free, reference-based
+  std::vector<std::string> hidden{"256"};     ///< widths of the layers of a metric's head
   bool freeze = false;                        ///< train the head alone
   ComparisonDataOptions data;
   TreeTaskOptions batches;
@@ -26,6 +29,9 @@ struct RewardTraining {
   /// "objective.type", with the flag --objective, the options of the one that the user chose, and those of the data.
   void declare(Options& options);
   void check() const;
+
+  bool is_metric() const { return features != "answer"; }
+  std::vector<int64_t> hidden_widths() const;
 };
 
 /// A call of rm-train.

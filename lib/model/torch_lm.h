@@ -15,10 +15,13 @@ class TorchLm final : public infer::LanguageModel {
   std::unique_ptr<infer::SequenceDecoder> start(int threads) const override;
   std::vector<double> score(const std::vector<infer::Tokens>& sequences, int threads) const override;
   int64_t dim() const override { return model_.output_layer().weight.size(1); }
-  std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override;
+  std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override { return pooled_states(trees, infer::Pooling::kLast, threads); }
+  std::vector<float> mean_states(const std::vector<Tree>& trees, int threads) const override { return pooled_states(trees, infer::Pooling::kMean, threads); }
   std::vector<float> output_row(int32_t token) const override;
 
  private:
+  std::vector<float> pooled_states(const std::vector<Tree>& trees, infer::Pooling pooling, int threads) const;
+
   const Lm& model_;
 };
 

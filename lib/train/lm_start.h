@@ -29,6 +29,9 @@ class LmStart {
   /// "model.*", "lora.*", "checkpointing"; after declare_source().
   void declare_model(Options& options);
 
+  /// Of the model that a training starts from, where it is there; after declare_source().
+  const std::optional<infer::ModelConfig>& source() const { return source_; }
+
   bool exports() const { return !export_to_.empty(); }
   /// What would stop the export is said before hours of training. A run that goes on may have exported already.
   void check_export(const std::string& config_yaml, bool resumes) const;
