@@ -286,6 +286,66 @@ TEST_CASE("states of last tokens say what the next token's probabilities say, th
   check_states(*model, 0.15);
 }
 
+namespace {
+
+/// Means over endings, each mean of what prefixes have as states of their last tokens.
+void check_means(const LanguageModel& model, double tolerance) {
+  const std::vector<LanguageModel::Tree> trees = some_trees();
+  const std::vector<float> means = model.mean_states(trees, 1);
+  std::vector<LanguageModel::Tree> prefixes;
+  std::vector<size_t> lengths;
+  const auto add = [&](const Tokens& prompt, const Tokens& text) {
+    Tokens prefix = prompt;
+    for (const int32_t token : text) {
+      prefix.push_back(token);
+      prefixes.push_back({prefix, {}});
+    }
+    lengths.push_back(text.size());
+  };
+  for (const LanguageModel::Tree& tree : trees) {
+    if (tree.endings.empty()) add({}, tree.prompt);
+    for (const Tokens& ending : tree.endings) add(tree.prompt, ending);
+  }
+  const std::vector<float> states = model.last_states(prefixes, 1);
+  const auto dim = static_cast<size_t>(model.dim());
+  REQUIRE(means.size() == lengths.size() * dim);
+  size_t first = 0;
+  double wrong = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    for (size_t d = 0; d < dim; ++d) {
+      double sum = 0;
+      for (size_t t = 0; t < lengths[i]; ++t) sum += static_cast<double>(states[(first + t) * dim + d]);
+      wrong = std::max(wrong, std::abs(sum / static_cast<double>(lengths[i]) - static_cast<double>(means[i * dim + d])));
+    }
+    first += lengths[i];
+  }
+  CHECK(wrong < tolerance);
+  std::vector<float> one_by_one;
+  for (const LanguageModel::Tree& tree : trees) {
+    const std::vector<float> of_tree = model.mean_states({tree}, 1);
+    one_by_one.insert(one_by_one.end(), of_tree.begin(), of_tree.end());
+  }
+  CHECK((one_by_one == means));
+  const int before = threads();
+  set_threads(3);
+  CHECK((model.mean_states(trees, 3) == means));
+  set_threads(before);
+}
+
+}  // namespace
+
+TEST_CASE("mean states are means over the tokens of each ending", "[llama]") {
+  for (const bool halves : {false, true}) {
+    if (halves && !kernel::has_bfloat16_products()) continue;
+    for (const int64_t window : {0, 20}) {
+      CAPTURE(halves, window);
+      check_means(*Loaded(TinyLlama(wide(window), kVocabulary, 21), halves).model, halves ? 0.1 : 2e-4);
+    }
+  }
+  const Loaded loaded(TinyLlama(small(), kVocabulary, 24));
+  CHECK(loaded.model->mean_states({}, 1).empty());
+}
+
 TEST_CASE("what has no state is told", "[llama]") {
   LlamaOptions o = small();
   o.max_positions = 6;

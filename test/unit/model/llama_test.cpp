@@ -324,6 +324,9 @@ TEST_CASE("states of last tokens are those of the engine, shared prompts or not"
       CHECK(ours[i] == Approx(theirs[i]).margin(2e-4));
       CHECK(ours[i] == Approx(unshared[i]).margin(2e-4));
     }
+    const std::vector<float> our_means = torch.mean_states(trees, 1), their_means = engine->mean_states(trees, 1);
+    REQUIRE((our_means.size() == ours.size() && their_means.size() == ours.size()));
+    for (size_t i = 0; i < ours.size(); ++i) CHECK(our_means[i] == Approx(their_means[i]).margin(2e-4));
     for (const int32_t token : {0, 5, 28}) {
       const std::vector<float> row = torch.output_row(token), other = engine->output_row(token);
       REQUIRE(row.size() == other.size());
