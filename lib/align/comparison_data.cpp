@@ -49,10 +49,14 @@ struct Cuts {
 
 data::PromptTree tree_of(text::FramedAnswers framed) { return {std::move(framed.prompt), std::move(framed.answers)}; }
 
-void report(const std::string& what, const ComparisonData& data, const Cuts& cuts) {
+int64_t tokens_of(const ComparisonData& data) {
   int64_t tokens = 0;
   for (const data::PromptTree& tree : data.trees) tokens += tree.tokens();
-  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right", what, cuts.prompts, cuts.answers, tokens,
+  return tokens;
+}
+
+void report(const std::string& what, const ComparisonData& data, const Cuts& cuts) {
+  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right", what, cuts.prompts, cuts.answers, tokens_of(data),
             cuts.cut_prompts, cuts.cut_answers);
 }
 
@@ -105,10 +109,9 @@ std::vector<Labelled> read_labelled(const std::vector<std::string>& files, bool 
 }
 
 template <typename Labelled, typename Frame>
-ComparisonData frame_labelled(const std::vector<Labelled>& all, const std::vector<std::string>& aspects, const std::string& what, Frame frame) {
+ComparisonData frame_labelled(const std::vector<Labelled>& all, const std::vector<std::string>& aspects, Cuts& cuts, Frame frame) {
   std::vector<text::FramedAnswers> framed = make_all<text::FramedAnswers>(all, [&](size_t i) { return frame(all[i]); });
   ComparisonData data;
-  Cuts cuts;
   for (size_t i = 0; i < all.size(); ++i) {
     cuts.add(framed[i]);
     Judged judged;
@@ -119,7 +122,6 @@ ComparisonData frame_labelled(const std::vector<Labelled>& all, const std::vecto
     data.trees.push_back(tree_of(std::move(framed[i])));
     data.judged.push_back(std::move(judged));
   }
-  report(what, data, cuts);
   return data;
 }
 
@@ -193,7 +195,10 @@ ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparison
 
 ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
   const std::vector<text::Graded> all = read_labelled<text::Graded>(files, skip_bad, aspects, "graded answer", text::read_graded);
-  return frame_labelled(all, aspects, what, [&](const text::Graded& graded) { return framing.frame(graded.messages, {graded.response}); });
+  Cuts cuts;
+  ComparisonData data = frame_labelled(all, aspects, cuts, [&](const text::Graded& graded) { return framing.frame(graded.messages, {graded.response}); });
+  report(what, data, cuts);
+  return data;
 }
 
 ComparisonData frame_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer,
@@ -204,11 +209,14 @@ ComparisonData frame_rated(const std::vector<std::string>& files, bool skip_bad,
     return rated;
   };
   const std::vector<text::Rated> all = read_labelled<text::Rated>(files, skip_bad, aspects, "rated translation", read);
-  return frame_labelled(all, aspects, what, [&](const text::Rated& rated) {
+  Cuts cuts;
+  ComparisonData data = frame_labelled(all, aspects, cuts, [&](const text::Rated& rated) {
     std::vector<std::string> texts{rated.source, rated.hypothesis};
     if (with_reference) texts.push_back(*rated.reference);
     return text::frame_texts(tokenizer, texts, window);
   });
+  log::info("{}: {} translations, {} tokens of {} texts; {} texts were too long and lost their ends", what, all.size(), tokens_of(data), cuts.answers, cuts.cut_answers);
+  return data;
 }
 
 ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, Sides sides, uint64_t seed, const std::string& what) {

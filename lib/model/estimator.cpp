@@ -22,8 +22,8 @@ class EstimatorHead final : public ScoreHead {
   int64_t texts() const override { return with_reference_ ? 3 : 2; }
 
   at::Tensor scores(const at::Tensor& states) const override {
-    const at::Tensor texts = states.view({-1, this->texts(), states.size(1)});
-    at::Tensor x = estimator_features(texts.select(1, 1), texts.select(1, 0), with_reference_ ? texts.select(1, 2) : at::Tensor());
+    const at::Tensor by_text = states.view({-1, texts(), states.size(1)});
+    at::Tensor x = estimator_features(by_text.select(1, 1), by_text.select(1, 0), with_reference_ ? by_text.select(1, 2) : at::Tensor());
     for (size_t i = 0; i < weights_.size(); ++i) {
       x = tensor::linear(x, weights_[i], biases_[i]);
       if (i + 1 < weights_.size()) x = x.tanh();
