@@ -31,7 +31,7 @@ struct ReportOptions {
   uint64_t seed = 1;
 };
 
-/// {accuracy, ci95, n, comparisons, ties, margin, ece, brier; of a judge order-consistency; of RM-Bench easy, normal, hard, and mean; length-matched: {accuracy, ci95, n}; risk-coverage:
+/// {accuracy, ci95, n, comparisons, ties, margin, ece, brier; of a judge order-consistency; of RM-Bench easy, normal, hard, style-mean; length-matched: {accuracy, ci95, n}; risk-coverage:
 /// {coverage, accuracy, area}; with more than one subset subset-mean and subsets: {name: the same without those}}. What is undefined is null. A tie is wrong.
 io::Json pair_report(const std::vector<PairVerdict>& verdicts, const ReportOptions& options);
 /// The same for people.
