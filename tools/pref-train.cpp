@@ -1,8 +1,6 @@
 // pref-train: trains a language model on preferences between answers.
 
 #include "align/preference_task.h"
-#include "base/error.h"
-#include "base/strings.h"
 #include "cli/tool_main.h"
 #include "train/lm_start.h"
 #include "train/session.h"
@@ -41,12 +39,7 @@ struct Settings {
   }
 
   void check() const {
-    std::vector<std::string> missing;
-    if (start.init_from.empty()) missing.push_back("--model");
-    if (session.run.empty()) missing.push_back("--run");
-    if (task.data.train.empty()) missing.push_back("--train");
-    if (task.data.valid.empty()) missing.push_back("--valid");
-    if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
+    task.data.check_given(start.init_from, session.run);
   }
 };
 
@@ -59,13 +52,14 @@ void train_in(Settings& settings, const cli::Invocation& call, train::Session& s
   const auto frame = text::make_chat_template(language.chat_template, tokenizer);
   const auto model = start.begin(session, settings.session, tokenizer, call.seed, call.threads);
   const bool progress = call.progress && ranks.first();
+  const align::ReferenceModel reference{start.init_from, call.config_yaml, session.resumes, [&] { return start.draw(tokenizer, call.seed); }};
   const align::PreferenceSetting setting{*model,
                                          [&] { return start.build(tokenizer.size(), std::nullopt); },
                                          tokenizer,
                                          *frame,
                                          *settings.loss,
-                                         {start.init_from, session.device, session.resumes},
-                                         session.run.file("cache"),
+                                         reference,
+                                         session.run.path(),
                                          call.seed,
                                          progress};
   const auto task = align::make_preference_task(setting, settings.task, ranks);

@@ -1,8 +1,6 @@
 // rm-train: trains a reward model.
 
 #include "align/reward_training.h"
-#include "base/error.h"
-#include "base/strings.h"
 #include "cli/tool_main.h"
 #include "train/lm_start.h"
 #include "train/session.h"
@@ -17,29 +15,26 @@ struct Settings {
   align::RewardTraining training;
 
   Settings() {
-    session.trainer.scores = {"loss", "accuracy"};
     session.trainer.optimizer = {"adamw", 0.9, 0.95, 1e-8, 0.1};
     session.trainer.schedule = {"cosine", 1e-5, 0, 20};
     session.trainer.log_every = 20;
+    session.trainer.max_epochs = 1;
   }
 
   void declare(Options& options) {
     session.declare_run(options);
     start.declare_source(options, "The language model, or reward model, that it becomes of: ours or Hugging Face's", "model");
+    start.declare_export(options, "Write what was trained as a directory that Hugging Face's transformers read");
     if (start.source()) training.pool = infer::pooling_names().at(static_cast<size_t>(start.source()->pooling));
-    training.declare(options);
+    training.declare(options, start.source_directory());
+    session.trainer.scores = training.scores();
     start.declare_chat(options, "How prompts and answers are framed; default: as the model has it");
     start.declare_model(options);
     session.declare_training(options);
   }
 
   void check() const {
-    std::vector<std::string> missing;
-    if (start.init_from.empty()) missing.push_back("--model");
-    if (session.run.empty()) missing.push_back("--run");
-    if (training.data.train.empty()) missing.push_back("--train");
-    if (training.data.valid.empty()) missing.push_back("--valid");
-    if (!missing.empty()) fail_usage("missing {}; see --help", join(missing, ", "));
+    training.data.check_given(start.init_from, session.run);
     training.check();
   }
 };
@@ -64,7 +59,7 @@ int main(int argc, char** argv) {
   tool.run = [&](const cli::Invocation& call) {
     settings.check();
     train::run_session(settings.session, {call.config_yaml, call.command_line, call.host, call.started, call.threads, call.launch}, [&](train::Session& session) {
-      align::train_reward_model(settings.training, {settings.start, settings.session, call.seed, call.threads, call.progress && session.ranks.first()}, session);
+      align::train_reward_model(settings.training, {settings.start, settings.session, call.seed, call.threads, call.progress && session.ranks.first(), call.config_yaml}, session);
     });
   };
   tool.actions = {{"list-objectives", "The known values of --objective and their papers.", align::list_objectives},

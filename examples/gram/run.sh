@@ -103,8 +103,8 @@ fi
 
 if wanted 1 && [[ -z ${BASE:-} ]]; then
   begin_stage 1 "train a base model in $base"
-  configuration=(-c "$here/conf/base.yaml")
-  if $smoke; then configuration+=(-c "$here/conf/smoke-base.yaml"); fi
+  configuration=(-c "$here/../preference/conf/base.yaml")
+  if $smoke; then configuration+=(-c "$here/../preference/conf/smoke-base.yaml"); fi
   for part in train valid; do
     text=$data/lm-wikitext2/$part.txt.gz
     [[ -e $text ]] || die "$text: no such file"
@@ -132,7 +132,8 @@ if wanted 3; then
     reward "discriminative.noise$noise" "$base" discriminative train --label-noise "$noise"
     reward "generative.noise$noise" "$base" generative train --label-noise "$noise"
     reward "smoothed.noise$noise" "$base" generative train --objective.eps 0.1 --label-noise "$noise"
-    for model in discriminative generative smoothed; do measure "$model.noise$noise" helpful; done
+    reward "gram.noise$noise" "$run/stage1" generative train --objective.eps 0.1 --label-noise "$noise"
+    for model in discriminative generative smoothed gram; do measure "$model.noise$noise" helpful; done
   done
 fi
 

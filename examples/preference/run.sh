@@ -59,8 +59,12 @@ def write(name, records):
     print(f"{name}: {len(records)}", file=sys.stderr)
 
 
-pairs = read("pref-hh-helpful/pairs.jsonl.gz")
-others = read("pref-ultrafeedback/train.jsonl.gz") + read("pref-webgpt/comparisons.jsonl.gz")
+# An answer goes on its prompt behind a space, in every file: so the tuned model learns it and so it will write.
+spaced = lambda record, *keys: {**record, **{key: " " + record[key].strip() for key in keys}}
+turn = lambda record: {**record, "prompt": f"Human: {record['prompt']}\n\nAssistant:"}
+pairs = [spaced(record, "chosen", "rejected") for record in read("pref-hh-helpful/pairs.jsonl.gz")]
+others = [spaced(turn(record), "chosen", "rejected") for record in read("pref-ultrafeedback/train.jsonl.gz")]
+others += [spaced(turn(record), "response_a", "response_b") for record in read("pref-webgpt/comparisons.jsonl.gz")]
 if smoke:
     pairs, others = pairs[:120], others[:40]
 part = lambda *rests: [pair for i, pair in enumerate(pairs) if i % 6 in rests]
@@ -70,8 +74,8 @@ write("valid.jsonl", part(0)[:half])
 write("test.jsonl", part(0)[half:])
 # What the reward model that judges at the end has seen, nobody else has.
 write("judge.jsonl", part(1, 5) + others)
-write("sft.train.jsonl", [{"prompt": p["prompt"], "response": " " + p["chosen"]} for p in part(2, 3, 4)])
-write("sft.valid.jsonl", [{"prompt": p["prompt"], "response": " " + p["chosen"]} for p in part(0)[:half]])
+write("sft.train.jsonl", [{"prompt": p["prompt"], "response": p["chosen"]} for p in part(2, 3, 4)])
+write("sft.valid.jsonl", [{"prompt": p["prompt"], "response": p["chosen"]} for p in part(0)[:half]])
 write("prompts.jsonl", [{"id": p["id"], "prompt": p["prompt"]} for p in part(0)[half:]])
 END
 fi

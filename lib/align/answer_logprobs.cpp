@@ -1,55 +1,30 @@
 #include "align/answer_logprobs.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
-#include <cstring>
-#include <filesystem>
+#include <mutex>
+#include <vector>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "data/batches.h"
-#include "data/token_file.h"
+#include "base/team.h"
+#include "base/threads.h"
 #include "infer/progress.h"
-#include "io/directory.h"
-#include "io/run_dir.h"
-#include "io/safetensors.h"
 #include "loss/cross_entropy.h"
-#include "model/lm_load.h"
-#include "tensor/weights.h"
+#include "tensor/runtime.h"
 
 namespace seqmill::align {
 namespace {
 
-namespace fs = std::filesystem;
+/// A batch, and the table that its log-probabilities belong in.
+struct Asked {
+  const std::vector<data::PromptTree>* trees;
+  std::vector<int64_t> items;
+  double* table;  ///< rows of as many numbers as a tree has endings
+};
 
-std::string hex(const data::Fingerprint& fingerprint) { return fmt::format("{:016x}", fingerprint.value()); }
-
-void add_trees(data::Fingerprint& fingerprint, const std::vector<data::PromptTree>& trees) {
-  const auto add = [&](const data::Tokens& tokens) {
-    fingerprint.add(static_cast<uint64_t>(tokens.size()));
-    for (const int32_t token : tokens) fingerprint.add(static_cast<uint64_t>(token));
-  };
-  fingerprint.add(static_cast<uint64_t>(trees.size()));
-  for (const data::PromptTree& tree : trees) {
-    add(tree.prompt);
-    for (const data::Tokens& ending : tree.endings) add(ending);
-  }
-}
-
-/// Of the numbers themselves: a file that a disk has damaged is made anew.
-std::string checksum(const ReferenceLogprobs& logprobs) {
-  data::Fingerprint fingerprint;
-  for (const at::Tensor& tensor : {logprobs.train, logprobs.valid}) {
-    const double* numbers = tensor.data_ptr<double>();
-    for (int64_t i = 0; i < tensor.numel(); ++i) fingerprint.add(numbers[i]);
-  }
-  return hex(fingerprint);
-}
-
-at::Tensor empty_logprobs(const std::vector<data::PromptTree>& trees) {
-  return at::empty({static_cast<int64_t>(trees.size()), static_cast<int64_t>(trees.front().endings.size())}, at::kDouble);
-}
-
-/// Shows how far the reference is.
+/// Shows how far this rank is. For several threads.
 class Counter {
  public:
   Counter(int64_t all, bool progress) : all_(all), line_(progress), progress_(progress ? infer::ProgressStyle::kRewritten : infer::ProgressStyle::kMessages) {}
@@ -60,84 +35,62 @@ class Counter {
   Counter& operator=(const Counter&) = delete;
 
   void add(int64_t trees) {
+    const std::lock_guard<std::mutex> lock(mutex_);
     done_ += trees;
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
     if (!progress_.is_due(seconds)) return;
-    progress_.show(fmt::format("reference log-probabilities: {} of {} pairs, {:.1f} pairs/s", done_, all_, static_cast<double>(done_) / seconds));
+    progress_.show(fmt::format("reference log-probabilities: {} of {} prompts, {:.1f} prompts/s", done_, all_, static_cast<double>(done_) / seconds));
   }
 
  private:
+  std::mutex mutex_;
   int64_t all_, done_ = 0;
   bool line_;
   infer::Progress progress_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 
-at::Tensor compute(const model::Lm& model, at::Device device, const std::vector<data::PromptTree>& trees, int64_t batch_tokens, Counter& counter) {
-  at::NoGradGuard no_grad;
-  at::Tensor logprobs = empty_logprobs(trees);
-  data::BatchOrder order;
-  order.batch_tokens = batch_tokens;
-  order.shuffle = false;
-  const auto lengths = [&](int64_t i) { return std::pair<int64_t, int64_t>(0, trees[static_cast<size_t>(i)].tokens() - 1); };
-  for (const std::vector<int64_t>& items : data::plan_batches(static_cast<int64_t>(trees.size()), lengths, order, 0)) {
-    std::vector<const data::PromptTree*> chosen;
-    for (const int64_t item : items) chosen.push_back(&trees[static_cast<size_t>(item)]);
-    data::TreeBatch batch = data::make_tree_batch(chosen, data::LastTokens::kPredicted);
-    batch.to(device);
-    const at::Tensor found = ending_logprobs(model, batch, nullptr).cpu();
-    if (!at::isfinite(found).all().item<bool>()) fail("the reference model gives answers log-probabilities that are not finite");
-    logprobs.index_copy_(0, at::tensor(items, at::kLong), found.view({static_cast<int64_t>(items.size()), -1}));
-    counter.add(static_cast<int64_t>(items.size()));
+void answer(const model::Lm& model, const Asked& asked) {
+  const data::TreeBatch batch = batch_of(*asked.trees, asked.items, data::LastTokens::kPredicted, true, model.output_layer().weight.device());
+  const at::Tensor found = ending_logprobs(model, batch, nullptr).cpu();
+  if (!at::isfinite(found).all().item<bool>()) fail("the reference model gives answers log-probabilities that are not finite");
+  const auto endings = static_cast<int64_t>(asked.trees->front().endings.size());
+  const double* from = found.data_ptr<double>();
+  for (const int64_t item : asked.items) {
+    std::copy_n(from, endings, asked.table + item * endings);
+    from += endings;
   }
-  return logprobs;
 }
 
-/// The file of what was computed.
-class Cache {
- public:
-  Cache(std::string path, const Trees& train, const Trees& valid) : path_(std::move(path)), train_(train), valid_(valid) {
-    data::Fingerprint fingerprint;
-    add_trees(fingerprint, *train);
-    add_trees(fingerprint, *valid);
-    data_ = hex(fingerprint);
-  }
-
-  /// False when there is none, or it is damaged or of something else. `model` empty: of whatever model.
-  bool read(const std::string& model, ReferenceLogprobs& logprobs) const {
-    if (!fs::exists(path_)) return false;
+/// By the way of a training's workers: batches side by side, a thread each, where there are enough of them.
+void answer_all(const model::Lm& model, const std::vector<Asked>& batches, Counter& counter) {
+  const bool on_cpu = model.output_layer().weight.device().is_cpu();
+  Team team(on_cpu ? team_size(static_cast<int64_t>(batches.size()), threads()) : 1, tensor::limit_thread_to_itself);
+  std::atomic<bool> failed{false};
+  team.run([&](int64_t member) {
+    at::NoGradGuard no_grad;
+    const auto step = static_cast<size_t>(team.size());
     try {
-      const std::map<std::string, std::string> about = io::SafetensorsFile(path_).metadata();
-      const auto says = [&](const char* key, const std::string& value) {
-        const auto found = about.find(key);
-        return found != about.end() && found->second == value;
-      };
-      if (!says("data", data_) || !(model.empty() || says("model", model))) return false;
-      logprobs = {empty_logprobs(*train_), empty_logprobs(*valid_)};
-      tensor::load_into(path_, {{"train", logprobs.train}, {"valid", logprobs.valid}});
-      if (says("checksum", checksum(logprobs))) return true;
-      log::warn("{} is damaged and made anew", path_);
-    } catch (const Error& error) {
-      log::warn("{}; it is made anew", error.what());
+      for (auto i = static_cast<size_t>(member); i < batches.size() && !failed; i += step) {
+        answer(model, batches[i]);
+        counter.add(static_cast<int64_t>(batches[i].items.size()));
+      }
+    } catch (...) {
+      failed = true;
+      throw;
     }
-    return false;
+  });
+}
+
+/// Each rank has zeros where the others have numbers.
+void add_up(at::Tensor& table, train::Ranks& ranks) {
+  if (ranks.count() == 1) return;
+  double* numbers = table.data_ptr<double>();
+  const auto all = ranks.gather({numbers, numbers + table.numel()});
+  table.zero_();
+  for (const std::vector<double>& rank : all) {
+    for (size_t i = 0; i < rank.size(); ++i) numbers[i] += rank[i];
   }
-
-  void write(const std::string& model, const ReferenceLogprobs& logprobs) const {
-    // The run is ours, so nobody else writes there.
-    const std::string unfinished = path_ + ".tmp";
-    tensor::save_tensors(unfinished, {{"train", logprobs.train}, {"valid", logprobs.valid}}, {{"data", data_}, {"model", model}, {"checksum", checksum(logprobs)}});
-    io::rename_checked(unfinished, path_);
-  }
-
- private:
-  std::string path_, data_;
-  const Trees &train_, &valid_;
-};
-
-std::string fingerprint_of(const ReferenceModel& model) {
-  const io::ModelFiles files = io::find_model(model.path);
-  return hex(data::Fingerprint().add_file(files.weights).add_file(files.config));
 }
 
 }  // namespace
@@ -150,25 +103,29 @@ at::Tensor ending_logprobs(const model::Lm& model, const data::TreeBatch& batch,
   return at::zeros({batch.endings()}, tokens.options().requires_grad(false)).index_add(0, ending, tokens);
 }
 
-ReferenceLogprobs reference_logprobs(const ReferenceModel& model, const Trees& train, const Trees& valid, int64_t batch_tokens, const std::string& cache,
-                                     bool progress, train::Ranks& ranks) {
-  const Cache kept(cache, train, valid);
-  ReferenceLogprobs logprobs;
-  const auto compute_all = [&] {
-    const std::string made_by = fingerprint_of(model);
-    const model::LoadedLm reference = model::load_lm(model.path);
-    reference.model->parameters().to(model.device);
-    Counter counter(static_cast<int64_t>(train->size() + valid->size()), progress);
-    logprobs = {compute(*reference.model, model.device, *train, batch_tokens, counter), compute(*reference.model, model.device, *valid, batch_tokens, counter)};
-    kept.write(made_by, logprobs);
-  };
-  ranks.first_then_others(
-      [&] {
-        if (!kept.read(model.resumes ? "" : fingerprint_of(model), logprobs)) compute_all();
-      },
-      [&] {
-        if (!kept.read("", logprobs)) data::fail_not_shared(cache);
-      });
+TreeLogprobs empty_logprobs(const TreeSets& sets) {
+  TreeLogprobs logprobs;
+  for (const auto& [name, trees] : sets) {
+    logprobs[name] = at::empty({static_cast<int64_t>(trees->size()), static_cast<int64_t>(trees->front().endings.size())}, at::kDouble);
+  }
+  return logprobs;
+}
+
+TreeLogprobs all_logprobs(const model::Lm& model, const TreeSets& sets, int64_t batch_tokens, bool progress, train::Ranks& ranks) {
+  TreeLogprobs logprobs = empty_logprobs(sets);
+  std::vector<Asked> mine;
+  int64_t number = 0, count = 0;
+  for (const auto& [name, trees] : sets) {
+    double* table = logprobs[name].zero_().data_ptr<double>();
+    for (std::vector<int64_t>& items : plan_in_order(trees, batch_tokens)) {
+      if (number++ % ranks.count() != ranks.rank()) continue;
+      count += static_cast<int64_t>(items.size());
+      mine.push_back({trees.get(), std::move(items), table});
+    }
+  }
+  Counter counter(count, progress);
+  answer_all(model, mine, counter);
+  for (auto& [name, table] : logprobs) add_up(table, ranks);
   return logprobs;
 }
 

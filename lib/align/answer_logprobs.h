@@ -1,12 +1,12 @@
 #pragma once
-// Log-probabilities of answers: of a batch, and of all data by the model that a training begins with, which are kept.
+// Log-probabilities of answers.
 
 #include <ATen/core/Tensor.h>
 
-#include <memory>
+#include <map>
 #include <string>
-#include <vector>
 
+#include "align/tree_batches.h"
 #include "data/prompt_trees.h"
 #include "model/lm.h"
 #include "tensor/dropout.h"
@@ -14,26 +14,19 @@
 
 namespace seqmill::align {
 
-using Trees = std::shared_ptr<const std::vector<data::PromptTree>>;
-
 /// log p of each ending of a batch, summed over its tokens: [endings] float64, with a graph where gradients are on. `stream` null: evaluation.
 at::Tensor ending_logprobs(const model::Lm& model, const data::TreeBatch& batch, tensor::DropoutStream* stream);
 
-/// The model that answers are compared by with the one that is trained.
-struct ReferenceModel {
-  std::string path;             ///< as model::load_lm takes it
-  at::Device device = at::kCPU;
-  bool resumes = false;         ///< the training has begun: what was computed then holds, whatever became of the model
-};
+/// Data by name; the trees of each have as many endings.
+using TreeSets = std::map<std::string, Trees>;
+/// Of each [trees, endings] float64, on the CPU.
+using TreeLogprobs = std::map<std::string, at::Tensor>;
 
-/// [trees, endings] float64, on the CPU.
-struct ReferenceLogprobs {
-  at::Tensor train, valid;
-};
+/// Uninitialised, for these data.
+TreeLogprobs empty_logprobs(const TreeSets& sets);
 
-/// Of trees that have as many endings each. Rank 0 computes them, in evaluation mode and float32, by about `batch_tokens` tokens at a time, unless the file `cache` holds those of
-/// this data and model already; the others read that. Throws Error for a log-probability that is not finite. `progress`: a status line.
-ReferenceLogprobs reference_logprobs(const ReferenceModel& model, const Trees& train, const Trees& valid, int64_t batch_tokens, const std::string& cache,
-                                     bool progress, train::Ranks& ranks);
+/// Of all data, in evaluation mode, by about `batch_tokens` tokens at a time. Each rank takes a share, for which the model must be the same on all; all get the whole. Throws Error for a
+/// log-probability that is not finite. `progress`: a status line, else messages now and then.
+TreeLogprobs all_logprobs(const model::Lm& model, const TreeSets& sets, int64_t batch_tokens, bool progress, train::Ranks& ranks);
 
 }  // namespace seqmill::align

@@ -4,40 +4,19 @@
 #include <limits>
 #include <numeric>
 
+#include "align/make_all.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/strings.h"
-#include "base/threads.h"
 
 namespace seqmill::align {
 namespace {
 
-constexpr int64_t kUsualWindow = 512;
-
-/// make(i) for all, by all threads; an error is that of the first item that has one, with its place.
-template <typename Result, typename Item, typename Make>
-std::vector<Result> make_all(const std::vector<Item>& items, Make make) {
-  std::vector<Result> results(items.size());
-  std::vector<std::string> errors(items.size());
-  parallel_for(static_cast<int64_t>(items.size()), 16, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      try {
-        results[i] = make(i);
-      } catch (const Error& error) {
-        errors[i] = fmt::format("{}: {}", items[i].place, error.what());
-      }
-    }
-  });
-  for (const std::string& error : errors) {
-    if (!error.empty()) throw Error(error);
-  }
-  return results;
-}
-
 /// What was cut of a set, for the log.
 struct Cuts {
-  int64_t prompts = 0, answers = 0, cut_prompts = 0, cut_answers = 0, tokens = 0;
+  int64_t prompts = 0, answers = 0, cut_prompts = 0, cut_answers = 0;
+  int64_t alike = 0;  ///< pairs of which the window leaves the same
 
   void add(const text::FramedAnswers& framed) {
     ++prompts;
@@ -56,8 +35,17 @@ int64_t tokens_of(const ComparisonData& data) {
 }
 
 void report(const std::string& what, const ComparisonData& data, const Cuts& cuts) {
-  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right", what, cuts.prompts, cuts.answers, tokens_of(data),
-            cuts.cut_prompts, cuts.cut_answers);
+  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right; {} pairs left out that are alike within the window", what, cuts.prompts,
+            cuts.answers, tokens_of(data), cuts.cut_prompts, cuts.cut_answers, cuts.alike);
+}
+
+/// Throws Error for what has a score of none of the aspects.
+template <typename Labelled>
+void check_aspects(const Labelled& labelled, const std::vector<std::string>& aspects) {
+  if (std::any_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return labelled.scores.count(aspect) > 0; })) return;
+  std::vector<std::string> found;
+  for (const auto& [aspect, score] : labelled.scores) found.push_back(aspect);
+  fail("{}: it has scores of {}, expected one of {} (--aspects)", labelled.place, join(found, ", "), join(aspects, ", "));
 }
 
 /// A pair of a comparison, as it is shown to a judge.
@@ -85,24 +73,19 @@ std::vector<Labelled> read_labelled(const std::vector<std::string>& files, bool 
   int64_t bad = 0;
   for (const std::string& file : files) {
     text::RecordReader reader(file);
-    for (bool more = true; more;) {
-      try {
-        text::Record record;
-        if (!(more = reader.next(record))) break;
-        Labelled labelled = read(std::move(record));
-        const std::map<std::string, double>& scores = labelled.scores;
-        if (std::none_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return scores.count(aspect) > 0; })) {
-          std::vector<std::string> found;
-          for (const auto& [aspect, score] : scores) found.push_back(aspect);
-          fail("{}: it has scores of {}, expected one of {} (--aspects)", labelled.place, join(found, ", "), join(aspects, ", "));
-        }
-        all.push_back(std::move(labelled));
-      } catch (const Error& error) {
-        if (!skip_bad) throw;
-        log::warn("left out: {}", error.what());
-        ++bad;
-      }
-    }
+    const auto read_one = [&] {
+      text::Record record;
+      if (!reader.next(record)) return false;
+      Labelled labelled = read(std::move(record));
+      check_aspects(labelled, aspects);
+      all.push_back(std::move(labelled));
+      return true;
+    };
+    const auto leave_out = [&](const Error& error) {
+      log::warn("left out: {}", error.what());
+      ++bad;
+    };
+    while (text::read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read_one, leave_out)) continue;
   }
   if (all.empty()) fail("no {} of {} is left{}", noun, join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
   return all;
@@ -128,21 +111,9 @@ ComparisonData frame_labelled(const std::vector<Labelled>& all, const std::vecto
 }  // namespace
 
 void ComparisonDataOptions::declare(Options& options) {
-  options.group("Data");
-  options.add("train", train, "Training comparisons, JSON lines or a JSON array, plain or .gz; give it several times for several files").placeholder("FILE");
-  options.add("valid", valid, "Validation comparisons, likewise").placeholder("FILE");
-  records.declare(options);
+  ComparisonFiles::declare(options);
   options.add("train-limit", train_limit, "Train on so many comparisons only, drawn with the seed; 0: all").range(0);
   options.add("label-noise", label_noise, "Share of training comparisons whose verdict is turned over, to see what a method stands").range(0, 1);
-  options.add("window", window, "Tokens that the model sees of a prompt with an answer; 0: model.max-positions, at most 512").range(0);
-}
-
-void ComparisonDataOptions::resolve(int64_t max_positions) {
-  for (const std::vector<std::string>* files : {&train, &valid}) {
-    if (std::find(files->begin(), files->end(), "-") != files->end()) fail_usage("training and validation data is read again when a run goes on and cannot be standard input ('-')");
-  }
-  if (window == 0) window = std::min(max_positions, kUsualWindow);
-  if (window > max_positions) fail_usage("--window {}: the model has {} positions (model.max-positions)", window, max_positions);
 }
 
 std::vector<size_t> draw_subset(size_t count, size_t wanted, uint64_t seed) {
@@ -171,10 +142,9 @@ int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint
 std::vector<text::Comparison> read_training(const ComparisonDataOptions& options, uint64_t seed) {
   std::vector<text::Comparison> all = text::read_comparisons(options.train, options.records);
   if (options.train_limit > 0) {
-    std::vector<text::Comparison> kept;
-    for (const size_t i : draw_subset(all.size(), static_cast<size_t>(options.train_limit), seed)) kept.push_back(std::move(all[i]));
-    log::info("training data: {} of {} comparisons (--train-limit)", kept.size(), all.size());
-    all = std::move(kept);
+    const size_t count = all.size();
+    all = subset(std::move(all), options.train_limit, seed);
+    log::info("training data: {} of {} comparisons (--train-limit)", all.size(), count);
   }
   if (options.label_noise > 0) log::info("training data: the verdict of {} of {} comparisons was turned over (--label-noise)", turn_over(all, options.label_noise, seed), all.size());
   return all;
@@ -186,36 +156,49 @@ ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparison
   Cuts cuts;
   for (size_t i = 0; i < comparisons.size(); ++i) {
     cuts.add(framed[i]);
+    Judged judged{comparisons[i].merits, {}, comparisons[i].is_graded, {}};
+    for (const text::Preference& pair : text::preferences_of(comparisons[i])) {
+      if (framed[i].answers[pair.better] == framed[i].answers[pair.worse]) ++cuts.alike;
+      else judged.pairs.push_back(pair);
+    }
+    if (judged.pairs.empty()) continue;
     data.trees.push_back(tree_of(std::move(framed[i])));
-    data.judged.push_back({comparisons[i].merits, text::preferences_of(comparisons[i]), comparisons[i].is_graded, {}});
+    data.judged.push_back(std::move(judged));
   }
+  if (data.trees.empty()) fail("{}: no pair of {} comparisons is left: within the window their answers are the same", what, comparisons.size());
   report(what, data, cuts);
   return data;
 }
 
-ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
-  const std::vector<text::Graded> all = read_labelled<text::Graded>(files, skip_bad, aspects, "graded answer", text::read_graded);
+std::vector<text::Graded> read_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects) {
+  return read_labelled<text::Graded>(files, skip_bad, aspects, "graded answer", text::read_graded);
+}
+
+ComparisonData frame_graded(const std::vector<text::Graded>& answers, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
   Cuts cuts;
-  ComparisonData data = frame_labelled(all, aspects, cuts, [&](const text::Graded& graded) { return framing.frame(graded.messages, {graded.response}); });
+  ComparisonData data = frame_labelled(answers, aspects, cuts, [&](const text::Graded& graded) { return framing.frame(graded.messages, {graded.response}); });
   report(what, data, cuts);
   return data;
 }
 
-ComparisonData frame_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer,
-                           int64_t window, const std::string& what) {
+std::vector<text::Rated> read_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference) {
   const auto read = [&](text::Record record) {
     text::Rated rated = text::read_rated(std::move(record));
     if (with_reference && !rated.reference) fail("{}: it has no \"reference\", which --features reference-based compares with", rated.place);
     return rated;
   };
-  const std::vector<text::Rated> all = read_labelled<text::Rated>(files, skip_bad, aspects, "rated translation", read);
+  return read_labelled<text::Rated>(files, skip_bad, aspects, "rated translation", read);
+}
+
+ComparisonData frame_rated(const std::vector<text::Rated>& translations, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer, int64_t window,
+                           const std::string& what) {
   Cuts cuts;
-  ComparisonData data = frame_labelled(all, aspects, cuts, [&](const text::Rated& rated) {
+  ComparisonData data = frame_labelled(translations, aspects, cuts, [&](const text::Rated& rated) {
     std::vector<std::string> texts{rated.source, rated.hypothesis};
     if (with_reference) texts.push_back(*rated.reference);
     return text::frame_texts(tokenizer, texts, window);
   });
-  log::info("{}: {} translations, {} tokens of {} texts; {} texts were too long and lost their ends", what, all.size(), tokens_of(data), cuts.answers, cuts.cut_answers);
+  log::info("{}: {} translations, {} tokens of {} texts; {} texts were too long and lost their ends", what, translations.size(), tokens_of(data), cuts.answers, cuts.cut_answers);
   return data;
 }
 
@@ -238,45 +221,59 @@ ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons,
   }
   const std::vector<text::JudgeQuestion> questions = make_all<text::JudgeQuestion>(shown, [&](size_t i) {
     const std::vector<std::string>& responses = shown[i].comparison->responses;
-    return judge.question(shown[i].comparison->messages, responses[shown[i].first], responses[shown[i].second]);
+    const auto ask = [&](size_t first, size_t second) { return judge.question(shown[i].comparison->messages, responses[first], responses[second]); };
+    text::JudgeQuestion question = ask(shown[i].first, shown[i].second);
+    // Of a pair of which the window leaves the same there is nothing to ask.
+    if (question.cut && question.tokens == ask(shown[i].second, shown[i].first).tokens) question.tokens.clear();
+    return question;
   });
   ComparisonData data;
-  int64_t cut = 0, first = 0, tokens = 0;
+  int64_t cut = 0, first = 0, tokens = 0, alike = 0;
   for (size_t i = 0; i < shown.size(); ++i) {
     const bool is_first = shown[i].first_is_better;
     cut += questions[i].cut;
+    if (questions[i].tokens.empty()) {
+      ++alike;
+      continue;
+    }
     first += is_first;
     tokens += static_cast<int64_t>(questions[i].tokens.size()) + 1;
     data.trees.push_back({questions[i].tokens, {{judge.labels()[is_first ? 0 : 1]}}});
     data.judged.push_back({is_first ? std::vector<double>{1, 0} : std::vector<double>{0, 1}, {}, false, {}});
   }
-  const double share = static_cast<double>(first) / static_cast<double>(std::max<size_t>(1, shown.size()));
-  log::info("{}: {} questions of {} comparisons, {} tokens; the first answer is the better one in {:.1f} %; {} questions were too long and cut", what, shown.size(), comparisons.size(),
-            tokens, 100 * share, cut);
+  if (data.trees.empty()) fail("{}: no pair of {} comparisons is left: within the window their answers are the same", what, comparisons.size());
+  const double share = static_cast<double>(first) / static_cast<double>(data.trees.size());
+  log::info("{}: {} questions of {} comparisons, {} tokens; the first answer is the better one in {:.1f} %; {} questions were too long and cut, {} left out whose answers are alike then", what,
+            data.trees.size(), comparisons.size(), tokens, 100 * share, cut, alike);
   if (sides == Sides::kGiven && std::abs(share - 0.5) > 0.02) log::warn("{}: whoever always names one side is right in {:.1f} %; --sides random or both takes that away", what, 100 * std::max(share, 1 - share));
   return data;
 }
 
-ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, const std::string& what) {
+ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, uint64_t seed, const std::string& what) {
   std::vector<Shown> shown;
   for (const text::Comparison& comparison : comparisons) {
     for (size_t i = 0; i + 1 < comparison.responses.size(); ++i) shown.push_back({&comparison, i, i + 1, true, comparison.place});
   }
-  const std::vector<text::ChatTokens> texts = make_all<text::ChatTokens>(shown, [&](size_t i) {
+  const std::vector<bool> coins = even_coins(shown.size(), seed);
+  for (size_t i = 0; i < shown.size(); ++i) {
+    if (coins[i]) std::swap(shown[i].first, shown[i].second);
+  }
+  const std::vector<text::PairText> pairs = make_all<text::PairText>(shown, [&](size_t i) {
     const std::vector<std::string>& responses = shown[i].comparison->responses;
     return judge.pair_text(shown[i].comparison->messages, responses[shown[i].first], responses[shown[i].second]);
   });
   ComparisonData data;
-  int64_t learned = 0;
-  for (const text::ChatTokens& text : texts) {
+  int64_t learned = 0, cut = 0;
+  for (const auto& [text, is_cut] : pairs) {
     const auto begin = std::find(text.learned.begin(), text.learned.end(), true);
     const auto first = begin - text.learned.begin();
     const auto end = text.tokens.begin() + (text.learned.rend() - std::find(text.learned.rbegin(), text.learned.rend(), true));
     data.trees.push_back({{text.tokens.begin(), text.tokens.begin() + first}, {{text.tokens.begin() + first, end}}});
     data.judged.emplace_back();
     learned += end - text.tokens.begin() - first;
+    cut += is_cut;
   }
-  log::info("{}: {} pairs of answers, {} tokens learned; no verdict is looked at", what, shown.size(), learned);
+  log::info("{}: {} pairs of answers, {} tokens learned; no verdict is looked at; {} pairs were too long and cut", what, shown.size(), learned, cut);
   return data;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "align/comparison_files.h"
 #include "align/objective.h"
 #include "base/options.h"
 #include "data/prompt_trees.h"
@@ -14,16 +15,11 @@
 
 namespace seqmill::align {
 
-struct ComparisonDataOptions {
-  std::vector<std::string> train, valid;
-  text::ComparisonOptions records;
-  int64_t train_limit = 0;   ///< of comparisons drawn from the training data; 0: all
-  double label_noise = 0;    ///< share of training comparisons whose merits are turned over
-  int64_t window = 0;        ///< tokens that the model sees of a prompt and an answer; 0: what it has positions for, at most 512
+struct ComparisonDataOptions : ComparisonFiles {
+  int64_t train_limit = 0;  ///< of comparisons drawn from the training data; 0: all
+  double label_noise = 0;   ///< share of training comparisons whose merits are turned over
 
   void declare(Options& options);
-  /// Throws a usage error for combinations that make no sense; sets the window.
-  void resolve(int64_t max_positions);
 };
 
 /// Trees, and what is known of their answers.
@@ -34,21 +30,31 @@ struct ComparisonData {
 
 /// So many of `count` items, drawn with the seed, in their order.
 std::vector<size_t> draw_subset(size_t count, size_t wanted, uint64_t seed);
+/// These of the items.
+template <typename Item>
+std::vector<Item> subset(std::vector<Item> all, int64_t wanted, uint64_t seed) {
+  std::vector<Item> kept;
+  for (const size_t i : draw_subset(all.size(), static_cast<size_t>(wanted), seed)) kept.push_back(std::move(all[i]));
+  return kept;
+}
 /// Turns the merits of this share of comparisons over, each by a draw of its own (stream "label-noise"). Returns how many.
 int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint64_t seed);
 
 /// The training comparisons, limited and spoilt as the options say.
 std::vector<text::Comparison> read_training(const ComparisonDataOptions& options, uint64_t seed);
 
-/// A tree a comparison. Logs what was cut as that of `what`.
+/// A tree a comparison. Logs what was cut as that of `what`. Pairs of which the window leaves the same are no pairs, and a comparison without any is left out; both are counted.
 ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparisons, const text::AnswerFraming& framing, const std::string& what);
-/// A tree a graded answer, with a label for each of the aspects. Throws Error for one that has none of them.
-ComparisonData frame_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what);
+/// A tree a graded answer, with a label for each of the aspects.
+ComparisonData frame_graded(const std::vector<text::Graded>& answers, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what);
+/// All of several files that have one of the aspects; one that has none is a bad record.
+std::vector<text::Graded> read_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects);
 
-/// A tree a rated translation, whose endings are its source, its hypothesis and, with_reference, its reference, each to be read by itself. Labels as of frame_graded(). Throws Error also for
-/// one without a reference where that is needed.
-ComparisonData frame_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer,
-                           int64_t window, const std::string& what);
+/// A tree a rated translation, whose endings are its source, its hypothesis and, with_reference, its reference, each to be read by itself. Labels as of frame_graded().
+ComparisonData frame_rated(const std::vector<text::Rated>& translations, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer, int64_t window,
+                           const std::string& what);
+/// As read_graded(); with_reference, one without a reference is bad, too.
+std::vector<text::Rated> read_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference);
 
 /// Who is shown first to a judge.
 enum class Sides {
@@ -58,7 +64,7 @@ enum class Sides {
 };
 /// Questions of all pairs of the comparisons: the prompt of a tree is a question, its one ending the right label. `judged[i].merits` is {1, 0} where the first is better.
 ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, Sides sides, uint64_t seed, const std::string& what);
-/// Both answers of every pair behind their prompt (GRAM, stage 1); of a longer list, neighbours.
-ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, const std::string& what);
+/// Both answers of every pair behind their prompt (GRAM, stage 1); of a longer list, neighbours. Which one comes first is a coin's, so that the order says nothing of the verdict.
+ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, uint64_t seed, const std::string& what);
 
 }  // namespace seqmill::align

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "loss/cross_entropy.h"
 #include "metric/calibration.h"
-#include "tensor/linear.h"
+#include "tensor/embedding.h"
 
 namespace seqmill::align {
 namespace {
@@ -87,7 +87,7 @@ class JudgeTask final : public TreeTask<Lm> {
     const Predicted predicted = predict(model, part, stream);
     const model::OutputLayer output = model.output_layer();
     const at::Tensor labels = at::tensor({static_cast<int64_t>(labels_[0]), static_cast<int64_t>(labels_[1])}, at::kLong).to(predicted.states.device());
-    const at::Tensor logits = at::matmul(predicted.states, output.weight.index_select(0, labels).t());
+    const at::Tensor logits = at::matmul(predicted.states, tensor::embed(output.weight, labels, 1).t());
     const at::Tensor first_is_right = predicted.targets == labels[0], first = logits.select(1, 0) - logits.select(1, 1);
     const at::Tensor differences = at::where(first_is_right, first, -first);
     if (options_.softmax == "labels") return {differences, judge_losses(differences, {}, options_.smoothing.weight())};
@@ -97,21 +97,20 @@ class JudgeTask final : public TreeTask<Lm> {
 
   /// Questions 2 i and 2 i + 1 show pair i in its two orders.
   train::Scores scores_of_pairs(const std::vector<double>& table) const {
-    const auto sigma = [](double d) { return 1 / (1 + std::exp(-d)); };
     std::vector<double> probabilities;
     double right = 0, single = 0, consistent = 0, margin = 0;
     for (size_t i = 0; i + 2 < table.size(); i += 2) {
-      const double a = table[i], b = table[i + 1], p = (sigma(a) + sigma(b)) / 2;
+      const double a = table[i], b = table[i + 1], p = (metric::sigmoid(a) + metric::sigmoid(b)) / 2;
       probabilities.push_back(p);
       right += p > 0.5;
       single += (a > 0) + (b > 0);
-      consistent += (a > 0) == (b > 0);
+      consistent += metric::orders_agree(a, b);
       margin += std::fabs(a) + std::fabs(b);
     }
     const auto pairs = static_cast<double>(probabilities.size());
     const metric::Calibration calibration = metric::calibration(probabilities);
     return {{"loss", table.back() / (2 * pairs)}, {"accuracy", right / pairs}, {"ece", calibration.ece}, {"brier", calibration.brier},
-            {"consistency", consistent / pairs}, {"accuracy-one-order", single / (2 * pairs)}, {"margin", margin / (2 * pairs)}};
+            {"order-consistency", consistent / pairs}, {"accuracy-one-order", single / (2 * pairs)}, {"margin", margin / (2 * pairs)}};
   }
 
   std::array<int32_t, 2> labels_;

@@ -31,7 +31,7 @@ at::Tensor judge_losses(const at::Tensor& differences, const at::Tensor& all_log
 using LmCopier = std::function<std::unique_ptr<model::Lm>()>;
 
 /// `train` of frame_questions or frame_pair_texts, as the stage has it; `valid` of frame_questions with Sides::kBoth in stage 2. A validation of stage 2 gives "loss"; of the mean of
-/// both orders (GRAM's reward) "accuracy", "ece", "brier"; "consistency", the share of pairs of which both orders name the same answer; "accuracy-one-order"; "margin", the mean of |d|.
+/// both orders (GRAM's reward) "accuracy", "ece", "brier"; "order-consistency", the share of pairs of which both orders name the same answer; "accuracy-one-order"; "margin", the mean of |d|.
 std::unique_ptr<train::Task> make_judge_task(model::Lm& model, const LmCopier& copy, const text::Judge& judge, ComparisonData train, ComparisonData valid,
                                              const JudgeTaskOptions& options, const TreeTaskOptions& batches, uint64_t seed, train::Ranks& ranks);
 

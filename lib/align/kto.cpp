@@ -4,7 +4,7 @@ namespace seqmill::align {
 namespace {
 
 /// Section 4.2, for a pair as one desirable and one undesirable answer, which count half each: lambda_D (1 - sigma(beta (r_chosen - z0))) and
-/// lambda_U (1 - sigma(beta (z0 - r_rejected))), r = log(p / p_reference). The reference point z0 is the mean r of answers to other prompts, at least 0, without gradient.
+/// lambda_U (1 - sigma(beta (z0 - r_rejected))), r = log(p / p_reference). The reference point z0 is the mean r of the batch's answers to other prompts, at least 0, without gradient.
 class Kto final : public PreferenceLoss {
  public:
   void declare(Options& options) override {

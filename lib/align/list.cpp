@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "align/objective.h"
 
 namespace seqmill::align {
@@ -24,14 +27,34 @@ namespace {
 
 class List final : public Objective {
  public:
+  /// plackett_luce() of all comparisons: each answer that something is worse than, against what it is compared with, in a row of a padded matrix.
   at::Tensor losses(const ScoredBatch& batch) const override {
-    std::vector<at::Tensor> all;
+    int64_t longest = 1;
+    for (const int64_t count : batch.counts) longest = std::max(longest, count);
+    std::vector<int64_t> owners, winners, compared;
+    std::vector<uint8_t> absent;
     int64_t first = 0;
     for (size_t c = 0; c < batch.judged.size(); ++c) {
-      all.push_back(plackett_luce(batch.scores.select(1, 0).narrow(0, first, batch.counts[c]), batch.judged[c]->merits));
+      const std::vector<double>& merits = batch.judged[c]->merits;
+      for (size_t i = 0; i < merits.size(); ++i) {
+        if (merits[i] == *std::min_element(merits.begin(), merits.end())) continue;
+        owners.push_back(static_cast<int64_t>(c));
+        winners.push_back(first + static_cast<int64_t>(i));
+        for (size_t j = 0; j < static_cast<size_t>(longest); ++j) {
+          const bool is_there = j == i || (j < merits.size() && merits[j] < merits[i]);
+          compared.push_back(is_there ? first + static_cast<int64_t>(j) : 0);
+          absent.push_back(is_there ? 0 : 1);
+        }
+      }
       first += batch.counts[c];
     }
-    return at::stack(all);
+    const at::Tensor scores = batch.scores.select(1, 0);
+    const auto rows = [&](const std::vector<int64_t>& index) { return at::tensor(index, at::kLong).to(scores.device()); };
+    const auto count = static_cast<int64_t>(winners.size());
+    const at::Tensor hidden = at::tensor(absent, at::kByte).to(scores.device(), at::kBool).view({count, longest});
+    const at::Tensor against = scores.index_select(0, rows(compared)).view({count, longest}).masked_fill(hidden, -std::numeric_limits<double>::infinity());
+    const at::Tensor terms = at::logsumexp(against, {1}) - scores.index_select(0, rows(winners));
+    return at::zeros({static_cast<int64_t>(batch.judged.size())}, terms.options().requires_grad(false)).index_add(0, rows(owners), terms);
   }
 };
 

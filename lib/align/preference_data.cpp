@@ -2,17 +2,12 @@
 
 #include <algorithm>
 
+#include "align/make_all.h"
 #include "base/error.h"
-#include "base/threads.h"
 #include "text/fitting.h"
 
 namespace seqmill::align {
 namespace {
-
-bool same_messages(const std::vector<text::Message>& a, const std::vector<text::Message>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const text::Message& x, const text::Message& y) { return x.role == y.role && x.content == y.content; });
-}
 
 /// For each comparison the next one with another prompt, round the end.
 std::vector<size_t> next_others(const std::vector<text::Comparison>& comparisons) {
@@ -21,7 +16,7 @@ std::vector<size_t> next_others(const std::vector<text::Comparison>& comparisons
   // Twice backwards: the first time the last ones do not know yet what comes after them.
   for (size_t step = 2 * count; step-- > 0;) {
     const size_t i = step % count, next = (i + 1) % count;
-    others[i] = same_messages(comparisons[i].messages, comparisons[next].messages) ? others[next] : next;
+    others[i] = comparisons[i].messages == comparisons[next].messages ? others[next] : next;
   }
   if (others[0] == count) fail("this loss needs answers to other prompts, and all {} comparisons have the same prompt, that of {}", count, comparisons[0].place);
   return others;
@@ -37,17 +32,8 @@ class PairMaker {
  public:
   PairMaker(const text::AnswerFraming& framing, int64_t window) : framing_(framing), window_(window) {}
 
-  /// `other`: whose best answer is the third ending; null: none.
+  /// `other`: whose best answer is the mismatched one; null: none.
   PreferencePairs make(const text::Comparison& comparison, const text::Comparison* other) const {
-    try {
-      return pairs_of(comparison, other);
-    } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", comparison.place, error.what()), error.exit_code());
-    }
-  }
-
- private:
-  PreferencePairs pairs_of(const text::Comparison& comparison, const text::Comparison* other) const {
     const text::FramedAnswers framed = framing_.frame(comparison.messages, comparison.responses);
     PreferencePairs pairs;
     pairs.cut_prompts = framed.cut_prompt;
@@ -59,13 +45,14 @@ class PairMaker {
         ++pairs.alike;
         continue;
       }
-      if (other) tree.endings.push_back(mismatched);
+      if (other) pairs.mismatched.push_back({framed.prompt, {mismatched}});
       pairs.tokens += tree.tokens();
       pairs.trees.push_back(std::move(tree));
     }
     return pairs;
   }
 
+ private:
   /// As much of it as fits behind a prompt of so many tokens. It is framed with its own prompt, so that it cuts nothing of the one it does not belong to.
   data::Tokens answer_of(const text::Comparison& other, int64_t prompt) const {
     data::Tokens answer = framing_.frame(other.messages, {best_response(other)}).answers[0];
@@ -79,25 +66,16 @@ class PairMaker {
 
 }  // namespace
 
-void PreferenceDataOptions::declare(Options& options) {
-  options.group("Data");
-  options.add("train", train, "Comparisons to learn from, in any of the shapes of docs/formats.md#comparisons; give it several times for several files").placeholder("FILE");
-  options.add("valid", valid, "Comparisons for validation, likewise").placeholder("FILE");
-  options.add("window", window, "Tokens of a prompt with an answer; what is longer is cut. 0: model.max-positions, at most 512").range(0);
-  comparisons.declare(options);
-}
-
 PreferencePairs make_pairs(const std::vector<text::Comparison>& comparisons, const text::ChatTemplate& chat, const text::Tokenizer& tokenizer, int64_t window, bool mismatched) {
   const text::AnswerFraming framing(chat, tokenizer, window, true);
   const PairMaker maker(framing, window);
   const std::vector<size_t> others = mismatched ? next_others(comparisons) : std::vector<size_t>();
-  std::vector<PreferencePairs> parts(comparisons.size());
-  parallel_for(static_cast<int64_t>(parts.size()), 16, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) parts[i] = maker.make(comparisons[i], mismatched ? &comparisons[others[i]] : nullptr);
-  });
+  std::vector<PreferencePairs> parts =
+      make_all<PreferencePairs>(comparisons, [&](size_t i) { return maker.make(comparisons[i], mismatched ? &comparisons[others[i]] : nullptr); });
   PreferencePairs all;
   for (PreferencePairs& part : parts) {
     std::move(part.trees.begin(), part.trees.end(), std::back_inserter(all.trees));
+    std::move(part.mismatched.begin(), part.mismatched.end(), std::back_inserter(all.mismatched));
     all.tokens += part.tokens;
     all.cut_prompts += part.cut_prompts;
     all.cut_answers += part.cut_answers;

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "base/options.h"
 #include "data/prompt_trees.h"
 #include "text/chat.h"
 #include "text/comparisons.h"
@@ -14,23 +13,16 @@
 
 namespace seqmill::align {
 
-struct PreferenceDataOptions {
-  std::vector<std::string> train, valid;
-  int64_t window = 0;  ///< tokens that the model sees of a prompt with an answer; 0: what the model has positions for, but no more than 512
-  text::ComparisonOptions comparisons;
-
-  void declare(Options& options);
-};
-
 struct PreferencePairs {
-  std::vector<data::PromptTree> trees;     ///< endings: chosen, rejected, and, if asked for, one that answers another prompt
-  int64_t tokens = 0;                      ///< of all of them
+  std::vector<data::PromptTree> trees;       ///< endings: chosen, rejected
+  std::vector<data::PromptTree> mismatched;  ///< if asked for, of each the prompt and as the one ending an answer to another prompt
+  int64_t tokens = 0;                        ///< of the trees
   int64_t cut_prompts = 0, cut_answers = 0;  ///< that did not fit the window; of answers those of comparisons
-  int64_t alike = 0;                       ///< pairs left out: what the window leaves of both answers is the same
+  int64_t alike = 0;                         ///< pairs left out: what the window leaves of both answers is the same
 };
 
-/// Every pair of which one answer is better, in the order of the data. `mismatched`: as the third ending the best answer of the next comparison that has another prompt, after the last
-/// the first, so that it is always the same. Throws Error when no pair is left, and when `mismatched` finds one prompt only.
+/// Every pair of which one answer is better, in the order of the data. `mismatched`: with the best answer of the next comparison that has another prompt, after the last the first, so that it
+/// is always the same. Throws Error when no pair is left, and when `mismatched` finds one prompt only.
 PreferencePairs make_pairs(const std::vector<text::Comparison>& comparisons, const text::ChatTemplate& chat, const text::Tokenizer& tokenizer, int64_t window, bool mismatched);
 
 }  // namespace seqmill::align

@@ -21,7 +21,7 @@ struct AnswerLogprobs {
 
 struct PreferenceBatch {
   AnswerLogprobs chosen, rejected;
-  AnswerLogprobs mismatched;  ///< answers to other prompts, for losses that need them
+  AnswerLogprobs mismatched;  ///< of the whole batch that these pairs may be a part of: answers to other prompts, for losses that need them; without graph
 };
 
 struct PreferenceValues {

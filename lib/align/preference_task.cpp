@@ -2,26 +2,28 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "base/log.h"
-#include "io/directory.h"
 
 namespace seqmill::align {
 namespace {
 
-constexpr int64_t kUsualWindow = 512;
+/// Training or validation data.
+struct PairSet {
+  Trees pairs, mismatched;                          ///< the latter null where the loss needs none
+  at::Tensor reference, mismatched_reference = {};  ///< [pairs, 2] and [pairs, 1]; undefined where no reference is asked
+};
 
 class PreferenceTask final : public TreeTask<model::Lm> {
  public:
-  PreferenceTask(const PreferenceSetting& setting, const TreeTaskOptions& options, Trees train, Trees valid, ReferenceLogprobs reference, train::Ranks& ranks)
-      : TreeTask(setting.model, setting.copy, std::move(train), std::move(valid), options, data::LastTokens::kPredicted, setting.seed, ranks),
-        loss_(setting.loss), reference_(std::move(reference)) {}
+  PreferenceTask(const PreferenceSetting& setting, const TreeTaskOptions& options, PairSet train, PairSet valid, train::Ranks& ranks)
+      : TreeTask(setting.model, setting.copy, train.pairs, valid.pairs, options, data::LastTokens::kPredicted, setting.seed, ranks),
+        loss_(setting.loss), train_(std::move(train)), valid_(std::move(valid)) {}
 
   std::string unit() const override { return "pairs"; }
 
   std::vector<std::string> measures() const override {
     std::vector<std::string> names{"accuracy", "margin", "chosen-logprob", "rejected-logprob", "chosen-reward", "rejected-reward", "chosen-tokens", "rejected-tokens"};
-    if (reference_.train.defined()) names.emplace_back("kl");
+    if (train_.reference.defined()) names.emplace_back("kl");
     return names;
   }
 
@@ -32,16 +34,32 @@ class PreferenceTask final : public TreeTask<model::Lm> {
     return {values.losses.sum(), 0, part.target_tokens(), part.batch.input_tokens(), measure(answers, values)};
   }
 
+  /// In evaluation mode and without gradient, of the whole batch: the same for all of its parts, and by the same rule in training and validation.
+  void prepare_batch(std::vector<TreePart>& parts, bool trains) const override {
+    if (!loss_.needs_mismatched()) return;
+    at::NoGradGuard no_grad;
+    std::vector<int64_t> items;
+    for (const TreePart& part : parts) items.insert(items.end(), part.items.begin(), part.items.end());
+    // The same sum however the batch was dealt out.
+    std::sort(items.begin(), items.end());
+    const PairSet& set = trains ? train_ : valid_;
+    const data::TreeBatch batch = batch_of(*set.mismatched, items, data::LastTokens::kPredicted, true, model_.output_layer().weight.device());
+    const at::Tensor policy = ending_logprobs(model_, batch, nullptr);
+    const at::Tensor reference = set.mismatched_reference.index_select(0, at::tensor(items, at::kLong)).select(1, 0).to(policy.device());
+    const at::Tensor all = at::stack({policy, reference, at::tensor(batch.lengths, at::kDouble).to(policy.device())});
+    for (TreePart& part : parts) part.common = all;
+  }
+
   PreferenceBatch answers_of(const model::Lm& model, const TreePart& part, bool trains, tensor::DropoutStream* stream) const {
     const auto pairs = static_cast<int64_t>(part.items.size());
     const at::Tensor policy = ending_logprobs(model, part.batch, stream).view({pairs, -1});
     const at::Tensor tokens = at::tensor(part.batch.lengths, at::kDouble).to(policy.device()).view({pairs, -1});
-    const at::Tensor& all = trains ? reference_.train : reference_.valid;
+    const at::Tensor& all = trains ? train_.reference : valid_.reference;
     const at::Tensor reference = all.defined() ? all.index_select(0, at::tensor(part.items, at::kLong)).to(policy.device()) : at::Tensor();
     const auto answers = [&](int64_t ending) {
       return AnswerLogprobs{policy.select(1, ending), reference.defined() ? reference.select(1, ending) : at::Tensor(), tokens.select(1, ending)};
     };
-    return {answers(0), answers(1), loss_.needs_mismatched() ? answers(2) : AnswerLogprobs()};
+    return {answers(0), answers(1), part.common.defined() ? AnswerLogprobs{part.common[0], part.common[1], part.common[2]} : AnswerLogprobs()};
   }
 
   /// Sums over the pairs of what measures() names.
@@ -58,28 +76,30 @@ class PreferenceTask final : public TreeTask<model::Lm> {
   }
 
   const PreferenceLoss& loss_;
-  ReferenceLogprobs reference_;  ///< undefined where no reference is asked
+  PairSet train_, valid_;
 };
 
-int64_t window_of(const PreferenceDataOptions& options, const model::Lm& model) {
-  if (options.window > model.max_positions()) fail_usage("--window {}: the model has {} positions (model.max-positions)", options.window, model.max_positions());
-  return options.window > 0 ? options.window : std::min(model.max_positions(), kUsualWindow);
-}
-
-Trees read_pairs(const std::vector<std::string>& files, const PreferenceDataOptions& options, const PreferenceSetting& setting, const char* what) {
-  const int64_t window = window_of(options, setting.model);
-  const std::vector<text::Comparison> comparisons = text::read_comparisons(files, options.comparisons);
-  PreferencePairs pairs = make_pairs(comparisons, setting.frame, setting.tokenizer, window, setting.loss.needs_mismatched());
-  if (pairs.alike > 0) log::warn("{}: {} pairs left out: within {} tokens their answers are the same", what, pairs.alike, window);
+PairSet read_pairs(const std::vector<std::string>& files, const ComparisonFiles& options, const PreferenceSetting& setting, const char* what) {
+  const std::vector<text::Comparison> comparisons = text::read_comparisons(files, options.records);
+  PreferencePairs pairs = make_pairs(comparisons, setting.frame, setting.tokenizer, options.window, setting.loss.needs_mismatched());
+  if (pairs.alike > 0) log::warn("{}: {} pairs left out: within {} tokens their answers are the same", what, pairs.alike, options.window);
   log::info("{}: {} pairs of {} comparisons, {} tokens; more than {} tokens: {} prompts cut on the left, {} answers on the right", what, pairs.trees.size(),
-            comparisons.size(), pairs.tokens, window, pairs.cut_prompts, pairs.cut_answers);
-  return std::make_shared<const std::vector<data::PromptTree>>(std::move(pairs.trees));
+            comparisons.size(), pairs.tokens, options.window, pairs.cut_prompts, pairs.cut_answers);
+  const auto shared = [](std::vector<data::PromptTree>& trees) { return trees.empty() ? nullptr : std::make_shared<const std::vector<data::PromptTree>>(std::move(trees)); };
+  return {shared(pairs.trees), shared(pairs.mismatched), {}};
 }
 
-void check_files(const PreferenceDataOptions& options) {
-  for (const std::vector<std::string>* files : {&options.train, &options.valid}) {
-    if (std::find(files->begin(), files->end(), "-") != files->end()) fail_usage("comparisons for training are read again when it goes on and cannot be standard input ('-')");
-  }
+void ask(const Reference& reference, const PreferenceSetting& setting, const TreeTaskOptions& batches, PairSet& train, PairSet& valid, train::Ranks& ranks) {
+  TreeSets sets{{"train", train.pairs}, {"valid", valid.pairs}};
+  if (setting.loss.needs_mismatched()) sets.insert({{"train-mismatched", train.mismatched}, {"valid-mismatched", valid.mismatched}});
+  // Threads of a CPU take as much at a time as in training.
+  const bool on_cpu = setting.model.output_layer().weight.device().is_cpu();
+  const int64_t tokens = on_cpu ? std::min(batches.part_tokens, batches.batch_tokens) : batches.batch_tokens;
+  TreeLogprobs found = reference.logprobs(setting.model, setting.copy, sets, tokens, setting.progress, ranks);
+  train.reference = found["train"];
+  valid.reference = found["valid"];
+  train.mismatched_reference = found["train-mismatched"];
+  valid.mismatched_reference = found["valid-mismatched"];
 }
 
 }  // namespace
@@ -91,20 +111,16 @@ void PreferenceTaskOptions::declare(Options& options) {
 }
 
 std::unique_ptr<train::Task> make_preference_task(const PreferenceSetting& setting, const PreferenceTaskOptions& options, train::Ranks& ranks) {
-  check_files(options.data);
-  Trees train, valid;
-  const auto read = [&] {
-    train = read_pairs(options.data.train, options.data, setting, "training data");
-    valid = read_pairs(options.data.valid, options.data, setting, "validation data");
-  };
-  // What is wrong with the data is said once.
-  ranks.first_then_others(read, read);
-  ReferenceLogprobs reference;
-  if (setting.loss.needs_reference() || options.measure_kl) {
-    if (ranks.first()) io::make_directory(setting.cache);
-    reference = reference_logprobs(setting.reference, train, valid, options.batches.batch_tokens, setting.cache + "/reference.safetensors", setting.progress, ranks);
-  }
-  return std::make_unique<PreferenceTask>(setting, options.batches, train, valid, std::move(reference), ranks);
+  PairSet train, valid;
+  ranks.all_at_once([&] {
+    ComparisonFiles data = options.data;
+    data.resolve(setting.model.max_positions());
+    train = read_pairs(data.train, data, setting, "training data");
+    valid = read_pairs(data.valid, data, setting, "validation data");
+  });
+  const Reference reference(setting.reference, setting.run, ranks);
+  if (setting.loss.needs_reference() || options.measure_kl) ask(reference, setting, options.batches, train, valid, ranks);
+  return std::make_unique<PreferenceTask>(setting, options.batches, std::move(train), std::move(valid), ranks);
 }
 
 }  // namespace seqmill::align

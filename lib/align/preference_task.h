@@ -5,9 +5,10 @@
 #include <memory>
 #include <string>
 
-#include "align/answer_logprobs.h"
+#include "align/comparison_files.h"
 #include "align/preference_data.h"
 #include "align/preference_loss.h"
+#include "align/reference.h"
 #include "align/tree_task.h"
 #include "model/lm.h"
 #include "text/chat.h"
@@ -17,7 +18,7 @@
 namespace seqmill::align {
 
 struct PreferenceTaskOptions {
-  PreferenceDataOptions data;
+  ComparisonFiles data;
   TreeTaskOptions batches;
   bool measure_kl = false;  ///< ask the reference for losses, too, that do not need it
 
@@ -26,13 +27,13 @@ struct PreferenceTaskOptions {
 
 /// What a preference task works with; all of it must outlive the task.
 struct PreferenceSetting {
-  model::Lm& model;
+  model::Lm& model;  ///< of a new run as it begins: it is the reference too
   std::function<std::unique_ptr<model::Lm>()> copy;  ///< another model of the same shape, its weights unset
   const text::Tokenizer& tokenizer;
   const text::ChatTemplate& frame;
   const PreferenceLoss& loss;
   ReferenceModel reference;
-  std::string cache;  ///< a directory for the reference's log-probabilities
+  std::string run;  ///< the folder of the run
   uint64_t seed = 1;
   bool progress = false;
 };

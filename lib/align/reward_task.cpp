@@ -92,11 +92,17 @@ class RewardTask final : public TreeTask<Scorer> {
   };
 
   static Scored score(const Scorer& model, const TreePart& part, const std::vector<Judged>& judged, tensor::DropoutStream* stream) {
-    const at::Tensor states = model.lm().features(part.batch.input, stream);
+    const at::Tensor states = states_of(model, part, stream);
     Scored scored{{model.scores(states, part.batch), part.batch.counts, {}}, states};
     for (int64_t& count : scored.batch.counts) count /= model.texts();
     for (const int64_t item : part.items) scored.batch.judged.push_back(&judged[static_cast<size_t>(item)]);
     return scored;
+  }
+
+  /// Of a language model that stays as it is, no graph is needed.
+  static at::Tensor states_of(const Scorer& model, const TreePart& part, tensor::DropoutStream* stream) {
+    const c10::optional<at::NoGradGuard> no_grad = model.lm_learns() ? c10::nullopt : c10::optional<at::NoGradGuard>(c10::in_place);
+    return model.lm().features(part.batch.input, stream);
   }
 
   static std::vector<double> measures_of(const ScoredBatch& batch) {
@@ -106,26 +112,30 @@ class RewardTask final : public TreeTask<Scorer> {
     return {mean_by_comparison(batch, pairs, (differences > 0).to(at::kFloat)).sum().item<double>(), mean_by_comparison(batch, pairs, differences).sum().item<double>()};
   }
 
-  /// Per token of the best answers, once for each comparison.
-  at::Tensor likelihood_loss(const Scorer& model, const TreePart& part, const Scored& scored) const {
+  /// The negative log-likelihood per token of the best answer of each comparison, summed over comparisons.
+  static at::Tensor likelihood_loss(const Scorer& model, const TreePart& part, const Scored& scored) {
     std::vector<int64_t> tokens;
-    int64_t ending = 0, first = 0;
+    std::vector<float> shares;
+    size_t ending = 0;
+    int64_t first = 0;
     for (size_t tree = 0; tree < part.items.size(); ++tree) {
       const std::vector<double>& merits = scored.batch.judged[tree]->merits;
       const auto best = std::max_element(merits.begin(), merits.end()) - merits.begin();
       for (int64_t answer = 0; answer < part.batch.counts[tree]; ++answer, ++ending) {
-        const int64_t length = part.batch.lengths[static_cast<size_t>(ending)];
-        if (answer == best) {
-          for (int64_t t = 0; t < length; ++t) tokens.push_back(first + t);
+        const int64_t length = part.batch.lengths[ending];
+        for (int64_t t = 0; answer == best && t < length; ++t) {
+          tokens.push_back(first + t);
+          shares.push_back(1 / static_cast<float>(length));
         }
         first += length;
       }
     }
-    const at::Tensor index = at::tensor(tokens, at::kLong).to(part.batch.rows.device());
+    const at::Device device = part.batch.rows.device();
+    const at::Tensor index = at::tensor(tokens, at::kLong).to(device);
     const model::OutputLayer output = model.output_layer();
-    const at::Tensor nll = loss::label_smoothed_cross_entropy(scored.states.index_select(0, part.batch.rows.index_select(0, index)), output.weight, output.bias,
-                                                              part.batch.targets.index_select(0, index), 0).sum;
-    return nll.to(at::kFloat) * (static_cast<double>(part.items.size()) / static_cast<double>(tokens.size()));
+    const at::Tensor logprobs = loss::token_logprobs(scored.states.index_select(0, part.batch.rows.index_select(0, index)), output.weight, output.bias,
+                                                     part.batch.targets.index_select(0, index));
+    return -at::dot(logprobs.to(at::kFloat), at::tensor(shares, at::kFloat).to(device));
   }
 
   train::Scores of_pairs(const Table& table, const std::vector<double>& scores) const {
@@ -136,7 +146,7 @@ class RewardTask final : public TreeTask<Scorer> {
         const double difference = scores[table.begin[tree] + pair.better] - scores[table.begin[tree] + pair.worse];
         right += difference > 0;
         margin += difference;
-        probabilities.push_back(1 / (1 + std::exp(-difference)));
+        probabilities.push_back(metric::sigmoid(difference));
       }
     }
     const auto count = static_cast<double>(probabilities.size());

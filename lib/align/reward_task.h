@@ -14,7 +14,7 @@
 namespace seqmill::align {
 
 struct RewardTaskOptions {
-  double sft_weight = 0;  ///< a: the loss is (1 - a) objective + a negative log-likelihood per token of the best answers
+  double sft_weight = 0;  ///< a: the loss is (1 - a) objective + a negative log-likelihood per token of the best answer
 
   void declare(Options& options);
 };

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "io/output.h"
+#include "model/adapters.h"
 #include "model/estimator.h"
 #include "train/trainer.h"
 
@@ -43,12 +44,12 @@ class Training {
     const infer::Pooling pooling = options_.is_metric() ? infer::Pooling::kMean : infer::pooling_of(options_.pool);
     model::Scorer model(begin(), pooling, head);
     if (begins() && model::initialise_head_from(call_.start.init_from, model)) log::info("the head is that of {}", call_.start.init_from);
-    if (options_.freeze) model.freeze_lm();
+    choose_learned(model);
     model.parameters().to(session_.device);
     options_.data.resolve(model.lm().max_positions());
     const auto copies = [&] {
       auto scorer = std::make_unique<model::Scorer>(copy(), pooling, head);
-      if (options_.freeze) scorer->freeze_lm();
+      choose_learned(*scorer);
       return scorer;
     };
     ComparisonData train = load(true), valid = load(false);
@@ -63,29 +64,62 @@ class Training {
     return options_.is_metric() ? model::estimator_head(heads, uses_references(), options_.hidden_widths()) : model::linear_head(heads);
   }
 
+  void choose_learned(model::Scorer& model) const {
+    const std::vector<nn::Parameter> learned = model.parameters().trained();
+    const bool adapts = std::any_of(learned.begin(), learned.end(), [](const nn::Parameter& parameter) { return model::is_adapter(parameter.name); });
+    if (options_.freeze && adapts) fail_usage("--lora.rank trains adapters of the language model, which --freeze leaves as it is");
+    if (options_.freeze) model.freeze_lm();
+    else if (options_.reward.sft_weight == 0) model.leave_output_layer();
+  }
+
+  /// So many of the training data as are wanted.
+  template <typename Item>
+  std::vector<Item> limited(std::vector<Item> all, bool trains) const {
+    if (!trains || options_.data.train_limit == 0) return all;
+    return subset(std::move(all), options_.data.train_limit, call_.seed);
+  }
+
   ComparisonData load(bool trains) const {
     const ComparisonDataOptions& data = options_.data;
     const std::string what = trains ? "training data" : "validation data";
     const std::vector<std::string>& files = trains ? data.train : data.valid;
-    if (options_.is_metric()) return frame_rated(files, data.records.skip_bad, options_.aspects, uses_references(), *language_.tokenizer, data.window, what);
+    if (options_.is_metric()) {
+      const auto translations = limited(read_rated(files, data.records.skip_bad, options_.aspects, uses_references()), trains);
+      return frame_rated(translations, options_.aspects, uses_references(), *language_.tokenizer, data.window, what);
+    }
     const text::AnswerFraming framing(*chat_, *language_.tokenizer, data.window, true);
-    if (options_.scalar->regresses()) return frame_graded(files, data.records.skip_bad, options_.aspects, framing, what);
+    if (options_.scalar->regresses()) return frame_graded(limited(read_graded(files, data.records.skip_bad, options_.aspects), trains), options_.aspects, framing, what);
     return frame_comparisons(trains ? read_training(data, call_.seed) : text::read_comparisons(files, data.records), framing, what);
   }
 
   void train_judge() {
     const std::unique_ptr<model::Lm> model = begin();
     options_.data.resolve(model->max_positions());
-    const text::Judge judge(options_.judge.judge, *chat_, *language_.tokenizer, options_.data.window);
-    if (session_.ranks.first()) io::write_file(session_.run.file(text::kJudgeFile), judge.to_yaml());
+    const text::Judge judge(questions(), *chat_, *language_.tokenizer, options_.data.window);
+    if (session_.ranks.first()) keep(judge);
     const auto frame = [&](const std::vector<text::Comparison>& comparisons, Sides sides, const std::string& what) {
-      return options_.judge.stage == 1 ? frame_pair_texts(comparisons, judge, what) : frame_questions(comparisons, judge, sides, call_.seed, what);
+      return options_.judge.stage == 1 ? frame_pair_texts(comparisons, judge, call_.seed, what) : frame_questions(comparisons, judge, sides, call_.seed, what);
     };
+    if (options_.judge.stage == 1) options_.data.records.verdicts = text::Verdicts::kIgnored;
     const std::string& sides = options_.judge.sides;
     ComparisonData train = frame(read_training(options_.data, call_.seed), sides == "both" ? Sides::kBoth : sides == "given" ? Sides::kGiven : Sides::kRandom, "training data");
     ComparisonData valid = frame(text::read_comparisons(options_.data.valid, options_.data.records), Sides::kBoth, "validation data");
     const auto task = make_judge_task(*model, [&] { return copy(); }, judge, std::move(train), std::move(valid), options_.judge, options_.batches, call_.seed, session_.ranks);
     this->train(*task);
+  }
+
+  /// What was kept of a model that may be gone lies in the run.
+  text::JudgeOptions questions() const {
+    const text::JudgeOptions& asked = options_.judge.judge;
+    return asked.preamble == "kept" && session_.resumes ? text::load_judge_options(session_.run.path()) : asked;
+  }
+
+  /// A run asks the same questions from its first checkpoint on.
+  void keep(const text::Judge& judge) const {
+    const std::string file = session_.run.file(text::kJudgeFile);
+    if (!session_.resumes) return io::write_file(file, judge.to_yaml());
+    const text::Judge kept(text::load_judge_options(session_.run.path()), *chat_, *language_.tokenizer, options_.data.window);
+    if (kept.to_yaml() != judge.to_yaml()) fail_usage("--judge.preamble or --judge.labels: {} holds other questions, which this run was begun with", file);
   }
 
   RewardTraining& options_;
@@ -97,7 +131,7 @@ class Training {
 
 }  // namespace
 
-void RewardTraining::declare(Options& options) {
+void RewardTraining::declare(Options& options, const std::string& source) {
   const std::vector<std::string> known = names_of_objectives();
   options.group("Objective");
   options.add("objective.type", objective, "What it is trained for; the options below are those of the one chosen").flag("objective").one_of(known);
@@ -105,6 +139,7 @@ void RewardTraining::declare(Options& options) {
   const std::string wanted = options.preview("objective", options.preview("objective.type", objective));
   const std::string chosen = std::find(known.begin(), known.end(), wanted) == known.end() ? objective : wanted;
   if (chosen == kGenerative) {
+    if (!source.empty()) judge.judge = text::load_judge_options(source);
     judge.declare(options);
   } else {
     scalar = Registry<ObjectiveType>::instance().get(chosen).make();
@@ -130,6 +165,10 @@ void RewardTraining::check() const {
   if (!scalar) return judge.check();
   hidden_widths();
   scalar->check();
+  if (freeze && reward.sft_weight > 0) fail_usage("--sft-weight trains the language model, which --freeze leaves as it is");
+  if (!scalar->regresses()) return;
+  if (data.label_noise > 0) fail_usage("--label-noise turns verdicts over, and --objective regression has none");
+  if (!data.records.labels.empty() || !data.records.fields.empty()) fail_usage("--labels and --fields are for comparisons; --objective regression reads graded answers");
 }
 
 std::vector<int64_t> RewardTraining::hidden_widths() const {
@@ -142,7 +181,17 @@ std::vector<int64_t> RewardTraining::hidden_widths() const {
   return widths;
 }
 
-void train_reward_model(RewardTraining& training, const RewardCall& call, train::Session& session) { Training(training, call, session).run(); }
+std::vector<std::string> RewardTraining::scores() const {
+  if (scalar ? scalar->regresses() : judge.stage == 1) return {"loss"};
+  return {"loss", "accuracy"};
+}
+
+void train_reward_model(RewardTraining& training, const RewardCall& call, train::Session& session) {
+  if (call.start.exports() && training.is_metric()) fail_usage("--export-hf: transformers have no shape for a learned metric (--features {})", training.features);
+  call.start.check_export(call.config_yaml, session.resumes);
+  Training(training, call, session).run();
+  if (session.ranks.first()) call.start.export_model(session.run.path(), session.resumes);
+}
 
 std::string list_objectives() {
   std::string lines;

@@ -26,9 +26,12 @@ struct RewardTraining {
   JudgeTaskOptions judge;
   std::unique_ptr<Objective> scalar;  ///< null: a judge
 
-  /// "objective.type", with the flag --objective, the options of the one that the user chose, and those of the data.
-  void declare(Options& options);
+  /// "objective.type", with the flag --objective, the options of the one that the user chose, and those of the data. `source`: the directory of the model that it begins with, whose
+  /// questions a judge goes on asking; "" for none.
+  void declare(Options& options, const std::string& source);
   void check() const;
+  /// What a validation gives that a run can be stopped on.
+  std::vector<std::string> scores() const;
 
   bool is_metric() const { return features != "answer"; }
   std::vector<int64_t> hidden_widths() const;
@@ -41,6 +44,7 @@ struct RewardCall {
   uint64_t seed = 1;
   int threads = 1;
   bool progress = false;
+  std::string config_yaml = {};
 };
 
 /// Trains in this session.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "align/tree_batches.h"
 #include "data/batches.h"
 #include "data/prompt_trees.h"
 #include "train/corpus_task.h"
@@ -27,6 +28,7 @@ struct TreeTaskOptions {
 struct TreePart {
   data::TreeBatch batch;
   std::vector<int64_t> items;  ///< which trees these are
+  at::Tensor common;           ///< what the whole batch has in common, as prepare_batch() leaves it; undefined where that is nothing
   int64_t target_tokens() const { return static_cast<int64_t>(items.size()); }
 };
 
@@ -34,12 +36,11 @@ struct TreePart {
 template <typename Model>
 class TreeTask : public train::CorpusTask<Model, TreePart> {
  public:
-  using Trees = std::shared_ptr<const std::vector<data::PromptTree>>;
-
   TreeTask(Model& model, std::function<std::unique_ptr<Model>()> copy, Trees train, Trees valid, const TreeTaskOptions& options, data::LastTokens last,
            uint64_t seed, train::Ranks& ranks)
-      : train::CorpusTask<Model, TreePart>(model, std::move(copy)), train_(std::move(train)), valid_(std::move(valid)), options_(options), last_(last), seed_(seed) {
-    ranks.expect_same("corpus", fmt::format("{} comparisons, {}; validation {:016x}", train_->size(), order_key(), shape_of(*valid_)));
+      : train::CorpusTask<Model, TreePart>(model, std::move(copy)), train_(std::move(train)), valid_(std::move(valid)), options_(options), last_(last), seed_(seed),
+        order_key_(fmt::format("seed {}, batch-tokens {}, bucket-batches {}, tokens {:016x}", seed, options.batch_tokens, options.bucket_batches, fingerprint_of(*train_))) {
+    ranks.expect_same("corpus", fmt::format("{} comparisons, {}; validation {:016x}", train_->size(), order_key_, fingerprint_of(*valid_)));
     begin(ranks.count());
   }
 
@@ -71,14 +72,19 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
   /// Calls work(part) for this rank's share of the validation data.
   template <typename Work>
   void each_valid_part(const train::Ranks& ranks, Work work) const {
-    data::BatchOrder order;
-    order.batch_tokens = options_.batch_tokens;
-    order.shuffle = false;
+    const auto make = maker_of(valid_);
     int64_t number = 0;
-    for (const std::vector<int64_t>& items : data::plan_batches(static_cast<int64_t>(valid_->size()), lengths_of(valid_), order, 0)) {
-      if (number++ % ranks.count() == ranks.rank()) work(make_part(valid_, items));
+    for (const std::vector<int64_t>& items : plan_in_order(valid_, options_.batch_tokens)) {
+      if (number++ % ranks.count() != ranks.rank()) continue;
+      std::vector<TreePart> batch{make(items)};
+      prepare_batch(batch, false);
+      work(batch.front());
     }
   }
+
+  /// Fills in what the parts of one batch have in common, of the training data or of the validation data.
+  virtual void prepare_batch(std::vector<TreePart>&, [[maybe_unused]] bool trains) const {}
+  void prepare(std::vector<TreePart>& parts) const override { prepare_batch(parts, true); }
 
   train::StepLoss loss(const Model& model, const TreePart& part, tensor::DropoutStream& dropout) const override { return loss_of(model, part, true, &dropout); }
 
@@ -90,32 +96,10 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
     for (size_t i = 0; i < measures.size(); ++i) sums[2 + i] += measures[i];
   }
 
-  static std::function<std::pair<int64_t, int64_t>(int64_t)> lengths_of(const Trees& trees) {
-    // plan_batches() adds an end symbol.
-    return [trees](int64_t i) { return std::pair<int64_t, int64_t>(0, (*trees)[static_cast<size_t>(i)].tokens() - 1); };
-  }
-
-  static uint64_t shape_of(const std::vector<data::PromptTree>& trees) {
-    uint64_t hash = 0;
-    for (const data::PromptTree& tree : trees) hash = mix(hash, static_cast<uint64_t>(tree.tokens()));
-    return hash;
-  }
-  static uint64_t mix(uint64_t hash, uint64_t value) { return (hash ^ value) * 0x9e3779b97f4a7c15 + (hash >> 29); }
-
-  std::string order_key() const {
-    return fmt::format("seed {}, batch-tokens {}, bucket-batches {}, lengths {:016x}", seed_, options_.batch_tokens, options_.bucket_batches, shape_of(*train_));
-  }
-
-  TreePart make_part(const Trees& trees, const std::vector<int64_t>& items) const { return maker_of(trees)(items); }
-
   /// What makes parts of trees; it owns what it uses.
   std::function<TreePart(const std::vector<int64_t>&)> maker_of(const Trees& trees) const {
     return [trees, last = last_, share = options_.share_prompts, device = this->model_.output_layer().weight.device()](const std::vector<int64_t>& items) {
-      std::vector<const data::PromptTree*> chosen;
-      for (const int64_t item : items) chosen.push_back(&(*trees)[static_cast<size_t>(item)]);
-      TreePart part{data::make_tree_batch(chosen, last, share), items};
-      part.batch.to(device);
-      return part;
+      return TreePart{batch_of(*trees, items, last, share, device), items, {}};
     };
   }
 
@@ -132,13 +116,14 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
       for (const std::vector<int64_t>& part : data::deal(items, lengths_of(trees), parts)) all.push_back(make(part));
       return all;
     };
-    this->begin_walk({plan, make, "comparisons", count, order_key(), "--batch-tokens or --bucket-batches"}, stride);
+    this->begin_walk({plan, make, "comparisons", count, order_key_, "--batch-tokens or --bucket-batches"}, stride);
   }
 
   Trees train_, valid_;
   TreeTaskOptions options_;
   data::LastTokens last_;
   uint64_t seed_;
+  std::string order_key_;  ///< the data, and what its order depends on
 };
 
 }  // namespace seqmill::align

@@ -46,17 +46,14 @@ class Builder {
     while (more) {
       std::vector<Conversation> conversations;
       while (conversations.size() < kTogether && more) {
-        const auto number = reader.line_number();
-        try {
+        const auto read = [&] {
           text::Record record;
-          if (!(more = reader.next(record))) break;
+          if (!reader.next(record)) return false;
           const std::string place = record.place;
           conversations.push_back({place, text::read_conversation(std::move(record), text::EmptyPrompts::kRefuse).messages});
-        } catch (const Error& error) {
-          // What the file itself is to blame for would come again.
-          if (!skip_bad_ || reader.line_number() == number) throw;
-          leave_out(error.what());
-        }
+          return true;
+        };
+        more = text::read_or_leave_out(skip_bad_, [&] { return reader.line_number(); }, read, [&](const Error& error) { leave_out(error.what()); });
       }
       frame_all(conversations);
       for (const Conversation& conversation : conversations) add(conversation);

@@ -53,6 +53,18 @@ Fingerprint& Fingerprint::add(std::string_view text) {
   return add(static_cast<uint64_t>(text.size()));
 }
 
+Fingerprint& Fingerprint::add_bytes(const void* bytes, size_t count) {
+  const auto* from = static_cast<const unsigned char*>(bytes);
+  for (size_t done = 0; done < count; done += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, from + done, std::min(sizeof word, count - done));
+    add(word);
+    // A product carries upwards only: without this the signs of two numbers could be turned unseen.
+    hash_ ^= hash_ >> 32;
+  }
+  return add(static_cast<uint64_t>(count));
+}
+
 Fingerprint& Fingerprint::add_file(const std::string& path) {
   add(path);
   struct stat status {};

@@ -20,6 +20,8 @@ class Fingerprint {
   Fingerprint& add(uint64_t value);
   Fingerprint& add(double value);
   Fingerprint& add(std::string_view text);
+  /// Of many bytes, eight at a time.
+  Fingerprint& add_bytes(const void* bytes, size_t count);
   /// Its name, size, inode and time of change.
   Fingerprint& add_file(const std::string& path);
   uint64_t value() const { return hash_; }

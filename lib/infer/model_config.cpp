@@ -22,6 +22,13 @@ ModelConfig model_config_of(const std::vector<io::ConfigEntry>& entries, const s
         fail("{}:{}: pool: {}", entry.file, entry.line, error.what());
       }
     }
+    if (entry.key == "window") {
+      int64_t window = 0;
+      if (entry.values.size() != 1 || !parse_int(entry.values[0], window) || window < 0) {
+        fail("{}:{}: window: found '{}', expected a number of tokens", file, entry.line, join(entry.values, ", "));
+      }
+      config.window = window;
+    }
     if (!starts_with(entry.key, "model.") && !starts_with(entry.key, "lora.")) continue;
     config.entries.push_back(entry);
     if (entry.key == "model.type" && entry.values.size() == 1) config.type = entry.values[0];

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct ModelConfig {
   std::string chat_template = "plain";  ///< of the conversations it was tuned with: chat.template, or the file chat.yaml beside it
   std::vector<std::string> aspects;      ///< of a reward model: what its scores are about, a name each ("aspects"); may be empty
   Pooling pooling = Pooling::kLast;      ///< of a reward model: of which states its scores are made ("pool": last, mean)
+  std::optional<int64_t> window;         ///< of a run: the tokens that it was trained to see at once ("window"), 0 for the usual number
   std::vector<io::ConfigEntry> entries;
 
   /// Declares options, which may look at "model.type" beforehand, and gives them the values of the file. Throws Error with file and line for a value

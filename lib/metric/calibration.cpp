@@ -8,12 +8,17 @@
 
 namespace seqmill::metric {
 
+double sigmoid(double x) { return x < 0 ? 1 - sigmoid(-x) : 1 / (1 + std::exp(-x)); }
+
+bool orders_agree(double one, double other) { return (one > 0 && other > 0) || (one < 0 && other < 0); }
+
 Calibration calibration(const std::vector<double>& probabilities, size_t bins) {
   Calibration result;
   if (probabilities.empty()) return result;
   std::vector<double> confidence(bins), right(bins);
   const auto count = static_cast<double>(probabilities.size());
   for (const double p : probabilities) {
+    if (!(p >= 0 && p <= 1)) fail("found the probability {}, expected one from 0 to 1: the model has diverged or is broken", p);
     const double sure = std::max(p, 1 - p);
     const auto bin = std::min(bins - 1, static_cast<size_t>((sure - 0.5) * 2 * static_cast<double>(bins)));
     confidence[bin] += sure;
@@ -27,6 +32,10 @@ Calibration calibration(const std::vector<double>& probabilities, size_t bins) {
 RiskCoverage risk_coverage(const std::vector<double>& confidence, const std::vector<double>& right) {
   const size_t count = confidence.size();
   if (count == 0 || right.size() != count) fail("{} confidences of {} choices", count, right.size());
+  for (const std::vector<double>* numbers : {&confidence, &right}) {
+    const auto bad = std::find_if(numbers->begin(), numbers->end(), [](double number) { return !std::isfinite(number); });
+    if (bad != numbers->end()) fail("found {} as the {} of a choice, expected a finite number", *bad, numbers == &confidence ? "confidence" : "outcome");
+  }
   std::vector<size_t> order(count);
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return confidence[a] > confidence[b]; });

@@ -122,9 +122,7 @@ class Llama final : public Lm {
 
   at::Tensor attend(const at::Tensor& qkv, const PackedTokens& input, const AttentionSettings& how) const {
     if (!input.key_rows.defined()) return tensor::self_attention(qkv, input.spans, how);
-    const int64_t queries = options_.query_width(), keys = 2 * options_.key_width();
-    return tensor::cross_attention(qkv.narrow(1, 0, queries).contiguous(), input.spans, qkv.narrow(1, queries, keys).index_select(0, input.key_rows),
-                                   input.key_spans, how);
+    return tensor::self_attention(qkv, input.spans, input.key_rows, input.key_spans, how);
   }
 
   AttentionSettings settings(bool causal, const Layer& layer, DropoutStream* stream) const {

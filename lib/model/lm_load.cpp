@@ -89,6 +89,8 @@ Beginning choose(const std::string& source, const io::WeightFiles& file, Lm& mod
     if (of_tokens && !same) {
       if (!parameter->second->value.requires_grad()) fail("{}: its tokeniser is another one, and with adapters alone {} would never learn", source, target.first);
       log::warn("{}: {} is left, its rows belong to another tokeniser", source, target.first);
+    } else if (target.first == "lm_head.weight" && !file.find(target.first) && file.find(infer::kScoreHead)) {
+      log::warn("{}: a reward model without {}, which is left as it was drawn", source, target.first);
     } else if (!is_adapter(target.first) || (beginning.adapters.empty() && file.find(target.first))) {
       beginning.taken.push_back(target);
     }

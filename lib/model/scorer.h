@@ -43,6 +43,10 @@ class Scorer {
   at::Tensor scores(const at::Tensor& states, const data::TreeBatch& batch) const;
   /// Only the head learns.
   void freeze_lm();
+  /// Nothing is predicted: an output layer of its own, which would have no gradient, and the weight decay for all that, does not learn. A tied one does.
+  void leave_output_layer();
+  /// Whether anything but the head learns.
+  bool lm_learns() const;
 
  private:
   std::unique_ptr<Lm> lm_;

@@ -59,6 +59,29 @@ infer::EstimatorHead estimator_of(const LoadedLm& loaded) {
   return layers.empty() ? infer::EstimatorHead() : infer::EstimatorHead(std::move(layers), loaded.model->output_layer().weight.size(1));
 }
 
+int64_t size_of(const infer::Tokens& tokens) { return static_cast<int64_t>(tokens.size()); }
+
+/// Trees in parts of so many tokens, besides the prompt that a part begins with, but of one text at least; in their order. A tree in several parts has its prompt in each.
+std::vector<std::vector<infer::LanguageModel::Tree>> parts_of(const std::vector<infer::LanguageModel::Tree>& trees, int64_t most) {
+  std::vector<std::vector<infer::LanguageModel::Tree>> parts;
+  int64_t tokens = 0;  // of the last part
+  const auto begin = [&](const infer::Tokens& prompt, const infer::Tokens* ending) {
+    const bool fits = !parts.empty() && tokens + size_of(prompt) + (ending ? size_of(*ending) : 0) <= most;
+    tokens = fits ? tokens + size_of(prompt) : 0;
+    if (!fits) parts.emplace_back();
+    parts.back().push_back({prompt, {}});
+  };
+  for (const infer::LanguageModel::Tree& tree : trees) {
+    begin(tree.prompt, tree.endings.empty() ? nullptr : &tree.endings[0]);
+    for (const infer::Tokens& ending : tree.endings) {
+      if (!parts.back().back().endings.empty() && tokens + size_of(ending) > most) begin(tree.prompt, &ending);
+      parts.back().back().endings.push_back(ending);
+      tokens += size_of(ending);
+    }
+  }
+  return parts;
+}
+
 /// The threads of LibTorch's pool belong to the process: a caller that computes alone says so, one that may use more has set that up.
 void compute_with(int threads) {
   if (threads <= 1) tensor::limit_thread_to_itself();
@@ -90,17 +113,28 @@ std::vector<double> TorchLm::score(const std::vector<infer::Tokens>& sequences, 
 
 std::vector<float> TorchLm::pooled_states(const std::vector<Tree>& trees, infer::Pooling pooling, int threads) const {
   compute_with(threads);
-  at::NoGradGuard no_grad;
-  const at::Device device = model_.output_layer().weight.device();
   const auto check = [&](size_t tokens) {
     if (static_cast<int64_t>(tokens) > max_positions()) fail("a sequence of {} tokens is longer than the {} positions of the model (model.max-positions)", tokens, max_positions());
   };
+  for (const Tree& tree : trees) {
+    check(tree.prompt.size());
+    for (const infer::Tokens& ending : tree.endings) check(tree.prompt.size() + ending.size());
+  }
+  std::vector<float> states;
+  for (const std::vector<Tree>& part : parts_of(trees, batch_tokens_)) {
+    const std::vector<float> more = states_of(part, pooling);
+    states.insert(states.end(), more.begin(), more.end());
+  }
+  return states;
+}
+
+std::vector<float> TorchLm::states_of(const std::vector<Tree>& trees, infer::Pooling pooling) const {
+  at::NoGradGuard no_grad;
+  const at::Device device = model_.output_layer().weight.device();
   std::vector<data::PromptTree> with_endings;
   std::vector<data::Tokens> alone;
   std::vector<int64_t> lengths;
   for (const Tree& tree : trees) {
-    check(tree.prompt.size());
-    for (const infer::Tokens& ending : tree.endings) check(tree.prompt.size() + ending.size());
     if (!tree.endings.empty()) {
       with_endings.push_back({tree.prompt, tree.endings});
       continue;

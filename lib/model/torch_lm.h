@@ -9,7 +9,8 @@ namespace seqmill::model {
 /// A view of `model`, which must outlive it.
 class TorchLm final : public infer::LanguageModel {
  public:
-  explicit TorchLm(const Lm& model) : model_(model) {}
+  /// States are computed of so many tokens at a time, besides the text or prompt that comes first.
+  explicit TorchLm(const Lm& model, int64_t batch_tokens = 4096) : model_(model), batch_tokens_(batch_tokens) {}
   int64_t vocabulary_size() const override { return model_.output_layer().weight.size(0); }
   int64_t max_positions() const override { return model_.max_positions(); }
   std::unique_ptr<infer::SequenceDecoder> start(int threads) const override;
@@ -21,8 +22,10 @@ class TorchLm final : public infer::LanguageModel {
 
  private:
   std::vector<float> pooled_states(const std::vector<Tree>& trees, infer::Pooling pooling, int threads) const;
+  std::vector<float> states_of(const std::vector<Tree>& trees, infer::Pooling pooling) const;
 
   const Lm& model_;
+  const int64_t batch_tokens_;
 };
 
 /// The model at `path` on a device: see infer/lm_backend.h.

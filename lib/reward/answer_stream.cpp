@@ -30,10 +30,23 @@ AnswerStream::AnswerStream(const RewardModel& model, const ScoreOptions& options
 double AnswerStream::seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
 
 void AnswerStream::read_all() {
-  while (add()) {
-    if (bytes_ >= most_bytes_ || (options_.serve && reader_.would_block())) answer();
+  for (bool more = true; more;) {
+    try {
+      more = read_turn();
+    } catch (const Error& error) {
+      // Whatever is wrong with the last record, those before it are good.
+      if (error.exit_code() == kExitFailure) answer();
+      throw;
+    }
+    answer();
   }
-  answer();
+}
+
+bool AnswerStream::read_turn() {
+  while (add()) {
+    if (bytes_ >= most_bytes_ || (options_.serve && reader_.would_block())) return true;
+  }
+  return false;
 }
 
 void AnswerStream::finish() const {
@@ -45,18 +58,18 @@ bool AnswerStream::add() {
   // Not in the reader, where no signal is heard.
   for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
   Pending pending;
-  try {
+  const auto read = [&] {
     if (!reader_.next(pending.original)) return false;
     pending.record = model_.subject() == Subject::kAnswers ? infer::read_answers(pending.original) : infer::read_translations(pending.original);
     infer::about(pending.record.place, [&] {
       check(pending.record);
       pending.set = set_of(pending.record);
     });
-    for (const std::string& answer : pending.set.answers) bytes_ += static_cast<int64_t>(answer.size()) + 1;
-  } catch (const Error& error) {
-    if (!options_.comparisons.skip_bad) throw;
-    pending.wrong = error.what();
-  }
+    return true;
+  };
+  const bool more = text::read_or_leave_out(options_.comparisons.skip_bad, [&] { return reader_.line_number(); }, read, [&](const Error& error) { pending.wrong = error.what(); });
+  if (!more) return false;
+  bytes_ += reader_.line_bytes() + 1;
   pending_.push_back(std::move(pending));
   return true;
 }
@@ -82,6 +95,7 @@ void AnswerStream::leave_out(Pending pending) {
 }
 
 void AnswerStream::answer() {
+  if (pending_.empty()) return;
   std::vector<AnswerSet> sets;
   for (const Pending& pending : pending_) {
     if (pending.wrong.empty()) sets.push_back(pending.set);
@@ -103,7 +117,10 @@ void AnswerStream::answer() {
         continue;
       }
       pending.wrong = pending.record.place + ": " + scores.wrong;
-      if (!options_.comparisons.skip_bad) fail("{}", pending.wrong);
+      if (!options_.comparisons.skip_bad) {
+        end_turn();
+        fail("{}", pending.wrong);
+      }
     }
     leave_out(std::move(pending));
   }

@@ -20,7 +20,7 @@ class AnswerStream {
   virtual ~AnswerStream() = default;
 
  protected:
-  /// Until the input ends. Throws Error for a bad record, or with skip_bad counts it.
+  /// Until the input ends. Throws Error for a bad record, when those before it have been handed on; or with skip_bad counts it.
   void read_all();
   /// The summary.
   void finish() const;
@@ -50,6 +50,8 @@ class AnswerStream {
     std::string wrong;
   };
 
+  /// Until it is time to answer; false at the end of the input.
+  bool read_turn();
   bool add();
   AnswerSet set_of(const infer::AnswerRecord& record) const;
   void answer();
@@ -61,7 +63,7 @@ class AnswerStream {
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   infer::Progress progress_;
   std::vector<Pending> pending_;
-  int64_t bytes_ = 0;  // of their answers
+  int64_t bytes_ = 0;  // of their lines
 };
 
 }  // namespace seqmill::reward

@@ -87,7 +87,7 @@ io::Json summary(const Verdicts& verdicts, const ReportOptions& options) {
   if (!judged.empty()) {
     report.set("order-consistency", mean_of(judged, [](const PairVerdict& verdict) {
                  const auto [one, other] = *verdict.orders;
-                 return (one > 0.5 && other > 0.5) || (one < 0.5 && other < 0.5);
+                 return metric::orders_agree(one - 0.5, other - 0.5);
                }));
   }
   put_styles(verdicts, report);
@@ -172,7 +172,7 @@ std::string pair_report_text(const io::Json& report) {
   std::vector<std::vector<std::string>> table{{"subset"}};
   for (const std::string& column : columns) {
     if (column == "ci95") table[0].insert(table[0].end(), {"low", "high"});
-    else table[0].push_back(column == "order-consistency" ? "consistent" : column);
+    else table[0].push_back(column);
   }
   table.push_back(row_of("all", report, columns));
   table.push_back(row_of("length-matched", report.at("length-matched"), columns));

@@ -11,6 +11,7 @@
 #include "infer/lm_backend.h"
 #include "infer/lm_engine.h"
 #include "io/safetensors.h"
+#include "metric/calibration.h"
 #include "reward/state_model.h"
 #include "text/fitting.h"
 
@@ -24,9 +25,6 @@ double product(const float* a, const float* b, int64_t count) {
   for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   return sum;
 }
-
-/// Of x and -x exactly 1 together, so that equal answers are exactly equal.
-double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : 1 - sigmoid(-x); }
 
 class ScalarModel final : public StateModel {
  public:
@@ -107,7 +105,7 @@ class JudgeModel final : public StateModel {
     const int64_t dim = model_.model->dim();
     for (const float* state = states; state < states + static_cast<int64_t>(count) * dim; state += dim) {
       const double difference = product(state, labels_[0].data(), dim) - product(state, labels_[1].data(), dim);
-      values.push_back(sigmoid(values.size() % 2 == 0 ? difference : -difference));
+      values.push_back(metric::sigmoid(values.size() % 2 == 0 ? difference : -difference));
     }
   }
 
@@ -161,14 +159,20 @@ class Ensemble final : public RewardModel {
   const bool least_;
 };
 
-/// Of weights that are `taken` already by other models.
+/// The window that is asked for, else that of the model's training; 0: its positions.
+int64_t chosen_window(const infer::ModelConfig& config, int64_t asked, int64_t positions) {
+  if (asked > 0 || !config.window) return asked;
+  return *config.window > 0 ? std::min(*config.window, positions) : text::usual_window(positions);
+}
+
+/// `available`: before any of the models was loaded; `taken`: of that, the weights of those before this one.
 void check_memory_of(const infer::ModelSource& source, const std::shared_ptr<const text::Tokenizer>& tokenizer, const RewardModelOptions& options, int threads,
-                     int64_t& taken) {
+                     int64_t available, int64_t& taken) {
   // Of a type that LibTorch alone knows, nothing can be told before it is loaded.
   if (options.backend.device != "cpu" || !infer::lm_engine_knows(source.config.type)) return;
   const infer::LanguageModelSize size = infer::size_language_model(source.path, tokenizer);
-  const int64_t available = available_memory();
-  const int64_t positions = options.asking.window > 0 ? std::min(options.asking.window, size.max_positions) : size.max_positions;
+  const int64_t window = chosen_window(source.config, options.asking.window, size.max_positions);
+  const int64_t positions = window > 0 ? std::min(window, size.max_positions) : size.max_positions;
   const int64_t rows = std::max<int64_t>(1, options.asking.batch_tokens / positions);
   infer::check_memory(size, source.path, options.backend.precision, {threads * rows, positions, threads}, available == INT64_MAX ? available : available - taken,
                       "a smaller --batch-tokens or --window, or fewer --threads");
@@ -194,7 +198,9 @@ void RewardModelOptions::declare(Options& options) {
   options.add("model", models, "Reward model or judge: model directory, checkpoint, run, or a directory of Hugging Face; several: an ensemble").placeholder("DIR").required();
   options.add("ensemble", ensemble, "Of several models: the mean of what they say, or the least of their scores").one_of({"mean", "min"});
   options.add("chat", chat, "Chat template of prompts and answers; default: the model's own").placeholder("TEMPLATE");
-  options.add("window", asking.window, "Tokens of a prompt with its answer, or of a judge's question; 0: as many as the model has positions for").range(0, int64_t{1} << 31);
+  options.add("window", asking.window,
+              "Tokens of a prompt with its answer, or of a judge's question; 0: as in the model's training (window of its config.yaml), of others as many as they have positions for")
+      .range(0, int64_t{1} << 31);
   options.add("share-prompts", asking.share_prompts, "Compute what answers have in common once; changes speed, and scores by rounding alone");
   options.add("batch-tokens", asking.batch_tokens, "Tokens that a worker computes together; changes speed and memory, not the result").range(1, int64_t{1} << 31);
   backend.declare(options);
@@ -203,6 +209,7 @@ void RewardModelOptions::declare(Options& options) {
 std::unique_ptr<RewardModel> load_reward_model(const RewardModelOptions& options, int threads) {
   infer::check_backend(options.backend);
   std::vector<std::unique_ptr<RewardModel>> models;
+  const int64_t available = available_memory();
   int64_t taken = 0;
   for (const std::string& path : options.models) {
     const infer::ModelSource source(path);
@@ -215,14 +222,16 @@ std::unique_ptr<RewardModel> load_reward_model(const RewardModelOptions& options
            infer::kScoreHead, infer::estimator_weight(0), text::kJudgeFile);
     }
     const auto tokenizer = text::load_tokenizer(source.files.directory);
-    check_memory_of(source, tokenizer, options, threads, taken);
+    check_memory_of(source, tokenizer, options, threads, available, taken);
     infer::LoadedLanguageModel model = infer::load_language_model(path, options.backend, threads, tokenizer);
+    AskingOptions asking = options.asking;
+    asking.window = chosen_window(source.config, asking.window, model.model->max_positions());
     if (estimates) {
-      models.push_back(make_metric_model(std::move(model), source.config.aspects, options.asking));
+      models.push_back(make_metric_model(std::move(model), source.config.aspects, asking));
       continue;
     }
-    models.push_back(scores ? make_scalar_model(std::move(model), options.chat, source.config.aspects, options.asking)
-                            : make_judge_model(std::move(model), options.chat, text::load_judge_options(source.files.directory), options.asking));
+    models.push_back(scores ? make_scalar_model(std::move(model), options.chat, source.config.aspects, asking)
+                            : make_judge_model(std::move(model), options.chat, text::load_judge_options(source.files.directory), asking));
   }
   return models.size() == 1 ? std::move(models[0]) : make_ensemble(std::move(models), options.ensemble == "min");
 }

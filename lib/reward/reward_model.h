@@ -58,7 +58,7 @@ class RewardModel {
 };
 
 struct AskingOptions {
-  int64_t window = 0;           ///< the most tokens of a prompt with an answer, or of a judge's question; 0: the model's positions
+  int64_t window = 0;           ///< the most tokens of a prompt with an answer, or of a judge's question; 0: the model's positions, or when it is loaded that of its training
   bool share_prompts = true;    ///< what answers have in common is computed once
   int64_t batch_tokens = 4096;  ///< that a worker computes together
 };

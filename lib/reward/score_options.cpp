@@ -45,6 +45,9 @@ void ScoreOptions::check() const {
   }
   refuse(pairs && !rank.empty(), "--rank", "with --pairs: each pair is compared");
   refuse(!gold.empty() && best_of.empty() && !correlate, "--gold", "without --best-of or --correlate");
+  for (const char* taken : {"n", "reward", "reward-any", "reward-ci95", "reward-any-ci95"}) {
+    if (gold == taken && !best_of.empty()) fail_usage("--gold {} is what the report calls something else; the score needs another name (rm-score --name gives one)", gold);
+  }
   refuse(json && !pairs && best_of.empty() && !correlate, "--json", "without --pairs, --best-of or --correlate: records are JSON lines");
   refuse(!records.empty() && !pairs && !correlate, "--records", "without --pairs or --correlate");
   if (!pairs) {

@@ -3,19 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "io/output.h"
+#include "metric/calibration.h"
 #include "reward/pair_report.h"
 #include "reward/score_options.h"
 
 namespace seqmill::reward {
 namespace {
-
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 double count_characters(const std::string& text) {
   return static_cast<double>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
@@ -65,14 +63,22 @@ class PairStream {
 
   bool add() {
     // Not in the reader, where no signal is heard.
-    for (; reader_.would_block(); std::this_thread::sleep_for(std::chrono::milliseconds(10))) throw_if_stopped();
+    for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
     Pending pending;
     if (!reader_.next(pending.comparison)) return false;
     pending.preferences = text::preferences_of(pending.comparison);
+    keep_id(pending.comparison.json);
     for (const text::Message& message : pending.comparison.messages) bytes_ += static_cast<int64_t>(message.content.size());
     for (const std::string& response : pending.comparison.responses) bytes_ += static_cast<int64_t>(response.size());
     pending_.push_back(std::move(pending));
     return true;
+  }
+
+  /// Of the record nothing else is told, so that what waits takes hardly more memory than is counted.
+  static void keep_id(io::Json& record) {
+    io::Json kept = io::Json::object();
+    if (const io::Json* id = record.find("id")) kept.set("id", *id);
+    record = std::move(kept);
   }
 
   void answer() {
@@ -108,7 +114,7 @@ class PairStream {
       if (!is_good(pending_[i], all[i])) continue;
       for (const text::Preference& preference : pending_[i].preferences) {
         const double chosen = all[i].rewards[preference.better], rejected = all[i].rewards[preference.worse];
-        put(pending_[i], preference, chosen, rejected, sigmoid(chosen - rejected), {});
+        put(pending_[i], preference, chosen, rejected, metric::sigmoid(chosen - rejected), {});
       }
     }
   }

@@ -8,20 +8,27 @@ namespace {
 using infer::AnswerRecord;
 using infer::Answers;
 
+/// Rather than a score of each.
+bool tells_best(RankBy by) { return by == RankBy::kScan || by == RankBy::kTournament; }
+
 void check_free(const io::Json& object, const std::string& key, const std::string& whose) {
   if (object.find(key)) fail("{}it has \"{}\" already; {}", whose, key, key == "best" ? "no second one can be told" : "--name gives the new scores another name");
 }
 
 }  // namespace
 
+ScoreWriter::ScoreWriter(const RewardModel& model, const ScoreOptions& options)
+    : aspects_(model.aspects()), name_(options.name), best_alone_(options.best_of_n), tells_best_(model.is_judge() && !options.best_of_n && tells_best(options.ranking())) {}
+
 void ScoreWriter::check(const AnswerRecord& pending) const {
   const io::Json& record = pending.record.json;
   if (pending.answers == Answers::kHypotheses) {
     const io::JsonArray& hypotheses = record.at("hypotheses").as_array();
     for (size_t i = 0; i < hypotheses.size(); ++i) check_scores(hypotheses[i].find("scores"), infer::name_of_answer(pending.answers, i));
-    return check_free(record, "best", "");
+    if (tells_best_) check_free(record, "best", "");
+    return;
   }
-  for (const std::string& key : {name_, name_ + "s", std::string("best")}) check_free(record, key, "");
+  check_free(record, tells_best_ ? "best" : pending.answers == Answers::kOne ? name_ : name_ + "s", "");
   if (aspects_.size() < 2) return;
   const io::Json* scores = record.find("scores");
   if (pending.answers == Answers::kOne) return check_scores(scores, "");

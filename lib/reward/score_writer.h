@@ -14,7 +14,7 @@ namespace seqmill::reward {
 /// Nothing that is there is replaced. Model and options must outlive it.
 class ScoreWriter {
  public:
-  ScoreWriter(const RewardModel& model, const ScoreOptions& options) : aspects_(model.aspects()), name_(options.name), best_alone_(options.best_of_n) {}
+  ScoreWriter(const RewardModel& model, const ScoreOptions& options);
 
   /// Throws Error when a record has already what is to come.
   void check(const infer::AnswerRecord& pending) const;
@@ -28,7 +28,7 @@ class ScoreWriter {
 
   const std::vector<std::string>& aspects_;
   const std::string name_;
-  const bool best_alone_;
+  const bool best_alone_, tells_best_;
 };
 
 }  // namespace seqmill::reward

@@ -102,6 +102,27 @@ at::Tensor forward_fast(const at::Tensor& q_matrix, const at::Tensor& kv_matrix,
   return out;
 }
 
+/// Writes the gradients of queries and of keys and values (which may be the same matrix). Returns those of the polynomials [heads, 2]; undefined for softmax.
+at::Tensor backward_fast(const Plan& plan, const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const at::Tensor& kept, const at::Tensor& upper, at::Tensor& grad_q,
+                         at::Tensor& grad_kv) {
+  // [sequences, heads, 2]: summed afterwards, in the order of the sequences.
+  at::Tensor grad_polynomial = at::empty({plan.polynomial.degree > 0 ? plan.q.count() : 0, plan.layout.heads, 2}, upper.options());
+  const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>(), *keeps = kept.data_ptr<float>(),
+              *from = upper.data_ptr<float>();
+  float* polynomial = plan.polynomial.degree > 0 ? grad_polynomial.data_ptr<float>() : nullptr;
+  const int64_t dim = plan.layout.dim();
+  for_each_head(plan, [&](int64_t s, int64_t h) {
+    kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
+    head.adds = h % plan.layout.group() > 0;
+    float* q_base = grad_q.data_ptr<float>() + (head.q - q);
+    float* kv_base = grad_kv.data_ptr<float>();
+    kernel::float_kernels().attention_backward(
+        head, keeps + head.mask_offset, from + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim, q_base,
+        kv_base + (head.k - kv), kv_base + (head.v - kv), polynomial ? polynomial + 2 * (s * plan.layout.heads + h) : nullptr);
+  });
+  return polynomial ? grad_polynomial.sum(0) : at::Tensor();
+}
+
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q_matrix, const at::Tensor& kv_matrix,
                             const c10::optional<at::Tensor>&, const c10::optional<at::Tensor>&, const c10::intrusive_ptr<Plan>& plan) {
@@ -114,31 +135,69 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &q_matrix = saved[0], &kv_matrix = saved[1], &kept = saved[2];
     const auto capsule = context->saved_data["plan"].toCapsule();
     const Plan& plan = *static_cast<const Plan*>(capsule.get());
-    const at::Tensor upper = grads[0].contiguous();
-    at::Tensor grad_q = at::empty_like(q_matrix);
-    at::Tensor grad_kv = plan.layout.shared ? grad_q : at::empty_like(kv_matrix);
-    // [sequences, heads, 2]: summed afterwards, in the order of the sequences.
-    at::Tensor grad_polynomial = at::empty({plan.polynomial.degree > 0 ? plan.q.count() : 0, plan.layout.heads, 2}, upper.options());
-    const float *q = q_matrix.data_ptr<float>(), *kv = kv_matrix.data_ptr<float>(), *keeps = kept.data_ptr<float>(),
-                *from = upper.data_ptr<float>();
-    float* polynomial = plan.polynomial.degree > 0 ? grad_polynomial.data_ptr<float>() : nullptr;
-    const int64_t dim = plan.layout.dim();
-    for_each_head(plan, [&](int64_t s, int64_t h) {
-      kernel::AttentionHead head = head_of(plan, q, kv, q_matrix.size(1), kv_matrix.size(1), s, h);
-      head.adds = h % plan.layout.group() > 0;
-      float* q_base = grad_q.data_ptr<float>() + (head.q - q);
-      float* kv_base = grad_kv.data_ptr<float>();
-      kernel::float_kernels().attention_backward(
-          head, keeps + head.mask_offset, from + plan.q.begin[static_cast<size_t>(s)] * dim + h * head.dim, dim, q_base,
-          kv_base + (head.k - kv), kv_base + (head.v - kv), polynomial ? polynomial + 2 * (s * plan.layout.heads + h) : nullptr);
-    });
+    at::Tensor grad_q = at::empty_like(saved[0]);
+    at::Tensor grad_kv = plan.layout.shared ? grad_q : at::empty_like(saved[1]);
+    const at::Tensor polynomial = backward_fast(plan, saved[0], saved[1], saved[2], grads[0].contiguous(), grad_q, grad_kv);
     const at::Tensor rest = plan.layout.shared ? at::Tensor() : grad_kv;
-    if (!polynomial) return {grad_q, rest, {}, {}, {}};
-    const at::Tensor sums = grad_polynomial.sum(0);  // [heads, 2]
-    return {grad_q, rest, sums.select(1, 0), sums.select(1, 1), {}};
+    if (plan.polynomial.degree == 0) return {grad_q, rest, {}, {}, {}};
+    return {grad_q, rest, polynomial.select(1, 0), polynomial.select(1, 1), {}};
+  }
+};
+
+/// Columns first .. first + width - 1 of the rows of a matrix -> [rows, width].
+at::Tensor gather_rows(const at::Tensor& matrix, const at::Tensor& rows, int64_t first, int64_t width) {
+  const Timed timed(Work::kAttention);
+  at::Tensor out = at::empty({rows.size(0), width}, matrix.options().requires_grad(false));
+  const int64_t *row = rows.data_ptr<int64_t>(), stride = matrix.size(1);
+  const float* from = matrix.data_ptr<float>() + first;
+  float* to = out.data_ptr<float>();
+  parallel_for(rows.size(0), 64, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) std::copy_n(from + row[i] * stride, width, to + i * width);
+  });
+  return out;
+}
+
+/// Adds such rows back where they came from; a row may have been taken several times. Those columns of `matrix` hold nothing before.
+void scatter_rows(const at::Tensor& values, const at::Tensor& rows, int64_t first, at::Tensor& matrix) {
+  const Timed timed(Work::kAttention);
+  const int64_t *row = rows.data_ptr<int64_t>(), stride = matrix.size(1), width = values.size(1), count = rows.size(0), all = matrix.size(0);
+  const float* from = values.data_ptr<float>();
+  float* to = matrix.data_ptr<float>() + first;
+  parallel_for(width, 64, [=](int64_t begin, int64_t end) {  // columns: no two threads meet in a row
+    for (int64_t r = 0; r < all; ++r) std::fill(to + r * stride + begin, to + r * stride + end, 0.0F);
+    for (int64_t i = 0; i < count; ++i) {
+      const float* value = from + i * width;
+      float* sum = to + row[i] * stride;
+      for (int64_t c = begin; c < end; ++c) sum[c] += value[c];
+    }
+  });
+}
+
+/// AttentionFunction over keys and values that are gathered from the rows of the same matrix.
+struct SharedKeysFunction : torch::autograd::Function<SharedKeysFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& qkv, const at::Tensor& key_rows, const c10::optional<at::Tensor>& bias,
+                            const c10::optional<at::Tensor>& delta, const c10::intrusive_ptr<Plan>& plan) {
+    const at::Tensor kv = gather_rows(qkv, key_rows, plan->layout.dim(), 2 * plan->layout.kv_dim());
+    at::Tensor kept;
+    at::Tensor out = forward_fast(qkv, kv, *plan, &kept);
+    context->save_for_backward({qkv, key_rows, kv, kept});
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    static_cast<void>(bias);
+    static_cast<void>(delta);
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const auto capsule = context->saved_data["plan"].toCapsule();
+    const Plan& plan = *static_cast<const Plan*>(capsule.get());
+    at::Tensor grad_qkv = at::empty_like(saved[0]), grad_kv = at::empty_like(saved[2]);
+    const at::Tensor polynomial = backward_fast(plan, saved[0], saved[2], saved[3], grads[0].contiguous(), grad_qkv, grad_kv);
+    scatter_rows(grad_kv, saved[1], plan.layout.dim(), grad_qkv);
+    if (plan.polynomial.degree == 0) return {grad_qkv, {}, {}, {}, {}};
+    return {grad_qkv, {}, polynomial.select(1, 0), polynomial.select(1, 1), {}};
   }
 };
 
@@ -262,8 +321,7 @@ void count_cut(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Pl
   cut_counters.blind += sum.blind;
 }
 
-at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Tensor& kv_matrix, const Spans& kv_spans,
-                  const Layout& layout, const AttentionSettings& settings) {
+c10::intrusive_ptr<Plan> make_plan(const Spans& q_spans, const Spans& kv_spans, const Layout& layout, const AttentionSettings& settings) {
   auto plan = c10::make_intrusive<Plan>();
   plan->layout = layout;
   plan->q = q_spans;
@@ -275,18 +333,33 @@ at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Te
   plan->mask = next_mask(settings.stream, settings.dropout);
   plan->polynomial = settings.polynomial;
   plan->weights_offset = weight_offsets(q_spans, kv_spans, layout.heads);
-  const Polynomial& polynomial = settings.polynomial;
+  return plan;
+}
+
+/// Whether a backward pass may follow.
+bool records(const at::Tensor& q_matrix, const at::Tensor& kv_matrix, const Polynomial& polynomial) {
   const bool learns_polynomial = polynomial.degree > 0 && (polynomial.bias.requires_grad() || polynomial.delta.requires_grad());
-  const bool records = at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad() || learns_polynomial);
-  if (cut_counters.on && !records && polynomial.degree > 0) count_cut(q_matrix, kv_matrix, *plan);
-  if (!is_fast(q_matrix) || !is_fast(kv_matrix) || plan->window > 0 || (records && !is_packed(kv_spans, kv_matrix.size(0)))) {
+  return at::GradMode::is_enabled() && (q_matrix.requires_grad() || kv_matrix.requires_grad() || learns_polynomial);
+}
+
+void check_weights(const Plan& plan, bool kept) {
+  if ((kept || plan.mask.probability > 0) && plan.weights_offset.back() > (int64_t{1} << 32)) {
+    fail("a batch needs more than 2^32 attention weights; its longest sequence has {} tokens: leave such out, or lower --batch-tokens or --window",
+         *std::max_element(plan.k.length.begin(), plan.k.length.end()));
+  }
+}
+
+at::Tensor attend(const at::Tensor& q_matrix, const Spans& q_spans, const at::Tensor& kv_matrix, const Spans& kv_spans,
+                  const Layout& layout, const AttentionSettings& settings) {
+  const auto plan = make_plan(q_spans, kv_spans, layout, settings);
+  const Polynomial& polynomial = settings.polynomial;
+  const bool recorded = records(q_matrix, kv_matrix, polynomial);
+  if (cut_counters.on && !recorded && polynomial.degree > 0) count_cut(q_matrix, kv_matrix, *plan);
+  if (!is_fast(q_matrix) || !is_fast(kv_matrix) || plan->window > 0 || (recorded && !is_packed(kv_spans, kv_matrix.size(0)))) {
     return attention_general(q_matrix, kv_matrix, *plan);
   }
-  if ((records || plan->mask.probability > 0) && plan->weights_offset.back() > (int64_t{1} << 32)) {
-    fail("a batch needs more than 2^32 attention weights; its longest sequence has {} tokens: leave such out, or lower --batch-tokens or --window",
-         *std::max_element(kv_spans.length.begin(), kv_spans.length.end()));
-  }
-  if (records) return AttentionFunction::apply(q_matrix, kv_matrix, optional(polynomial.bias), optional(polynomial.delta), plan);
+  check_weights(*plan, recorded);
+  if (recorded) return AttentionFunction::apply(q_matrix, kv_matrix, optional(polynomial.bias), optional(polynomial.delta), plan);
   return forward_fast(q_matrix, kv_matrix, *plan, nullptr);
 }
 
@@ -328,6 +401,20 @@ at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const Atten
   layout.k_column = layout.dim();
   layout.v_column = layout.dim() + layout.kv_dim();
   return attend(qkv, spans, qkv, spans, layout, settings);
+}
+
+at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const at::Tensor& key_rows, const Spans& key_spans, const AttentionSettings& settings) {
+  Layout layout = layout_of(settings);
+  layout.head_dim = qkv.size(1) / (layout.heads + 2 * layout.kv_heads);
+  layout.v_column = layout.kv_dim();
+  const int64_t width = 2 * layout.kv_dim();
+  if (!is_fast(qkv) || !key_rows.device().is_cpu() || settings.window > 0) {
+    return attend(qkv.narrow(1, 0, layout.dim()).contiguous(), spans, qkv.narrow(1, layout.dim(), width).index_select(0, key_rows), key_spans, layout, settings);
+  }
+  if (!records(qkv, qkv, settings.polynomial)) return attend(qkv, spans, gather_rows(qkv, key_rows, layout.dim(), width), key_spans, layout, settings);
+  const auto plan = make_plan(spans, key_spans, layout, settings);
+  check_weights(*plan, true);
+  return SharedKeysFunction::apply(qkv, key_rows, optional(settings.polynomial.bias), optional(settings.polynomial.delta), plan);
 }
 
 at::Tensor cross_attention(const at::Tensor& q, const Spans& q_spans, const at::Tensor& kv, const Spans& kv_spans,

@@ -14,6 +14,8 @@ namespace seqmill::text {
 struct Message {
   std::string role;  ///< "system", "user" or "assistant"
   std::string content;
+
+  friend bool operator==(const Message& a, const Message& b) { return a.role == b.role && a.content == b.content; }
 };
 
 /// A string (one message of the user) or a list of {role, content}. Throws Error that says what is wrong, for the caller to put file, line or id before.

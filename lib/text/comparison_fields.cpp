@@ -167,10 +167,21 @@ std::string simplified(const std::string& label) {
 
 Verdict ComparisonLabels::read(const FoundField& label, const FieldPair& pair) const {
   const std::string text = text_of(label);
-  if (given_.empty()) return read_usual(text, label.name, pair);
+  if (given_.empty()) {
+    const bool is_name = text == pair.first.name || text == pair.second.name;
+    if (simplified(text) == "0" && !is_name && !pair.counts_from_zero) {
+      fail_usage("\"{}\" is 0, which may mean the first answer or neither; --labels says which: 0,1 or 0,1,2 where it is the first (and 1 the second), 1,2,0 where it is neither",
+                 label.name);
+    }
+    return read_usual(text, label.name, pair);
+  }
   const auto found = std::find(given_.begin(), given_.end(), text);
   if (found == given_.end()) fail("\"{}\" is \"{}\", expected one of {} (--labels)", label.name, excerpt(text, 40), join(given_, ", "));
   return static_cast<Verdict>(found - given_.begin());
+}
+
+Verdict ComparisonLabels::read_vote(const FoundField& vote, const FieldPair& pair) const {
+  return given_.empty() ? read_usual(text_of(vote), vote.name, pair) : read(vote, pair);
 }
 
 Verdict ComparisonLabels::read_usual(const std::string& label, const std::string& name, const FieldPair& pair) const {
@@ -185,7 +196,7 @@ Verdict ComparisonLabels::read_usual(const std::string& label, const std::string
   if (first.count(simple) > 0) return Verdict::kFirst;
   if (second.count(simple) > 0) return Verdict::kSecond;
   if (neither.count(simple) > 0) return Verdict::kNeither;
-  fail("\"{}\" is \"{}\", expected 1 or A (the first is better), 2 or B (the second), 0 or tie (neither); --labels names others", name, excerpt(label, 40));
+  fail("\"{}\" is \"{}\", expected 1 or A (the first is better), 2 or B (the second), or tie (neither); --labels names others", name, excerpt(label, 40));
 }
 
 }  // namespace seqmill::text

@@ -56,8 +56,11 @@ class ComparisonLabels {
   /// As ComparisonOptions::labels. Throws a usage error unless they are none, two or three different ones.
   explicit ComparisonLabels(const std::vector<std::string>& given);
 
-  /// Throws Error for a value outside the set. `pair`: the fields that are compared, whose names are labels too.
+  /// Throws Error for a value outside the set, and a usage error for 0 when no set was given: it stands for the first answer in some data and for a tie in others, and the 1s
+  /// mean another answer accordingly. `pair`: the fields that are compared, whose names are labels too.
   Verdict read(const FoundField& label, const FieldPair& pair) const;
+  /// The same of one vote of several, of which 0 is that for neither.
+  Verdict read_vote(const FoundField& vote, const FieldPair& pair) const;
 
  private:
   Verdict read_usual(const std::string& label, const std::string& name, const FieldPair& pair) const;

@@ -25,7 +25,7 @@ struct ComparisonParser::Draft {
 
 namespace {
 
-constexpr std::string_view kDialogueAnswer = "\n\nAssistant:";
+constexpr std::string_view kDialogueAnswer = "\n\nAssistant:", kDialogueQuestion = "\n\nHuman:";
 
 double number_of(const io::Json& value, const std::string& name) {
   if (!value.is_number()) {
@@ -62,8 +62,6 @@ std::vector<double> numbers_of(const FoundField& field, size_t count) {
 
 bool is_list_of_strings(const io::Json& value) { return value.is_array() && !value.as_array().empty() && value.as_array().front().is_string(); }
 
-bool same(const Message& a, const Message& b) { return a.role == b.role && a.content == b.content; }
-
 std::string names_in(const io::Json& record) {
   std::vector<std::string> names;
   for (const auto& [name, value] : record.as_object()) names.push_back(name);
@@ -77,7 +75,7 @@ void check_single(const Judged& found) {
   fail("it has both \"{}\" and \"{}\", expected one of them; \"--fields {}=\" leaves the second out", found[0].second->name, found[1].second->name, found[1].first);
 }
 
-// Text of a dialogue with "\n\nHuman:" and "\n\nAssistant:" before its turns: cuts what both have in common off, up to the answer.
+// Text of a dialogue with "\n\nHuman:" and "\n\nAssistant:" before its turns: cuts what both have in common off, up to the answer. What is left must be the answer alone.
 std::string take_common_dialogue(std::string& first, std::string& second) {
   const auto [end, other] = std::mismatch(first.begin(), first.end(), second.begin(), second.end());
   const std::string_view common(first.data(), static_cast<size_t>(end - first.begin()));
@@ -86,6 +84,12 @@ std::string take_common_dialogue(std::string& first, std::string& second) {
   const size_t size = at + kDialogueAnswer.size();
   const std::string prompt(trim(common.substr(0, size)));
   for (std::string* text : {&first, &second}) *text = text->substr(std::min(text->size(), size + (text->size() > size && (*text)[size] == ' ' ? 1 : 0)));
+  for (const std::string* text : {&first, &second}) {
+    for (const std::string_view turn : {kDialogueQuestion, kDialogueAnswer}) {
+      if (text->find(turn) == std::string::npos) continue;
+      fail("the dialogues part before their last answers: behind what they have in common, {} has another \"{}\"", text == &first ? "the first" : "the second", trim(turn));
+    }
+  }
   return prompt;
 }
 
@@ -111,7 +115,7 @@ void check_responses(const Comparison& comparison, const std::vector<std::string
 
 }  // namespace
 
-ComparisonParser::ComparisonParser(const ComparisonOptions& options) : fields_(options.fields), labels_(options.labels) {}
+ComparisonParser::ComparisonParser(const ComparisonOptions& options) : fields_(options.fields), labels_(options.labels), verdicts_(options.verdicts) {}
 
 Comparison ComparisonParser::parse(Record record, bool& is_tie) const {
   return within(record.place, [&] {
@@ -122,10 +126,11 @@ Comparison ComparisonParser::parse(Record record, bool& is_tie) const {
     comparison.json = std::move(record.json);
     comparison.subset = subset_of(comparison.json);
     read_shape(draft);
+    if (verdicts_ == Verdicts::kIgnored) comparison.merits.assign(comparison.responses.size(), 0);
     check_prompt(comparison.messages);
     check_responses(comparison, draft.names);
     const auto& merits = comparison.merits;
-    is_tie = std::all_of(merits.begin(), merits.end(), [&](double merit) { return merit == merits.front(); });
+    is_tie = verdicts_ == Verdicts::kRequired && std::all_of(merits.begin(), merits.end(), [&](double merit) { return merit == merits.front(); });
     return std::move(comparison);
   });
 }
@@ -148,7 +153,7 @@ void ComparisonParser::read_chosen(Draft& draft) const {
   const FoundField chosen = fields_.at(draft.record(), "chosen"), rejected = fields_.at(draft.record(), "rejected");
   if (is_list_of_strings(*chosen.value) || is_list_of_strings(*rejected.value)) return read_styles(draft, chosen, rejected);
   read_texts(draft, {chosen, rejected});
-  read_chosen_merits(draft);
+  if (verdicts_ == Verdicts::kRequired) read_chosen_merits(draft);
 }
 
 void ComparisonParser::read_chosen_merits(Draft& draft) const {
@@ -159,12 +164,12 @@ void ComparisonParser::read_chosen_merits(Draft& draft) const {
   if (margin) judged.emplace_back("margin", &*margin);
   if (better || worse) judged.emplace_back("score_chosen", better ? &*better : &*worse);
   check_single(judged);
-  comparison.is_graded = !judged.empty();
   comparison.merits = {1, 0};
   if (margin) {
-    comparison.merits = {number_of(*margin), 0};
-    if (comparison.merits[0] < 0) fail("\"{}\" is {}, expected no less than 0", margin->name, comparison.merits[0]);
+    comparison.margin = number_of(*margin);
+    if (*comparison.margin < 0) fail("\"{}\" is {}, expected no less than 0", margin->name, *comparison.margin);
   } else if (better || worse) {
+    comparison.is_graded = true;
     comparison.merits = {number_of(fields_.at(draft.record(), "score_chosen")), number_of(fields_.at(draft.record(), "score_rejected"))};
     if (comparison.merits[0] < comparison.merits[1]) {
       fail("\"{}\" is {}, less than {} of what was rejected; \"--fields score_chosen= --fields score_rejected=\" leaves scores out", better->name, comparison.merits[0],
@@ -196,7 +201,12 @@ void ComparisonParser::read_list(Draft& draft) const {
   const size_t count = draft.names.size();
   if (count < 2) fail("\"{}\" has {}, expected at least two responses", list.name, count == 1 ? "one" : "none");
   draft.comparison.messages = prompt_of(record);
+  if (verdicts_ == Verdicts::kRequired) read_list_merits(draft, list);
+}
 
+void ComparisonParser::read_list_merits(Draft& draft, const FoundField& list) const {
+  const io::Json& record = draft.record();
+  const size_t count = draft.names.size();
   const auto ranks = fields_.find(record, "ranks"), scores = fields_.find(record, "scores"), label = fields_.find(record, "label");
   Judged judged;
   if (ranks) judged.emplace_back("ranks", &*ranks);
@@ -219,7 +229,7 @@ std::optional<FieldPair> ComparisonParser::find_pair(const io::Json& record) con
 
 void ComparisonParser::read_pair(Draft& draft, const FieldPair& pair) const {
   read_texts(draft, {pair.first, pair.second});
-  read_pair_merits(draft, pair);
+  if (verdicts_ == Verdicts::kRequired) read_pair_merits(draft, pair);
 }
 
 namespace {
@@ -267,7 +277,7 @@ void ComparisonParser::read_pair_merits(Draft& draft, const FieldPair& pair) con
     comparison.is_graded = true;
   } else if (!annotators.empty()) {
     size_t votes[3] = {};
-    for (const FoundField& annotator : annotators) ++votes[static_cast<size_t>(labels_.read(annotator, pair))];
+    for (const FoundField& annotator : annotators) ++votes[static_cast<size_t>(labels_.read_vote(annotator, pair))];
     const bool first = 2 * votes[0] > annotators.size(), second = 2 * votes[1] > annotators.size();
     comparison.merits = merits_of(first ? Verdict::kFirst : second ? Verdict::kSecond : Verdict::kNeither);
   } else {
@@ -304,8 +314,7 @@ void ComparisonParser::read_conversations(Draft& draft, const std::vector<FoundF
     messages.pop_back();
     before.push_back(std::move(messages));
   }
-  const bool part = before[0].size() != before[1].size() || !std::equal(before[0].begin(), before[0].end(), before[1].begin(), same);
-  if (part) fail("the conversations \"{}\" and \"{}\" part before their last answers", answers[0].name, answers[1].name);
+  if (before[0] != before[1]) fail("the conversations \"{}\" and \"{}\" part before their last answers", answers[0].name, answers[1].name);
 
   std::vector<Message>& messages = draft.comparison.messages;
   const auto prompt = fields_.find(draft.record(), "prompt");
@@ -315,7 +324,7 @@ void ComparisonParser::read_conversations(Draft& draft, const std::vector<FoundF
   }
   if (prompt) {
     for (const Message& message : prompt_of(draft.record())) {
-      const bool is_there = std::any_of(before[0].begin(), before[0].end(), [&](const Message& one) { return same(one, message); });
+      const bool is_there = std::find(before[0].begin(), before[0].end(), message) != before[0].end();
       if (!is_there && message.role != "system") fail("the conversation \"{}\" does not go on from \"{}\"", answers[0].name, prompt->name);
     }
   }

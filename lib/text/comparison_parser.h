@@ -25,6 +25,7 @@ class ComparisonParser {
   void read_chosen(Draft& draft) const;
   void read_styles(Draft& draft, const FoundField& chosen, const FoundField& rejected) const;
   void read_list(Draft& draft) const;
+  void read_list_merits(Draft& draft, const FoundField& list) const;
   void read_pair(Draft& draft, const FieldPair& pair) const;
   std::optional<FieldPair> find_pair(const io::Json& record) const;
   void read_chosen_merits(Draft& draft) const;
@@ -37,6 +38,7 @@ class ComparisonParser {
 
   ComparisonFields fields_;
   ComparisonLabels labels_;
+  Verdicts verdicts_;
 };
 
 }  // namespace seqmill::text

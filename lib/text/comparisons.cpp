@@ -42,6 +42,7 @@ class ObjectReader {
   /// Records begun; an error about one of these concerns that one alone.
   int64_t number() const { return is_array_ ? static_cast<int64_t>(begun_) : reader_.line_number(); }
   bool would_block() const { return !is_array_ && reader_.would_block(); }
+  void wait(int milliseconds) const { reader_.wait(milliseconds); }
 
  private:
   void read_array(std::string text) {
@@ -75,14 +76,15 @@ std::vector<Preference> preferences_of(const Comparison& comparison) {
   const std::vector<double>& merits = comparison.merits;
   for (size_t better = 0; better < merits.size(); ++better) {
     for (size_t worse = 0; worse < merits.size(); ++worse) {
-      if (merits[better] > merits[worse]) preferences.push_back({better, worse, comparison.is_graded ? merits[better] - merits[worse] : 1});
+      if (merits[better] <= merits[worse]) continue;
+      preferences.push_back({better, worse, comparison.margin.value_or(comparison.is_graded ? merits[better] - merits[worse] : 1)});
     }
   }
   return preferences;
 }
 
 void ComparisonOptions::declare(Options& options) {
-  options.add("labels", labels, "Labels that say: the first is better, the second is, and (third, optional) neither, as in 0,1,2; without, usual ones: 1, A, A>B...")
+  options.add("labels", labels, "Labels that say: the first is better, the second is, and (third, optional) neither, as in 0,1,2; without, usual ones: 1, A, A>B..., and no 0")
       .placeholder("LABELS");
   options.add("fields", fields, "Which field of a record is one of ours: prompt=question, chosen=responses.good; 'margin=' says that there is none").placeholder("OURS=THEIRS");
   options.add("skip-bad", skip_bad, "Leave bad records out, and count them, instead of stopping");
@@ -93,28 +95,31 @@ class ComparisonReader::Impl {
   Impl(const std::string& path, const ComparisonOptions& options) : parser_(options), skip_bad_(options.skip_bad), reader_(path) {}
 
   bool next(Comparison& comparison) {
-    for (;;) {
-      const int64_t number = reader_.number();
-      try {
-        Record record;
-        if (!reader_.next(record)) return false;
-        bool is_tie = false;
-        comparison = parser_.parse(std::move(record), is_tie);
-        ++counts_.records;
-        if (!is_tie) return true;
-        ++counts_.ties;
-      } catch (const Error& error) {
-        // What the file itself is to blame for would come again.
-        if (!skip_bad_ || reader_.number() == number) throw;
-        log::warn("left out: {}", error.what());
-        ++counts_.records;
-        ++counts_.bad;
-      }
+    bool is_wanted = false;
+    const auto read = [&] {
+      Record record;
+      if (!reader_.next(record)) return false;
+      bool is_tie = false;
+      comparison = parser_.parse(std::move(record), is_tie);
+      ++counts_.records;
+      counts_.ties += is_tie;
+      is_wanted = !is_tie;
+      return true;
+    };
+    const auto leave_out = [&](const Error& error) {
+      log::warn("left out: {}", error.what());
+      ++counts_.records;
+      ++counts_.bad;
+    };
+    while (!is_wanted) {
+      if (!read_or_leave_out(skip_bad_, [&] { return reader_.number(); }, read, leave_out)) return false;
     }
+    return true;
   }
 
   const ComparisonCounts& counts() const { return counts_; }
   bool would_block() const { return reader_.would_block(); }
+  void wait(int milliseconds) const { reader_.wait(milliseconds); }
 
  private:
   ComparisonParser parser_;
@@ -128,6 +133,7 @@ ComparisonReader::~ComparisonReader() = default;
 bool ComparisonReader::next(Comparison& comparison) { return impl_->next(comparison); }
 const ComparisonCounts& ComparisonReader::counts() const { return impl_->counts(); }
 bool ComparisonReader::would_block() const { return impl_->would_block(); }
+void ComparisonReader::wait(int milliseconds) const { impl_->wait(milliseconds); }
 
 std::vector<Comparison> read_comparisons(const std::vector<std::string>& paths, const ComparisonOptions& options) {
   std::vector<Comparison> comparisons;

@@ -1,6 +1,7 @@
 #pragma once
 // Answers and their prompt within a model's window, framed by a template of which nothing is ever cut.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,6 +10,9 @@
 #include "text/tokenizer.h"
 
 namespace seqmill::text {
+
+/// The window of reward models and judges for which none is named.
+inline int64_t usual_window(int64_t positions) { return std::min<int64_t>(positions, 512); }
 
 /// A prompt, and each answer as it goes on that prompt.
 struct FramedAnswers {

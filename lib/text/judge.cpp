@@ -27,7 +27,10 @@ std::string standard_preamble(const std::string& first, const std::string& secon
 }
 
 std::string read_preamble(const JudgeOptions& options, const std::array<std::string, 2>& names) {
-  if (options.preamble_text) return *options.preamble_text;
+  if (options.preamble == "kept") {
+    if (!options.preamble_text) fail_usage("--judge.preamble kept: the model has no {}, which would say what it was told", kJudgeFile);
+    return *options.preamble_text;
+  }
   if (options.preamble == "none") return "";
   if (options.preamble == "standard") return standard_preamble(names[0], names[1]);
   const std::string text = io::read_file(options.preamble, kMaxPreambleBytes);
@@ -88,8 +91,8 @@ std::string quoted_pieces(const Tokenizer& tokenizer, const LabelTokens& found, 
 }  // namespace
 
 void JudgeOptions::declare(Options& options) {
-  options.add("judge.preamble", preamble, "What a judge is told before the question: standard, none, or the file of a text");
-  options.add("judge.labels", labels, "The two labels of which a judge answers one, each a single token; one or two values, as in A,B").placeholder("LABELS");
+  options.add("judge.preamble", preamble, "What a judge is told before the question: standard, none, kept (what the model has been told so far), or the file of a text");
+  options.add("judge.labels", labels, "The two labels of which a judge answers one, each a single token, as in A,B").placeholder("LABELS");
 }
 
 Judge::Judge(const JudgeOptions& options, const ChatTemplate& chat, const Tokenizer& tokenizer, int64_t window)
@@ -205,9 +208,10 @@ JudgeQuestion Judge::question(const std::vector<Message>& messages, const std::s
   return question;
 }
 
-ChatTokens Judge::pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const {
-  bool is_cut = false;
-  return fit({prompt_text(messages), first, second}, pair_frame_, window_, is_cut, [&](const Texts& texts) { return framed_pair(texts); });
+PairText Judge::pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const {
+  PairText pair;
+  pair.text = fit({prompt_text(messages), first, second}, pair_frame_, window_, pair.cut, [&](const Texts& texts) { return framed_pair(texts); });
+  return pair;
 }
 
 std::string Judge::to_yaml() const {
@@ -230,6 +234,7 @@ JudgeOptions load_judge_options(const std::string& directory) {
       has_labels = true;
       options.labels = entry.values;
     } else if (entry.key == "preamble") {
+      options.preamble = "kept";
       options.preamble_text = entry.values[0];
     } else {
       fail("{}: '{}' is no part of a judge; expected format, labels and preamble", place, entry.key);

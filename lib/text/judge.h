@@ -15,9 +15,9 @@
 namespace seqmill::text {
 
 struct JudgeOptions {
-  std::string preamble = "standard";          ///< what the judge is told first: "standard", "none", or a file
+  std::string preamble = "standard";          ///< what the judge is told first: "standard", "none", "kept", or a file
   std::vector<std::string> labels{"A", "B"};  ///< each must be one token where the answer begins; or both in one, as "A,B"
-  std::optional<std::string> preamble_text;   ///< in place of `preamble`: what a judge.yaml holds, itself
+  std::optional<std::string> preamble_text;   ///< what is kept: what a judge.yaml holds, itself
 
   void declare(Options& options);  ///< "judge.preamble", "judge.labels"
 };
@@ -26,6 +26,12 @@ struct JudgeOptions {
 struct JudgeQuestion {
   std::vector<int32_t> tokens;  ///< up to where the label stands
   bool cut = false;             ///< prompt or answers were too long for the window
+};
+
+/// Two answers as what goes on their prompt.
+struct PairText {
+  ChatTokens text;
+  bool cut = false;  ///< as of JudgeQuestion
 };
 
 class Judge {
@@ -40,7 +46,7 @@ class Judge {
   const std::array<int32_t, 2>& labels() const { return labels_; }  ///< tokens that say: the first, the second
 
   /// Stage 1: both answers as what goes on the prompt, to be learned; no preamble and no label. Cut likewise.
-  ChatTokens pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
+  PairText pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const;
 
   /// What questions are made of, to travel with a model (judge.yaml in its directory): another Judge of it asks the same.
   std::string to_yaml() const;

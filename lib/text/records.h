@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "io/json.h"
 #include "io/line_reader.h"
 #include "text/chat.h"
@@ -34,11 +35,27 @@ class RecordReader {
   bool would_block() const { return reader_.would_block(); }
   /// Waits for more input, for so many milliseconds at most.
   void wait(int milliseconds) const { reader_.wait(milliseconds); }
+  /// Of the line last read.
+  int64_t line_bytes() const { return static_cast<int64_t>(line_.size()); }
 
  private:
   io::LineReader reader_;
   std::string line_;
 };
+
+/// What read() returns, which reads a record and looks at it. With `skip_bad` its Error about that record goes to leave_out(error), and the answer is true. What the file itself is to blame for, as
+/// one that ends too early, would come again and is thrown on: position(), the number of the record last begun, has not moved. So is what has another exit code than that of bad data.
+template <typename Position, typename Read, typename LeaveOut>
+bool read_or_leave_out(bool skip_bad, Position position, Read read, LeaveOut leave_out) {
+  const auto before = position();
+  try {
+    return read();
+  } catch (const Error& error) {
+    if (!skip_bad || error.exit_code() != kExitFailure || position() == before) throw;
+    leave_out(error);
+    return true;
+  }
+}
 
 /// Of lines of records, and of prompts in plain text: 16 MiB.
 io::LineLimits record_limits();

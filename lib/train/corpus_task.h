@@ -27,8 +27,10 @@ class CorpusTask : public Task {
   std::vector<nn::Parameters*> workers(int64_t count) override { return workers_.make(count); }
 
   std::vector<Part> next() override {
+    std::vector<Batch> batches = walk_->take();
+    prepare(batches);
     std::vector<Part> parts;
-    for (Batch& batch : walk_->take()) {
+    for (Batch& batch : batches) {
       parts.push_back([this, batch = std::move(batch)](int64_t worker, tensor::DropoutStream& dropout) { return loss(workers_.of(worker), batch, dropout); });
     }
     skip(1);
@@ -48,6 +50,9 @@ class CorpusTask : public Task {
 
   /// To be called when the corpus is there. The walk works on after the members of a derived class are gone: its functions own what they use.
   void begin_walk(typename BatchWalk<Batch>::Data data, int64_t stride) { walk_.emplace(std::move(data), stride); }
+
+  /// What the parts of a micro-batch have in common can be computed here, in evaluation, with the weights that the parts will be worked on with.
+  virtual void prepare(std::vector<Batch>&) const {}
 
   /// Of one part in training.
   virtual StepLoss loss(const Model& model, const Batch& batch, tensor::DropoutStream& dropout) const = 0;

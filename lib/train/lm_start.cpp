@@ -22,7 +22,9 @@ void LmStart::declare_source(Options& options, const std::string& help, const st
   // A flag comes before what a configuration says.
   const std::string source = options.preview(flag, options.preview("init-from", ""));
   if (source.empty() || !fs::exists(source)) return;
-  source_ = infer::read_model_config(io::find_model(source).config);
+  const io::ModelFiles files = io::find_model(source);
+  source_ = infer::read_model_config(files.config);
+  source_directory_ = files.directory;
   chat_template = source_->chat_template;
 }
 
@@ -58,6 +60,12 @@ std::unique_ptr<model::Lm> LmStart::build(int64_t vocabulary, std::optional<uint
   return model;
 }
 
+std::unique_ptr<model::Lm> LmStart::draw(const text::Tokenizer& tokenizer, uint64_t seed) const {
+  auto model = build(tokenizer.size(), seed);
+  if (!init_from.empty()) model::initialise_lm_from(init_from, *model, tokenizer, "--" + flag_);
+  return model;
+}
+
 void LmStart::check_size(const model::LmSize& size, bool averages, bool resumes) const {
   if (size.fixed > 0 && init_from.empty() && !resumes) fail_usage("--lora.rank trains adapters of a model that is there: give it by --{}", flag_);
   check_training_memory(size, averages, available_memory());
@@ -65,11 +73,9 @@ void LmStart::check_size(const model::LmSize& size, bool averages, bool resumes)
 
 std::unique_ptr<model::Lm> LmStart::begin(const Session& session, const SessionOptions& options, const text::Tokenizer& tokenizer, uint64_t seed, int threads) const {
   check_size(model_->size(tokenizer.size()), options.trainer.ema > 0, session.resumes);
-  const bool draws = session.ranks.first() && !session.resumes;
-  auto model = build(tokenizer.size(), draws ? std::optional<uint64_t>(seed) : std::nullopt);
+  auto model = session.ranks.first() && !session.resumes ? draw(tokenizer, seed) : build(tokenizer.size(), std::nullopt);
   log::info("{} with {} parameters, {} tokens in its vocabulary, {} threads, {}", model_type_, model->parameters().count(), tokenizer.size(), threads,
             options.precision);
-  if (draws && !init_from.empty()) model::initialise_lm_from(init_from, *model, tokenizer, "--" + flag_);
   model->parameters().to(session.device);
   return model;
 }

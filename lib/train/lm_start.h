@@ -31,7 +31,8 @@ class LmStart {
 
   /// Of the model that a training starts from, where it is there; after declare_source().
   const std::optional<infer::ModelConfig>& source() const { return source_; }
-
+  /// Of the model that it starts from; "" where there is none. After declare_source().
+  const std::string& source_directory() const { return source_directory_; }
   bool exports() const { return !export_to_.empty(); }
   /// What would stop the export is said before hours of training. A run that goes on may have exported already.
   void check_export(const std::string& config_yaml, bool resumes) const;
@@ -40,6 +41,8 @@ class LmStart {
 
   /// Weights are drawn where there is a seed, else left unset.
   std::unique_ptr<model::Lm> build(int64_t vocabulary, std::optional<uint64_t> seed) const;
+  /// The model as a new run begins with it, on the CPU: drawn, and initialised from the source.
+  std::unique_ptr<model::Lm> draw(const text::Tokenizer& tokenizer, uint64_t seed) const;
   /// The model as a session begins with it, on its device: drawn and initialised from the source by rank 0 of a new run; a run that goes on has its weights from the checkpoint, and the other
   /// ranks have theirs from rank 0 when training begins. Throws Error where memory cannot hold the training.
   std::unique_ptr<model::Lm> begin(const Session& session, const SessionOptions& options, const text::Tokenizer& tokenizer, uint64_t seed, int threads) const;
@@ -47,7 +50,7 @@ class LmStart {
  private:
   void check_size(const model::LmSize& size, bool averages, bool resumes) const;
 
-  std::string flag_ = "init-from", model_type_ = "llama", export_to_, export_type_ = "f32";
+  std::string source_directory_, flag_ = "init-from", model_type_ = "llama", export_to_, export_type_ = "f32";
   bool checkpointing_ = false;
   std::optional<infer::ModelConfig> source_;  ///< of the model that a training starts from
   std::unique_ptr<model::LmConfig> model_;

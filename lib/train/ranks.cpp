@@ -2,11 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/error.h"
@@ -551,6 +553,20 @@ void Ranks::first_then_others(const std::function<void()>& leader, const std::fu
   if (first()) leader();
   barrier();
   if (!first()) others();
+}
+
+void Ranks::all_at_once(const std::function<void()>& work) {
+  std::optional<Error> error;
+  try {
+    work();
+  } catch (const Error& found) {
+    error = found;
+  }
+  const std::vector<std::string> all = gather_text(error ? error->what() : "");
+  if (error && std::all_of(all.begin(), all.end(), [&](const std::string& text) { return text == all[0]; })) end_together();
+  if (error) throw *error;
+  // Whoever has an error is about to leave, and tells us there.
+  if (std::any_of(all.begin(), all.end(), [](const std::string& text) { return !text.empty(); })) barrier();
 }
 
 void run_in_ranks(const Launch& launch, const RanksOptions& options, at::Device device, const std::function<void(Ranks&)>& work) {

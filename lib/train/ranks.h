@@ -53,6 +53,8 @@ class Ranks {
   void expect_same(const std::string& what, const std::string& text);
   /// Rank 0 works first, the others when it is done.
   void first_then_others(const std::function<void()>& first, const std::function<void()>& others);
+  /// All work at the same time. An Error that every one of them has, as of data that all read, is said once.
+  void all_at_once(const std::function<void()>& work);
 
   /// All ranks are about to end with the same error, which rank 0 alone reports.
   void end_together();

@@ -61,6 +61,7 @@ class Trainer {
       drop_later_events();
     }
     started_ = now() - progress_.seconds;
+    warn_of_long_warmup();
     agree();
     std::string reason;
     while (reason = limit_reached(), reason.empty()) {
@@ -117,6 +118,14 @@ class Trainer {
   int64_t planned_updates() const {
     if (options_.max_updates > 0 || options_.max_epochs == 0) return options_.max_updates;
     return std::max<int64_t>(1, options_.max_epochs * task_.epoch_batches() / options_.accumulate);
+  }
+
+  void warn_of_long_warmup() const {
+    const Schedule& schedule = options_.schedule;
+    const bool ends = schedule.kind == "cosine" || schedule.kind == "linear";
+    if (ends && options_.max_updates == 0 && schedule.warmup >= planned_updates()) {
+      log::warn("--warmup {} is more than the {} updates of --max-epochs {}: the learning rate never gets to {}", schedule.warmup, planned_updates(), options_.max_epochs, schedule.rate);
+    }
   }
 
   std::string limit_reached() const {

@@ -96,7 +96,8 @@ def score(options):
     model = RewardModel(options, options.window).eval()
     if options.precision == "bf16":
         model = model.bfloat16()
-    batches, rates = batches_of(read_pairs(options.pairs, options.window), options.batch_tokens), []
+    pairs = read_pairs(options.pairs, options.window)
+    batches, rates = batches_of(pairs[:options.limit or len(pairs)], options.batch_tokens), []
     for turn in range(options.repeats + 1):
         begin, count = time.perf_counter(), 0
         for batch in batches[:4] if turn == 0 else batches:
@@ -122,6 +123,7 @@ def main():
         command.add_argument("--seconds", type=float, default=20)
         command.add_argument("--warmup-updates", type=int, default=2)
         command.add_argument("--repeats", type=int, default=1)
+        command.add_argument("--limit", type=int, default=0, help="score so many pairs only")
         command.add_argument("--seed", type=int, default=1)
         command.set_defaults(tie=False, dropout=0.0)
     options = parser.parse_args()

@@ -30,24 +30,26 @@ def pairs_file():
 
 
 def tokenised(pairs, vocabulary, path):
-    """Their ids for PyTorch. Returns the pairs that fit the window."""
+    """Their ids for PyTorch. Returns the pairs that fit the window, and their tokens when prompts count once as a share of those when they count for each answer."""
     import sentencepiece
 
     pieces = sentencepiece.SentencePieceProcessor(model_file=vocabulary)
-    kept = []
+    kept, once, twice = [], 0, 0
     with open(path, "w") as out:
         for pair in pairs:
             ids = {"prompt": [pieces.bos_id()] * (pieces.bos_id() >= 0) + pieces.encode(pair["prompt"])}
             ids.update({answer: pieces.encode(pair[answer]) + [pieces.eos_id()] for answer in ("chosen", "rejected")})
             if len(ids["prompt"]) + max(len(ids["chosen"]), len(ids["rejected"])) <= WINDOW - 8:
                 kept.append(pair)
+                answers = len(ids["chosen"]) + len(ids["rejected"])
+                once, twice = once + len(ids["prompt"]) + answers, twice + 2 * len(ids["prompt"]) + answers
                 out.write(json.dumps(ids) + "\n")
-    return kept
+    return kept, once / twice
 
 
-def pytorch(command, size, corpus, threads, precision, env, seconds=0.0):
+def pytorch(command, size, corpus, threads, precision, env, seconds=0.0, limit=0):
     program = os.path.join(bench.ROOT, "test/bench/pytorch_rm.py")
-    more = ["--seconds", str(seconds)] if command == "train" else []
+    more = ["--seconds", str(seconds)] if command == "train" else ["--limit", str(limit)]
     return json.loads(bench.run([bench.PYTHON, program, command, corpus, "--vocabulary", str(size["vocabulary"]), *language.flags(size), "--threads", str(threads), "--precision", precision,
                                  "--window", str(WINDOW), "--batch-tokens", str(BATCH_TOKENS), *more], env))
 
@@ -55,14 +57,16 @@ def pytorch(command, size, corpus, threads, precision, env, seconds=0.0):
 def measure_size(name):
     size, base = language.SIZES[name], models.prepare(name, 20)
     corpus, data = models.path(f"pairs-{name}.ids"), models.path(f"pairs-{name}.jsonl")
-    pairs = tokenised(pairs_file(), os.path.join(base, "vocab.spm"), corpus)
+    pairs, share_of_tokens = tokenised(pairs_file(), os.path.join(base, "vocab.spm"), corpus)
     with open(data, "w") as out:
         out.writelines(json.dumps(pair) + "\n" for pair in pairs)
-    print(f"{len(pairs)} pairs", flush=True)
+    # So many pairs in an update as PyTorch has in one.
+    batch_tokens = round(BATCH_TOKENS * share_of_tokens)
+    print(f"{len(pairs)} pairs; prompts that count once leave {100 * share_of_tokens:.0f} % of the tokens", flush=True)
 
     def training(precision, share):
         run = models.path("rm-run")
-        line = [os.path.join(bench.BIN, "rm-train"), "--model", base, "--run", run, "--train", data, "--valid", data, "--window", str(WINDOW), "--batch-tokens", str(BATCH_TOKENS),
+        line = [os.path.join(bench.BIN, "rm-train"), "--model", base, "--run", run, "--train", data, "--valid", data, "--window", str(WINDOW), "--batch-tokens", str(batch_tokens),
                 "--schedule", "constant", "--log-every", "1", "--validate-every", "1000000", "--save-every", "0", "--threads", str(options.threads), "--precision", precision,
                 "--max-time", f"{options.seconds}s", "--quiet", *([] if share else ["--no-share-prompts"])]
         figures = bench.measured_training(line, run, rate="comparisons-per-second")
@@ -79,7 +83,7 @@ def measure_size(name):
         return {"pairs-per-second": (len(pairs) - 1) / (figures["seconds"] - start), "peak-bytes": figures["peak-bytes"]}
 
     def compare(what, ours, seconds):
-        trial = lambda threads, precision, env: pytorch(what, size, corpus, threads, precision, env, seconds / 3)["pairs-per-second"]
+        trial = lambda threads, precision, env: pytorch(what, size, corpus, threads, precision, env, seconds / 3, 100)["pairs-per-second"]
         best, threads, precision, env = bench.pytorch_at_its_best(f"{name}, {what}", trial, options.threads, ["fp32", "bf16"], options.trials)
         results = bench.interleaved({**ours, "PyTorch": lambda: pytorch(what, size, corpus, threads, precision, env, seconds)}, options.runs)
         for way in ours:

@@ -54,7 +54,7 @@ done
 [[ $(find . -maxdepth 2 -name metrics.jsonl | wc -l) == 8 ]] || report "not the runs of seven losses and a model: $(ls)"
 
 # What a run leaves behind.
-for file in config.yaml command.txt log metrics.jsonl vocab.spm cache/reference.safetensors ckpt/last/model.safetensors ckpt/last/optim.safetensors ckpt/best/model.safetensors; do
+for file in config.yaml command.txt log metrics.jsonl vocab.spm reference.json cache/reference.safetensors ckpt/last/model.safetensors ckpt/last/optim.safetensors ckpt/best/model.safetensors; do
   [[ -s dpo/$file ]] || report "dpo: no $file"
 done
 for name in accuracy margin chosen-logprob rejected-logprob chosen-reward rejected-reward chosen-tokens rejected-tokens kl; do
@@ -82,6 +82,13 @@ near 'prompts that are not shared' "$(last copied loss)" "$(last dpo loss)" 1e-2
 sed -E 's/"chosen":(.*),"rejected":(.*)}/"responses":[\1,\2],"scores":[2,1]}/' pairs.jsonl > lists.jsonl
 runs 'another shape' 'training data: 150 pairs' --run lists --train lists.jsonl --max-epochs 5
 same lists dpo || report 'lists of two train another model than pairs'
+
+# The reference is the model as this run has it.
+runs 'an option of its own' '' --run theta --model.rope-theta 50 --learning-rate 0 --max-updates 1
+near 'an option of its own: loss' "$(last theta loss)" 0.693147 1e-5
+rm -r theta/cache
+runs 'an option of its own, and no cache' 'resumed from' --run theta --model.rope-theta 50 --learning-rate 0 --max-updates 2
+near 'an option of its own, and no cache: loss' "$(last theta loss)" 0.693147 1e-5
 
 # Adapters, and export.
 runs 'adapters' '' --run adapted --lora.rank 4 --learning-rate 0.02 --max-epochs 5 --export-hf adapted-hf
@@ -116,22 +123,31 @@ runs 'without a kill' '' --run unkilled --max-updates "$updates" "${going[@]}"
 same killed unkilled || report 'killed and gone on with, the weights are others'
 head -c 100 halves/cache/reference.safetensors > cut && mv cut halves/cache/reference.safetensors
 runs 'a broken cache' 'made anew' --run halves --max-updates 25 "${going[@]}"
+"$bin/lm-train" --train chats.jsonl --valid chats.jsonl --format chat --init-from sft --run another --max-updates 2 --warmup 1 --threads 1 --quiet 2> err || report "another model: $(cat err)"
+mv sft moved
+cp -r another sft
+head -c 100 halves/cache/reference.safetensors > cut && mv cut halves/cache/reference.safetensors
+fails 'a broken cache and another model' 1 'sft is not the model any more that this run began with' -c conf.yaml --run halves --max-updates 26 "${going[@]}"
+rm -r sft
+mv moved sft
 runs 'another loss' "changed since the last session of this run: loss.type from 'dpo' to 'kto'" --run halves --loss kto --max-updates 26 "${going[@]}"
 fails 'other data' 1 'training comparisons, now there are' -c conf.yaml --run halves --train valid.jsonl --max-updates 27
 
 # Two processes are as one.
 if "${command[@]}" --version | grep -q '^data parallel: '; then
-  options=(-c conf.yaml --max-epochs 2 --validate-every 1000 --accumulate 2 --quiet)
-  "${command[@]}" "${options[@]}" --run alone 2> err || report "one process: $(cat err)"
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  for rank in 1 0; do
-    RANK=$rank WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "${command[@]}" "${options[@]}" --run shared 2> "err.$rank" &
-    child=$!
+  for loss in dpo kto; do
+    options=(-c conf.yaml --loss "$loss" --max-epochs 2 --validate-every 1000 --accumulate 2 --quiet)
+    "${command[@]}" "${options[@]}" --run "alone-$loss" 2> err || report "one process: $(cat err)"
+    in_two "${options[@]}" --run "shared-$loss" || report "$loss in two processes: $(cat err.0 err.1)"
+    for name in loss margin kl; do near "two processes: $name of $loss" "$(last "shared-$loss" $name)" "$(last "alone-$loss" $name)" 2e-3; done
   done
-  wait "$child" || report "rank 0: $(cat err.0)"
-  child=""
-  wait || true
-  for name in loss margin kl; do near "two processes: $name" "$(last shared $name)" "$(last alone $name)" 2e-3; done
+  rm -r shared-dpo/cache
+  in_two -c conf.yaml --max-epochs 2 --validate-every 1000 --accumulate 2 --max-updates 1000 --run shared-dpo || report "two processes without the cache: $(cat err.0 err.1)"
+  [[ -s shared-dpo/cache/reference.safetensors ]] || report 'two processes: the reference is not asked again'
+  { head -n 1 pairs.jsonl; echo '{"id":"x","prompt":"p"}'; } > bad.jsonl
+  in_two -c conf.yaml --train bad.jsonl --run fresh && report 'two processes: bad data is taken'
+  [[ $(cat err.0 err.1 | grep -c 'error: ') == 1 ]] || report "two processes: bad data is not said once: $(cat err.0 err.1)"
+  grep -q 'bad.jsonl:2: record x' err.0 || report "two processes: bad data: $(cat err.0)"
 fi
 
 # Bad input: file, line and record.

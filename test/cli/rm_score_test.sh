@@ -92,6 +92,11 @@ cmp -s out scored || report 'a model without output layer scores otherwise'
 gives 'another name' '"two":' "${rm[@]}" --name two < scored
 python 'assert records[0]["two"] == records[0]["reward"] and records[1]["twos"] == records[1]["rewards"]' || report "another name: $(tail -n 1 trace)"
 fails 'a name that is taken' 1 'record one: it has "reward" already; --name' "${rm[@]}" < scored
+sed 's/^{/{"best":0,/' answers > told
+gives 'a best of another where none is told' '"best":0' "${rm[@]}" < told
+gives 'a best of another where one alone is kept' '"best":0' "${rm[@]}" --best-of-n < <(sed -n 3p told)
+fails 'a best that is there' 1 'record list: it has "best" already' --model judge --rank scan < <(sed -n 2p told)
+fails 'a best of hypotheses that is there' 1 'record hypotheses: it has "best" already' --model judge --rank tournament < <(sed -n 3p told)
 gives 'aspects' '"scores":{"helpful":' --model aspects < answers
 python 'one, several, hypotheses = records
 assert near(one["reward"], (one["scores"]["helpful"] + one["scores"]["short"]) / 2) and len(several["scores"]) == 3
@@ -261,6 +266,7 @@ fails 'rank of a scorer' 2 '--rank is for judges' "${rm[@]}" --rank scan < answe
 fails 'unknown aspect' 2 '--aspect other: the model scores helpful, short' --model aspects --aspect other < answers
 fails 'large window' 2 '--window 5000 is more than the 1024 positions' "${rm[@]}" --window 5000 < answers
 fails 'bad curve' 2 '--best-of 1,x: expected numbers' "${rm[@]}" --best-of 1,x < answers
+fails 'gold of the same name' 2 '--gold reward is what the report calls something else' "${rm[@]}" --best-of 1 --gold reward < answers
 fails 'served pairs' 2 '--serve has no effect with --pairs' "${rm[@]}" --pairs --serve < pairs
 fails 'records of nothing' 2 '--records has no effect without --pairs' "${rm[@]}" --records x < answers
 gives 'help' 'Usage: rm-score' -h < /dev/null

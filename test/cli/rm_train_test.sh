@@ -11,6 +11,9 @@ last_score() { sed -En "s/.*\"split\":\"valid\",.*\"$2\":([0-9.e+-]+).*/\1/p" "$
 # above NAME A B
 above() { awk -v a="$2" -v b="$3" 'BEGIN { exit !(a != "" && a > b) }' || report "$1: '$2' is not above $3"; }
 
+# near NAME A B DIFFERENCE: they differ by less
+near() { awk -v a="$2" -v b="$3" -v most="$4" 'BEGIN { d = a - b; if (d < 0) d = -d; exit !(a != "" && b != "" && d < most) }' || report "$1: '$2' instead of '$3'"; }
+
 # A toy world in which the polite answer is the better one.
 toy_language 400 1 3 questions words
 awk '{ x = (NR * 16807) % 2147483647; polite = "please " $0 " thanks"; rude = $0 " now";
@@ -51,24 +54,58 @@ runs 'noise' 'the verdict of 4' --run noise --label-noise 1 --train-limit 40 --t
 runs 'limit' '10 of 400 comparisons' --run limit --train-limit 10 --max-updates 2
 runs 'adapters' 'training ends' --run adapters --lora.rank 2 --max-updates 3
 
+# What scores cut is what the training cut, unless another window is named.
+if [[ -x $bin/rm-score ]]; then
+  long=$(printf 'please %.0s' {1..60})
+  cuts() { printf '{"prompt":"say it","response":"%s"}\n' "$long" | "$bin/rm-score" --threads 1 "$@" 2>&1 > /dev/null | grep -c '1 answers were too long'; }
+  runs 'narrow' 'training ends' --run narrow --window 40 --max-updates 1
+  [[ $(cuts --model narrow) == 1 ]] || report 'a model is not scored with the window of its training'
+  [[ $(cuts --model narrow --window 500) == 0 ]] || report '--window does not outrank the window of the training'
+fi
+
 # Regression.
 awk '{ printf "{\"prompt\":\"rate\",\"response\":\"%s\",\"scores\":{\"length\":%d,\"other\":%s}}\n", $0, NF, NR % 2 ? "null" : "1.5" }' words > graded.jsonl
 runs 'regression' 'training ends' --run regression --objective regression --aspects length --aspects other --train graded.jsonl --valid graded.jsonl
 for score in rmse-length pearson-length rmse-other; do [[ -n $(last_score regression "$score") ]] || report "regression: no $score"; done
 
 # A judge, in two stages.
-runs 'stage 1' 'no verdict is looked at' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
-runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --judge.preamble none --max-updates 60
+runs 'stage 1' 'pairs were too long and cut' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
+runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --max-updates 60
 [[ -s judge/judge.yaml ]] || report 'stage 2: no judge.yaml'
 grep -qF 'the first answer is the better one in 50.0 %' err || report "stage 2: sides: $(grep 'the first' err)"
 above 'accuracy of a judge' "$(last_score judge accuracy)" 0.6
-for score in consistency ece brier accuracy-one-order margin; do [[ -n $(last_score judge "$score") ]] || report "judge: no $score"; done
+for score in order-consistency ece brier accuracy-one-order margin; do [[ -n $(last_score judge "$score") ]] || report "judge: no $score"; done
+
+grep -q 'preamble: ""' judge/judge.yaml || grep -q "preamble: ''" judge/judge.yaml || report "stage 2: other questions than in stage 1: $(cat judge/judge.yaml)"
+fails 'other questions' 2 'holds other questions, which this run was begun with' -c conf.yaml --run judge --objective generative --judge.preamble none --judge.labels C,D --max-updates 61
+runs 'a judge goes on' 'resumed from' --run judge --objective generative --model stage1 --objective.eps 0.1 --max-updates 62
+runs 'exported' 'training ends' --run exported --max-updates 2 --export-hf exported-hf
+grep -q 'ForSequenceClassification' exported-hf/config.json || report "exported: $(cat exported-hf/config.json)"
+runs 'from what was exported' 'the head is that of exported-hf' --run reimported --model exported-hf --max-updates 1
+runs 'a long warm-up' 'never gets to' --run warm --max-updates 0 --max-epochs 1 --warmup 1000
+refuses 'frozen and likelihood' 2 'which --freeze leaves as it is' --freeze --sft-weight 0.1
+refuses 'frozen and adapters' 2 'which --freeze leaves as it is' --freeze --lora.rank 2
+refuses 'noise in regression' 2 'has none' --objective regression --aspects length --train graded.jsonl --valid graded.jsonl --label-noise 0.1
+refuses 'accuracy of regression' 2 "'accuracy' is not one of loss" --objective regression --aspects length --train graded.jsonl --valid graded.jsonl --stop-on accuracy
 
 # Killed or stopped, it goes on to the same bits.
 runs 'half' 'training ends' --run halves --max-updates 20 --schedule constant
 runs 'second half' 'resumed from' --run halves --max-updates 40 --schedule constant
 runs 'whole' 'training ends' --run whole --schedule constant
 same halves whole || report 'a run in two parts ends with other weights'
+
+# Two processes are as one.
+if "${command[@]}" --version | grep -q '^data parallel: '; then
+  for kind in scalar judge; do
+    options=(-c conf.yaml --max-updates 10 --accumulate 2 --quiet)
+    if [[ $kind == judge ]]; then options+=(--objective generative --model stage1 --judge.preamble none); fi
+    "${command[@]}" "${options[@]}" --run "alone-$kind" 2> err || report "$kind in one process: $(cat err)"
+    in_two "${options[@]}" --run "shared-$kind" || report "$kind in two processes: $(cat err.0 err.1)"
+    for score in loss margin brier; do
+      near "$kind in two processes: $score" "$(last_score "shared-$kind" $score)" "$(last_score "alone-$kind" $score)" 2e-3
+    done
+  done
+fi
 
 # Bad input.
 : > empty

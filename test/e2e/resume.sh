@@ -144,6 +144,19 @@ if [[ -x $bin/lm-train && -x $bin/pref-train ]]; then
   survives_kills pref $((kills_wanted / 4))
 fi
 
+# Reward models: a scalar head, and a judge that learns labels.
+if [[ -x $bin/lm-train && -x $bin/rm-train ]]; then
+  paste -d '|' train.a train.b | sed -E 's/^(.*)\|(.*)$/{"prompt":"say it","chosen":"\2","rejected":"\1"}/' > verdicts.jsonl
+  head -n 20 verdicts.jsonl > valid-verdicts.jsonl
+  "$bin/lm-train" -c lm.yaml --threads 2 --quiet --train text --valid valid.a --vocab-size 330 --model.max-positions 512 --max-updates 5 --warmup 1 --run base
+  rewards=("$bin/rm-train" --model base --train verdicts.jsonl --valid valid-verdicts.jsonl --threads 2 --quiet --batch-tokens 512 --part-tokens 128 --learning-rate 1e-3 --warmup 5
+    --max-epochs 0 --max-updates 60 --save-every 7 --validate-every 25 --keep-last 2 --keep-best 2 --accumulate 2)
+  command=("${rewards[@]}" --sft-weight 0.1 --label-noise 0.1)
+  survives_kills reward 2
+  command=("${rewards[@]}" --objective generative --objective.eps 0.1 --judge.preamble none)
+  survives_kills judge 2
+fi
+
 command=("$train" -c conf.yaml --threads 2 --quiet)
 survives_kills whole "$kills_wanted"
 

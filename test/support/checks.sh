@@ -166,5 +166,18 @@ refuses() {
 
 # same RUN RUN: they ended with the same weights
 same() { cmp -s "$1/ckpt/last/model.safetensors" "$2/ckpt/last/model.safetensors"; }
+# in_two OPTION...: the command in two processes that train together, what each prints in err.0 and err.1; fails as rank 0 does. A port that nobody uses may be taken in between.
+in_two() {
+  local rank port status=0
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  for rank in 1 0; do
+    RANK=$rank WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "${command[@]}" "$@" 2> "err.$rank" &
+    child=$!
+  done
+  wait "$child" || status=$?
+  child=""
+  wait || true
+  return "$status"
+}
 # weights_hold RUN TEXT: the header of its last weights does
 weights_hold() { grep -aqF -- "$2" "$1/ckpt/last/model.safetensors"; }

@@ -20,12 +20,18 @@ text::Comparison comparison(const std::string& prompt, const std::vector<std::st
   return one;
 }
 
-/// "prompt chosen rejected..." of each tree.
+/// "prompt chosen rejected" of each tree, and what is mismatched.
 std::vector<std::string> shown(const PreferencePairs& pairs) {
   std::vector<std::string> all;
-  for (const data::PromptTree& tree : pairs.trees) {
+  for (size_t i = 0; i < pairs.trees.size(); ++i) {
+    const data::PromptTree& tree = pairs.trees[i];
     std::string& text = all.emplace_back(ByteTokenizer().decode(tree.prompt));
     for (const data::Tokens& ending : tree.endings) text += " " + ByteTokenizer().decode(ending);
+    if (pairs.mismatched.empty()) continue;
+    REQUIRE(pairs.mismatched.size() == pairs.trees.size());
+    CHECK(pairs.mismatched[i].prompt == tree.prompt);
+    REQUIRE(pairs.mismatched[i].endings.size() == 1);
+    text += " " + ByteTokenizer().decode(pairs.mismatched[i].endings[0]);
   }
   return all;
 }
@@ -58,7 +64,7 @@ TEST_CASE("a mismatched answer fits the window with the prompt, and cuts nothing
   const PreferencePairs pairs = pairs_of({comparison("qqqqqqqqqq", {"a", "b"}, {1, 0}), comparison("r", {"eeeeeeeeeeee", "f"}, {1, 0})}, 20, true);
   REQUIRE(pairs.trees.size() == 2);
   CHECK(ByteTokenizer().decode(pairs.trees[0].prompt) == "[qqqqqqqqqq]<");
-  CHECK(pairs.trees[0].endings[2] == byte_ids("eeeeee"));
+  CHECK(pairs.mismatched[0].endings[0] == byte_ids("eeeeee"));
   CHECK(pairs.cut_prompts == 0);
 }
 

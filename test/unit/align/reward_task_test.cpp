@@ -5,8 +5,11 @@
 #include <cmath>
 
 #include "align/judge_task.h"
+#include "base/log.h"
 #include "model/estimator.h"
 #include "support/byte_tokenizer.h"
+#include "support/files.h"
+#include "support/gzip.h"
 #include "tensor/runtime.h"
 #include "train/trainer.h"
 #include "unit/model/models.h"
@@ -137,6 +140,18 @@ TEST_CASE("loss and gradient do not depend on whether prompts are shared", "[ali
   CHECK(gradients[0].abs().max().item<double>() > 0.01);
 }
 
+TEST_CASE("of a frozen language model nothing learns, whatever its head", "[align][reward]") {
+  for (const model::ScoreHeadMaker& head : {model::linear_head(2), model::estimator_head(1, true, {8})}) {
+    const auto model = scorer(1, head, infer::Pooling::kMean);
+    CHECK(model->lm_learns());
+    model->leave_output_layer();
+    CHECK(model->lm_learns());
+    model->freeze_lm();
+    CHECK_FALSE(model->lm_learns());
+    CHECK_FALSE(model->parameters().trained().empty());
+  }
+}
+
 TEST_CASE("a frozen language model stays", "[align][reward]") {
   const auto goal = objective("bradley-terry");
   const auto model = scorer(1);
@@ -158,6 +173,46 @@ TEST_CASE("a frozen language model stays", "[align][reward]") {
   trained.run(*task, 10);
   CHECK(difference(before, model->output_layer().weight) == 0);
   CHECK(difference(head_before, head()) > 1e-3);
+}
+
+TEST_CASE("graded answers that are bad are left out, and a file that ends too early is an error", "[align][reward]") {
+  const TempDir dir;
+  const ByteTokenizer tokenizer;
+  const auto chat = text::make_chat_template("plain", tokenizer);
+  const text::AnswerFraming framing(*chat, tokenizer, 64, true);
+  const auto framed = [&](const std::string& content, bool skip_bad) { return frame_graded(read_graded({put(dir / "in", content)}, skip_bad, {"a"}), {"a"}, framing, "data").trees.size(); };
+  std::string lines;
+  for (int i = 0; i < 100; ++i) lines += fmt::format(R"({{"prompt":"q{}","response":"r{}","scores":{{"a":{}}}}})", i * 7919, i * 104729, i) + "\n";
+  const std::string other = R"({"prompt":"q","response":"r","scores":{"b":1}})" "\n", bad = "no JSON\n";
+  CHECK(framed(other + lines + bad, true) == 100);
+  CHECK(failure_of([&] { framed(lines + other, false); }).says("it has scores of b, expected one of a (--aspects)"));
+  const std::string whole = gzip(lines);
+  for (const bool skip_bad : {false, true}) CHECK(failure_of([&] { framed(whole.substr(0, whole.size() / 2), skip_bad); }).says("truncated"));
+}
+
+TEST_CASE("pairs that were too long are counted", "[align][gram]") {
+  const ByteTokenizer tokenizer;
+  const auto chat = text::make_chat_template("plain", tokenizer);
+  text::JudgeOptions options;
+  options.preamble = "none";
+  const text::Judge judge(options, *chat, tokenizer, 300);
+  std::vector<text::Comparison> comparisons(2);
+  for (text::Comparison& comparison : comparisons) {
+    comparison.messages = {{"user", "q"}};
+    comparison.responses = {"yes", "no", "perhaps"};
+    comparison.merits = {0, 0, 0};
+  }
+  comparisons[1].responses[2] = std::string(400, 'x');
+  const TempDir dir;
+  const log::Level level = log::level();
+  log::set_level(log::Level::kInfo);
+  log::open_copy(dir / "log");
+  const ComparisonData data = frame_pair_texts(comparisons, judge, 1, "data");
+  log::open_copy("");
+  log::set_level(level);
+  CHECK(data.trees.size() == 4);
+  CHECK(get(dir / "log").find("data: 4 pairs of answers") != std::string::npos);
+  CHECK(get(dir / "log").find("1 pairs were too long and cut") != std::string::npos);
 }
 
 TEST_CASE("regression learns the aspects that are labelled", "[align][reward]") {
@@ -279,7 +334,7 @@ TEST_CASE("a judge learns to name the better answer, over labels and over the vo
     const auto task = make_judge_task(*model, [] { return tiny_lm(std::nullopt); }, by.judge, toy_questions(300, 1, true), toy_questions(50, 2, true), options, batches(), 1, trained.alone);
     trained.run(*task, 250);
     CHECK(trained.after.at("accuracy") > 0.9);
-    CHECK(trained.after.at("consistency") > 0.8);
+    CHECK(trained.after.at("order-consistency") > 0.8);
     CHECK(trained.after.at("loss") < trained.before.at("loss"));
     CHECK(trained.after.at("accuracy-one-order") > 0.85);
   }

@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "support/files.h"
+#include "support/gzip.h"
 #include "support/rewrites.h"
 #include "support/letter_template.h"
 
@@ -185,4 +186,16 @@ TEST_CASE("bad records may be left out, and are counted", "[chat-corpus]") {
   CHECK(corpus.size() == 2);
   CHECK(corpus.counts().records == 4);
   CHECK(corpus.counts().bad == 2);
+}
+
+TEST_CASE("a file that ends too early is an error even where bad records are left out", "[chat-corpus]") {
+  Place place;
+  std::string lines;
+  for (int i = 0; i < 100; ++i) lines += record(fmt::format("q{}", i * 7919), fmt::format("r{}", i * 104729));
+  const std::string whole = gzip(lines), path = place.dir / "records.gz";
+  const auto open = [&](const std::string& bytes) {
+    return ChatCorpus({put(path, bytes)}, place.frame, place.tokenizer, place.window, place.dir / "other", false, true).size();
+  };
+  CHECK(open(whole) == 100);
+  CHECK(failure_of([&] { open(whole.substr(0, whole.size() / 2)); }).says("truncated"));
 }

@@ -73,3 +73,12 @@ TEST_CASE("labels of a classifier are names of its scores", "[score-head]") {
   put(dir / "config.yaml", "model:\n  type: llama\naspects:\n  - one\n  - two\n");
   CHECK(infer::read_model_config(dir / "config.yaml").aspects == std::vector<std::string>{"one", "two"});
 }
+
+TEST_CASE("a run tells the window of its training", "[score-head]") {
+  const TempDir dir;
+  const auto window = [&](const std::string& line) { return infer::read_model_config(put(dir / "config.yaml", "model:\n  type: llama\n" + line)).window; };
+  CHECK(window("window: 300\n") == 300);
+  CHECK(window("window: 0\n") == 0);
+  CHECK_FALSE(window(""));
+  CHECK(failure_of([&] { window("window: wide\n"); }).says("config.yaml:3: window: found 'wide', expected a number of tokens"));
+}

@@ -298,6 +298,54 @@ TEST_CASE("the size of a model is known before it is built", "[llama]") {
   }
 }
 
+namespace {
+
+/// Another model, and how much it is given at a time.
+class WatchedLm final : public Lm {
+ public:
+  explicit WatchedLm(Lm& model) : model_(model) {}
+  nn::Parameters& parameters() override { return model_.parameters(); }
+  OutputLayer output_layer() const override { return model_.output_layer(); }
+  int64_t max_positions() const override { return model_.max_positions(); }
+  at::Tensor features(const data::PackedTokens& input, tensor::DropoutStream* stream) const override {
+    inputs.push_back(input.tokens.size(0));
+    return model_.features(input, stream);
+  }
+  void set_checkpointing(bool checkpointing) override { model_.set_checkpointing(checkpointing); }
+  std::unique_ptr<infer::SequenceDecoder> start() const override { return model_.start(); }
+
+  mutable std::vector<int64_t> inputs;
+
+ private:
+  Lm& model_;
+};
+
+}  // namespace
+
+TEST_CASE("states are computed a batch at a time", "[llama]") {
+  const auto model = random_lm(tiny({}));
+  const std::vector<infer::LanguageModel::Tree> trees = {{{1, 2, 3}, {{4, 5}, {6, 7}, {8, 9}, {3, 2}}}, {{4, 5}, {}}, {{6}, {}}, {{7, 8}, {{9}, {1, 2, 3}}}};
+  const std::vector<float> whole = TorchLm(*model).last_states(trees, 1);
+  const std::vector<float> whole_means = TorchLm(*model).mean_states(trees, 1);
+  REQUIRE((whole.size() == 8 * 16 && whole_means.size() == whole.size()));
+  const auto inputs = [&](int64_t batch_tokens) {
+    WatchedLm watched(*model);
+    const std::vector<float> states = TorchLm(watched, batch_tokens).last_states(trees, 1);
+    REQUIRE(states.size() == whole.size());
+    for (size_t i = 0; i < states.size(); ++i) CHECK(states[i] == Approx(whole[i]).margin(1e-5));
+    const std::vector<float> means = TorchLm(*model, batch_tokens).mean_states(trees, 1);
+    REQUIRE(means.size() == whole_means.size());
+    for (size_t i = 0; i < means.size(); ++i) CHECK(means[i] == Approx(whole_means[i]).margin(1e-5));
+    return watched.inputs;
+  };
+  // What a batch begins with does not count: each ending on its prompt, and the two texts together.
+  CHECK((inputs(1) == std::vector<int64_t>{5, 5, 5, 5, 3, 3, 5}));
+  // Two endings on their prompt, twice; a prompt with one ending, beside the two texts; the other ending.
+  CHECK((inputs(4) == std::vector<int64_t>{7, 7, 3, 3, 5}));
+  // Trees and single texts are a pass each.
+  CHECK(inputs(4096).size() == 2);
+}
+
 TEST_CASE("states of last tokens are those of the engine, shared prompts or not", "[llama][engine]") {
   for (const Settings& settings : shapes()) {
     CAPTURE(text_of(settings));

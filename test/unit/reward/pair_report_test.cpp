@@ -103,6 +103,7 @@ TEST_CASE("orders are consistent when both have the same winner") {
   }
   const io::Json report = pair_report(verdicts, {});
   CHECK(number(report, "order-consistency") == Approx(0.5));
+  CHECK(pair_report_text(report).find("order-consistency") != std::string::npos);
   CHECK(number(report, "accuracy") == Approx(0.75));
 }
 

@@ -30,13 +30,14 @@ std::string show(const std::vector<Message>& messages) {
   return text;
 }
 
-// "u:prompt; | first=1 second=0 | tie", graded merits with a ~.
+// "u:prompt; | first=1 second=0 | by 2 | tie", graded merits with a ~.
 std::string show(const std::string& json, const ComparisonOptions& options = {}) {
   bool is_tie = false;
   const Comparison comparison = read_comparison(record(json), options, is_tie);
   std::string text = show(comparison.messages) + " |";
   for (size_t i = 0; i < comparison.responses.size(); ++i) text += fmt::format(" {}={}{}", comparison.responses[i], comparison.is_graded ? "~" : "", comparison.merits.at(i));
   if (comparison.styles > 0) text += fmt::format(" | {} styles", comparison.styles);
+  if (comparison.margin) text += fmt::format(" | by {}", *comparison.margin);
   return text + (is_tie ? " | tie" : "");
 }
 
@@ -77,6 +78,11 @@ TEST_CASE("whole dialogues in a text share their beginning up to the answer") {
   CHECK(show(R"({"chosen":"\n\nHuman: H\n\nAssistant: A\n\nHuman: K\n\nAssistant: Yes","rejected":"\n\nHuman: H\n\nAssistant: A\n\nHuman: K\n\nAssistant: Yo"})") ==
         "u:Human: H\n\nAssistant: A\n\nHuman: K\n\nAssistant:; | Yes=1 Yo=0");
   CHECK(failure(R"({"chosen":"\n\nHuman: H\n\nAssistant:","rejected":"\n\nHuman: H\n\nAssistant: A"})").says("\"chosen\" is empty"));
+  const std::string begin = R"({"chosen":"\n\nHuman: H\n\nAssistant: A)", end = R"(\n\nHuman: K\n\nAssistant: Yes")";
+  // Their first answers differ already.
+  CHECK(failure(begin + end + R"(,"rejected":"\n\nHuman: H\n\nAssistant: B)" + end + "}").says("part before their last answers: behind what they have in common, the first has another \"Human:\""));
+  CHECK(failure(begin + "\"" + R"(,"rejected":"\n\nHuman: H\n\nAssistant: B)" + end + "}").says("the second has another \"Human:\""));
+  CHECK(failure(begin + "\"" + R"(,"rejected":"\n\nHuman: H\n\nAssistant: B\n\nAssistant: C"})").says("the second has another \"Assistant:\""));
   CHECK(failure(R"({"chosen":"Yes","rejected":"No"})").says(R"(the field "prompt", "messages", "question", "query", "instruction" or "input" is missing)"));
 }
 
@@ -96,9 +102,16 @@ TEST_CASE("chosen and rejected as messages") {
   CHECK(failure(R"({"prompt":"Q","chosen":[],"rejected":[]})").says("\"chosen\": the list of messages is empty"));
 }
 
-TEST_CASE("margins and scores make merits that are graded") {
-  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":1.5})") == "u:Q; | C=~1.5 R=~0");
-  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":0})") == "u:Q; | C=~0 R=~0 | tie");
+TEST_CASE("scores make merits that are graded, and margins stand beside the order") {
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":1.5})") == "u:Q; | C=1 R=0 | by 1.5");
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":0})") == "u:Q; | C=1 R=0 | by 0");
+  for (const char* margin : {"0", "2.5"}) {
+    bool is_tie = true;
+    const auto pairs = preferences_of(read_comparison(record(fmt::format(R"({{"prompt":"Q","chosen":"C","rejected":"R","margin":{}}})", margin)), {}, is_tie));
+    CHECK_FALSE(is_tie);
+    REQUIRE(pairs.size() == 1);
+    CHECK((pairs[0].better == 0 && pairs[0].worse == 1 && pairs[0].margin == std::stod(margin)));
+  }
   CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","metadata":{"score_chosen":9,"score_rejected":6.5}})") == "u:Q; | C=~9 R=~6.5");
   CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","score_chosen":-1,"score_rejected":-3})") == "u:Q; | C=~-1 R=~-3");
   CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","score_chosen":2,"score_rejected":2})") == "u:Q; | C=~2 R=~2 | tie");
@@ -159,11 +172,16 @@ TEST_CASE("two responses with a label") {
       CHECK(show(begin + "\"label\":" + label + "}") == "u:Q; | x=1 y=0");
     }
     for (const std::string label : {"2", "\"B\"", "\"b\"", "\"B>A\"", "\"second\"", "\"Response B\""}) CHECK(show(begin + "\"preference\":" + label + "}") == "u:Q; | x=0 y=1");
-    for (const std::string label : {"0", "\"tie\"", "\"A=B\"", "\"both\"", "\"Tie\""}) CHECK(show(begin + "\"winner\":" + label + "}") == "u:Q; | x=0 y=0 | tie");
+    for (const std::string label : {"\"tie\"", "\"A=B\"", "\"both\"", "\"Tie\""}) CHECK(show(begin + "\"winner\":" + label + "}") == "u:Q; | x=0 y=0 | tie");
     CHECK(show(begin + "\"label\":\"" + second + "\"}") == "u:Q; | x=0 y=1");
     CHECK(failure(begin + "\"label\":3}").says("in.jsonl:1: record 1: \"label\" is \"3\", expected 1 or A (the first is better), 2 or B"));
     CHECK(failure(begin + "\"label\":null}").says("it has no \"label\", \"preference\" or \"winner\", no scores of names such as"));
     CHECK(failure(begin + "\"label\":[1]}").says("\"label\" is an array, expected a label"));
+    for (const std::string zero : {"0", "0.0", "\"0\""}) {
+      const Failure unclear = failure(begin + "\"label\":" + zero + "}");
+      CHECK((unclear.exit_code == kExitUsage && unclear.says("in.jsonl:1: record 1: \"label\" is 0, which may mean the first answer or neither; --labels says which: 0,1 or 0,1,2")));
+    }
+    CHECK(show(begin + "\"label\":0}", with({"1,2,0"})) == "u:Q; | x=0 y=0 | tie");
     CHECK(show(begin + "\"label\":0}", with({"0", "1", "2"})) == "u:Q; | x=1 y=0");
     CHECK(show(begin + "\"label\":1}", with({"0,1,2"})) == "u:Q; | x=0 y=1");
     CHECK(show(begin + "\"label\":2}", with({"0,1,2"})) == "u:Q; | x=0 y=0 | tie");
@@ -192,6 +210,29 @@ TEST_CASE("two responses with scores or annotators") {
   CHECK(show(both, with({}, {"label="})) == "u:Q; | x=~3 y=~1");
   CHECK(show(both, with({}, {"label=label"})) == "u:Q; | x=0 y=1");
   CHECK(show(both, with({}, {"score_a=score_1,score_b=score_2"})) == "u:Q; | x=~3 y=~1");
+}
+
+TEST_CASE("without verdicts every shape is a pair or a list of answers") {
+  ComparisonOptions ignored;
+  ignored.verdicts = Verdicts::kIgnored;
+  const std::string pair = R"({"prompt":"Q","response_a":"x","response_b":"y")";
+  for (const char* verdict : {"}", R"(,"label":2})", R"(,"label":0})", R"(,"label":"no such"})", R"(,"label":1,"score_a":1,"score_b":2})", R"(,"score_a":1,"score_b":null})", R"(,"annotator1":true})"}) {
+    CAPTURE(verdict);
+    CHECK(show(pair + verdict, ignored) == "u:Q; | x=0 y=0");
+  }
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","score_chosen":1,"score_rejected":2})", ignored) == "u:Q; | C=0 R=0");
+  CHECK(show(R"({"prompt":"Q","chosen":"C","rejected":"R","margin":"large"})", ignored) == "u:Q; | C=0 R=0");
+  CHECK(show(R"({"prompt":"Q","responses":["a","b","c"]})", ignored) == "u:Q; | a=0 b=0 c=0");
+  CHECK(show(R"({"prompt":"Q","responses":["a","a"],"scores":[1,2]})", ignored) == "u:Q; | a=0 a=0");
+  CHECK(show(R"({"prompt":"Q","chosen":["a","b"],"rejected":["x"]})", ignored) == "u:Q; | a=0 b=0 x=0");
+  // What is no pair stays bad.
+  CHECK(failure(R"({"prompt":"Q","response_a":"x","response_b":""})", ignored).says("\"response_b\" is empty"));
+  CHECK(failure(R"({"prompt":"Q","responses":["a"]})", ignored).says("at least two"));
+  TempDir dir;
+  ComparisonReader reader(put(dir / "in", pair + "}\n" + pair + R"(,"label":"tie"})" + "\n"), ignored);
+  Comparison comparison;
+  CHECK((reader.next(comparison) && reader.next(comparison) && !reader.next(comparison)));
+  CHECK((reader.counts().records == 2 && reader.counts().ties == 0));
 }
 
 TEST_CASE("fields are found under names that the user gives, and in objects") {
@@ -251,7 +292,7 @@ TEST_CASE("bad comparisons say what is wrong") {
 
 TEST_CASE("files of comparisons are lines or an array, packed or not") {
   TempDir dir;
-  const std::string a = R"({"prompt":"Q","chosen":"C","rejected":"R"})", tie = R"({"prompt":"Q","response_a":"x","response_b":"y","label":0})";
+  const std::string a = R"({"prompt":"Q","chosen":"C","rejected":"R"})", tie = R"({"prompt":"Q","response_a":"x","response_b":"y","label":"tie"})";
   const std::string lines = a + "\n" + tie + "\n" + a + "\n", array = "[\n" + a + ",\n" + tie + "\n, " + a + "]\n";
   for (const std::string& text : {lines, array, "[" + a + "," + tie + "," + a + "]", gzip(lines), gzip(array)}) {
     ComparisonReader reader(put(dir / "in", text), {});
@@ -303,8 +344,23 @@ TEST_CASE("bad records are left out and counted when that is asked for") {
   const std::string array = put(dir / "in.json", "[7," + a + "]");
   CHECK(log_of([&] { comparisons = read_comparisons({array}, options); }).find("1 bad records") != std::string::npos);
   CHECK(comparisons.size() == 1);
-  const std::string none = put(dir / "none.jsonl", bad + R"({"prompt":"Q","response_a":"x","response_b":"y","label":0})" + "\n");
+  const std::string none = put(dir / "none.jsonl", bad + R"({"prompt":"Q","response_a":"x","response_b":"y","label":"tie"})" + "\n");
   CHECK(failure_of([&] { read_comparisons({none}, options); }).says("none.jsonl holds no comparison: of 6 records 5 are bad and 1 are ties"));
+}
+
+TEST_CASE("labels 0 and 1 are never read as something else") {
+  TempDir dir;
+  const auto labelled = [](int label) { return fmt::format(R"({{"prompt":"Q","response_a":"x","response_b":"y","label":{}}})", label) + "\n"; };
+  const std::string path = put(dir / "in.jsonl", labelled(1) + labelled(1) + labelled(0));
+  ComparisonOptions options;
+  // What the ones mean would be wrong, so that the zeros cannot be left out alone.
+  options.skip_bad = true;
+  const Failure failed = failure_of([&] { read_comparisons({path}, options); });
+  CHECK((failed.exit_code == kExitUsage && failed.says("in.jsonl:3: record 3: \"label\" is 0") && failed.says("--labels")));
+  options.labels = {"0,1"};
+  const std::vector<Comparison> read = read_comparisons({path}, options);
+  REQUIRE(read.size() == 3);
+  CHECK((read[0].merits == std::vector<double>{0, 1} && read[2].merits == std::vector<double>{1, 0}));
 }
 
 TEST_CASE("comparisons from standard input, line by line") {

@@ -133,7 +133,9 @@ TEST_CASE("stage 1 learns both answers and nothing of the prompt") {
     const Fixture f(kind);
     for (const char* name : {"plain", "chatml"}) {
       const auto chat = f.chat(name);
-      const ChatTokens pair = Judge({}, *chat, *f.tokenizer, 2000).pair_text(kPrompt, "yes {x}", "no\\n");
+      const PairText framed = Judge({}, *chat, *f.tokenizer, 2000).pair_text(kPrompt, "yes {x}", "no\\n");
+      CHECK_FALSE(framed.cut);
+      const ChatTokens& pair = framed.text;
       std::vector<int32_t> prompt, learned;
       for (size_t i = 0; i < pair.tokens.size(); ++i) (pair.learned[i] ? learned : prompt).push_back(pair.tokens[i]);
       CHECK(prompt == chat->prompt({{"user", "[User Question]\nWhy?\n\n"}}));
@@ -209,7 +211,9 @@ TEST_CASE("questions keep to the window under templates and tokenisers of every 
         REQUIRE(ends_with(prompt, kept[0]));
         REQUIRE(starts_with(first, kept[1]));
         REQUIRE(starts_with(second, kept[2]));
-        const ChatTokens pair = judge.pair_text({{"user", prompt}}, first, second);
+        const PairText framed = judge.pair_text({{"user", prompt}}, first, second);
+        const ChatTokens& pair = framed.text;
+        REQUIRE(framed.cut == (static_cast<int64_t>(Judge(bare(), *chat, *f.tokenizer, 10'000).pair_text({{"user", prompt}}, first, second).text.tokens.size()) > window));
         REQUIRE(static_cast<int64_t>(pair.tokens.size()) <= window);
         REQUIRE(ends_with(f.text(pair.tokens), "\n[The End of Assistant B's Answer]"));
         REQUIRE(pair.learned.back());

@@ -96,6 +96,36 @@ TEST_CASE("what ranks say to each other", "[ranks]") {
   });
 }
 
+TEST_CASE("an error that all have is said once, one that some have names them", "[ranks]") {
+  Ranks alone;
+  int done = 0;
+  alone.all_at_once([&] { ++done; });
+  CHECK(done == 1);
+  in_ranks(3, [](Ranks& ranks) {
+    log::set_level(log::Level::kError);
+    ranks.all_at_once([] {});
+    try {
+      ranks.all_at_once([] { fail_usage("line 3: no number"); });
+    } catch (const Error& error) {
+      return error.exit_code() == kExitUsage && std::string(error.what()) == "line 3: no number" && (log::level() == log::Level::kOff) != ranks.first();
+    }
+    return false;
+  });
+  constexpr int kThrown = 2;
+  const auto one_fails = [](Ranks& ranks) {
+    try {
+      ranks.all_at_once([&] {
+        if (ranks.rank() == 1) fail("a disk of its own");
+      });
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      if (text.find("a disk of its own") != std::string::npos && (ranks.rank() == 1 || text.find("rank 1") != std::string::npos)) throw;
+    }
+    return false;
+  };
+  in_ranks(2, one_fails, kThrown);
+}
+
 TEST_CASE("gradients are summed in buckets, whatever each rank computes", "[ranks]") {
   in_ranks(2, [](Ranks& ranks) {
     nn::Parameters parameters(1);
