@@ -32,6 +32,7 @@ batch-tokens: 512
 learning-rate: 0.003
 warmup: 0
 max-updates: 60
+max-epochs: 0
 log-every: 20
 END
 
@@ -89,7 +90,7 @@ for aspect in same length; do
   agrees based valid.based.jsonl "$aspect" "given-$aspect" 2e-4 --backend torch
 done
 if grep -q avx512_bf16 /proc/cpuinfo; then agrees free valid.free.jsonl score given 0.05 --precision bf16; fi
-"$bin/int8-quantize" --model free/ckpt/last --output free8 2> err || report "int8-quantize: $(tail -n 3 err)"
+"$bin/int8-quantize" --model free/ckpt/last --output free8 > /dev/null 2> err || report "int8-quantize: $(tail -n 3 err)"
 command=("${score[@]}")
 gives 'metric of 8 bits' '"reward":' --model free8 < valid.free.jsonl
 
@@ -106,14 +107,21 @@ gives 'best of n' '"id":"n"' --model free --best-of-n < best
 gives 'correlation' 'Pearson' --model free --correlate < valid.free.jsonl
 gives 'correlation as JSON' '"correlations":{"score":{"n":50,"pearson":0.' --model free/ckpt/last --correlate --json --records kept < valid.free.jsonl
 python3 - << 'END' 2> trace || report "correlation: $(tail -n 1 trace)"
-import json
+import json, math
+def pearson(a, b):
+    x, y = ([v - sum(c) / len(c) for v in c] for c in (a, b))
+    return sum(p * q for p, q in zip(x, y)) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y))
+def ranks(a):
+    return [(sum(w < v for w in a) + sum(w <= v for w in a) + 1) / 2 for v in a]
+def kendall(a, b):
+    sign = lambda c: [(c[i] > c[j]) - (c[i] < c[j]) for i in range(len(c)) for j in range(i)]
+    x, y = sign(a), sign(b)
+    return sum(p * q for p, q in zip(x, y)) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y))
 report = json.load(open("out"))["correlations"]["score"]
 rows = [json.loads(line) for line in open("kept")]
 gold, ours = [r["score"] for r in rows], [r["reward"] for r in rows]
-mean = lambda values: sum(values) / len(values)
-x, y = ([value - mean(values) for value in values] for values in (gold, ours))
-dot = lambda a, b: sum(p * q for p, q in zip(a, b))
-assert abs(report["pearson"] - dot(x, y) / (dot(x, x) * dot(y, y)) ** 0.5) < 1e-6, report
+for key, value in (("pearson", pearson(ours, gold)), ("spearman", pearson(ranks(ours), ranks(gold))), ("kendall", kendall(ours, gold))):
+    assert abs(report[key] - value) < 1e-6, (key, value, report)
 valid = [e for e in map(json.loads, open("free/metrics.jsonl")) if e.get("split") == "valid"][-1]
 assert abs(report["pearson"] - valid["pearson-score"]) < 1e-3, (report, valid)
 assert report["pearson"] > 0.5, report
