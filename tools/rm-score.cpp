@@ -29,6 +29,7 @@ void score(Settings& settings, const cli::Invocation& call) {
   catch_end_signals();
   const int64_t batch_tokens = settings.model.asking.batch_tokens;
   if (settings.scores.pairs) return reward::score_pairs(*model, settings.scores, batch_tokens, call.seed, call.threads);
+  if (settings.scores.correlate) return reward::correlate_scores(*model, settings.scores, batch_tokens, call.threads);
   if (!settings.scores.best_of.empty()) return reward::score_best_of(*model, settings.scores, batch_tokens, call.seed, call.threads);
   reward::score_records(*model, settings.scores, batch_tokens, call.threads);
 }
@@ -39,7 +40,7 @@ int main(int argc, char** argv) {
   Settings settings;
   cli::Tool tool;
   tool.name = "rm-score";
-  tool.summary = "scores answers to prompts by a reward model or a judge, chooses the best of several, or tells how often it agrees with given preferences.";
+  tool.summary = "scores answers to prompts by a reward model or a judge, and translations by a learned metric, chooses the best of several, or tells how often it agrees with given preferences.";
   tool.examples = {"rm-score --model runs/rm < answers.jsonl > scored.jsonl", "rm-score --model runs/rm --pairs --json < pairs.jsonl",
                    "lm-generate --model runs/sft --samples 16 < prompts.jsonl | rm-score --model runs/rm --best-of-n > best.jsonl"};
   tool.declare = [&](Options& options) { settings.declare(options); };

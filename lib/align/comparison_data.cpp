@@ -28,19 +28,24 @@ struct Cuts {
 
 data::PromptTree tree_of(text::FramedAnswers framed) { return {std::move(framed.prompt), std::move(framed.answers)}; }
 
-void report(const std::string& what, const ComparisonData& data, const Cuts& cuts) {
+int64_t tokens_of(const ComparisonData& data) {
   int64_t tokens = 0;
   for (const data::PromptTree& tree : data.trees) tokens += tree.tokens();
-  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right; {} pairs left out that are alike within the window", what, cuts.prompts,
-            cuts.answers, tokens, cuts.cut_prompts, cuts.cut_answers, cuts.alike);
+  return tokens;
 }
 
-/// Throws Error for an answer that has a score of none of the aspects.
-void check_aspects(const text::Graded& graded, const std::vector<std::string>& aspects) {
-  if (std::any_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return graded.scores.count(aspect) > 0; })) return;
+void report(const std::string& what, const ComparisonData& data, const Cuts& cuts) {
+  log::info("{}: {} prompts, {} answers, {} tokens; too long: {} prompts cut on the left, {} answers on the right; {} pairs left out that are alike within the window", what, cuts.prompts,
+            cuts.answers, tokens_of(data), cuts.cut_prompts, cuts.cut_answers, cuts.alike);
+}
+
+/// Throws Error for what has a score of none of the aspects.
+template <typename Labelled>
+void check_aspects(const Labelled& labelled, const std::vector<std::string>& aspects) {
+  if (std::any_of(aspects.begin(), aspects.end(), [&](const std::string& aspect) { return labelled.scores.count(aspect) > 0; })) return;
   std::vector<std::string> found;
-  for (const auto& [aspect, score] : graded.scores) found.push_back(aspect);
-  fail("{}: it has scores of {}, expected one of {} (--aspects)", graded.place, join(found, ", "), join(aspects, ", "));
+  for (const auto& [aspect, score] : labelled.scores) found.push_back(aspect);
+  fail("{}: it has scores of {}, expected one of {} (--aspects)", labelled.place, join(found, ", "), join(aspects, ", "));
 }
 
 /// A pair of a comparison, as it is shown to a judge.
@@ -59,6 +64,48 @@ std::vector<bool> even_coins(size_t count, uint64_t seed) {
   std::vector<bool> coins(count);
   for (size_t i = 0; i < count / 2; ++i) coins[order[i]] = true;
   return coins;
+}
+
+/// What `read` makes of all records of the files. Throws Error for one that has a score of none of the aspects, and when nothing is left.
+template <typename Labelled, typename Read>
+std::vector<Labelled> read_labelled(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const char* noun, Read read) {
+  std::vector<Labelled> all;
+  int64_t bad = 0;
+  for (const std::string& file : files) {
+    text::RecordReader reader(file);
+    const auto read_one = [&] {
+      text::Record record;
+      if (!reader.next(record)) return false;
+      Labelled labelled = read(std::move(record));
+      check_aspects(labelled, aspects);
+      all.push_back(std::move(labelled));
+      return true;
+    };
+    const auto leave_out = [&](const Error& error) {
+      log::warn("left out: {}", error.what());
+      ++bad;
+    };
+    while (text::read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read_one, leave_out)) continue;
+  }
+  if (all.empty()) fail("no {} of {} is left{}", noun, join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
+  return all;
+}
+
+template <typename Labelled, typename Frame>
+ComparisonData frame_labelled(const std::vector<Labelled>& all, const std::vector<std::string>& aspects, Cuts& cuts, Frame frame) {
+  std::vector<text::FramedAnswers> framed = make_all<text::FramedAnswers>(all, [&](size_t i) { return frame(all[i]); });
+  ComparisonData data;
+  for (size_t i = 0; i < all.size(); ++i) {
+    cuts.add(framed[i]);
+    Judged judged;
+    for (const std::string& aspect : aspects) {
+      const auto found = all[i].scores.find(aspect);
+      judged.labels.push_back(found == all[i].scores.end() ? std::numeric_limits<double>::quiet_NaN() : found->second);
+    }
+    data.trees.push_back(tree_of(std::move(framed[i])));
+    data.judged.push_back(std::move(judged));
+  }
+  return data;
 }
 
 }  // namespace
@@ -124,43 +171,34 @@ ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparison
 }
 
 std::vector<text::Graded> read_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects) {
-  std::vector<text::Graded> all;
-  int64_t bad = 0;
-  for (const std::string& file : files) {
-    text::RecordReader reader(file);
-    const auto read = [&] {
-      text::Record record;
-      if (!reader.next(record)) return false;
-      text::Graded graded = text::read_graded(std::move(record));
-      check_aspects(graded, aspects);
-      all.push_back(std::move(graded));
-      return true;
-    };
-    const auto leave_out = [&](const Error& error) {
-      log::warn("left out: {}", error.what());
-      ++bad;
-    };
-    while (text::read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read, leave_out)) continue;
-  }
-  if (all.empty()) fail("no graded answer of {} is left{}", join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
-  return all;
+  return read_labelled<text::Graded>(files, skip_bad, aspects, "graded answer", text::read_graded);
 }
 
-ComparisonData frame_graded(const std::vector<text::Graded>& all, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
-  std::vector<text::FramedAnswers> framed = make_all<text::FramedAnswers>(all, [&](size_t i) { return framing.frame(all[i].messages, {all[i].response}); });
-  ComparisonData data;
+ComparisonData frame_graded(const std::vector<text::Graded>& answers, const std::vector<std::string>& aspects, const text::AnswerFraming& framing, const std::string& what) {
   Cuts cuts;
-  for (size_t i = 0; i < all.size(); ++i) {
-    cuts.add(framed[i]);
-    Judged judged;
-    for (const std::string& aspect : aspects) {
-      const auto found = all[i].scores.find(aspect);
-      judged.labels.push_back(found == all[i].scores.end() ? std::numeric_limits<double>::quiet_NaN() : found->second);
-    }
-    data.trees.push_back(tree_of(std::move(framed[i])));
-    data.judged.push_back(std::move(judged));
-  }
+  ComparisonData data = frame_labelled(answers, aspects, cuts, [&](const text::Graded& graded) { return framing.frame(graded.messages, {graded.response}); });
   report(what, data, cuts);
+  return data;
+}
+
+std::vector<text::Rated> read_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference) {
+  const auto read = [&](text::Record record) {
+    text::Rated rated = text::read_rated(std::move(record));
+    if (with_reference && !rated.reference) fail("{}: it has no \"reference\", which --features reference-based compares with", rated.place);
+    return rated;
+  };
+  return read_labelled<text::Rated>(files, skip_bad, aspects, "rated translation", read);
+}
+
+ComparisonData frame_rated(const std::vector<text::Rated>& translations, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer, int64_t window,
+                           const std::string& what) {
+  Cuts cuts;
+  ComparisonData data = frame_labelled(translations, aspects, cuts, [&](const text::Rated& rated) {
+    std::vector<std::string> texts{rated.source, rated.hypothesis};
+    if (with_reference) texts.push_back(*rated.reference);
+    return text::frame_texts(tokenizer, texts, window);
+  });
+  log::info("{}: {} translations, {} tokens of {} texts; {} texts were too long and lost their ends", what, translations.size(), tokens_of(data), cuts.answers, cuts.cut_answers);
   return data;
 }
 

@@ -50,6 +50,12 @@ ComparisonData frame_graded(const std::vector<text::Graded>& answers, const std:
 /// All of several files that have one of the aspects; one that has none is a bad record.
 std::vector<text::Graded> read_graded(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects);
 
+/// A tree a rated translation, whose endings are its source, its hypothesis and, with_reference, its reference, each to be read by itself. Labels as of frame_graded().
+ComparisonData frame_rated(const std::vector<text::Rated>& translations, const std::vector<std::string>& aspects, bool with_reference, const text::Tokenizer& tokenizer, int64_t window,
+                           const std::string& what);
+/// As read_graded(); with_reference, one without a reference is bad, too.
+std::vector<text::Rated> read_rated(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, bool with_reference);
+
 /// Who is shown first to a judge.
 enum class Sides {
   kRandom,  ///< a seeded coin for each pair, such that half of all labels, to within one, are the first

@@ -93,7 +93,8 @@ class RewardTask final : public TreeTask<Scorer> {
 
   static Scored score(const Scorer& model, const TreePart& part, const std::vector<Judged>& judged, tensor::DropoutStream* stream) {
     const at::Tensor states = states_of(model, part, stream);
-    Scored scored{{model.scores(states.index_select(0, part.batch.last)), part.batch.counts, {}}, states};
+    Scored scored{{model.scores(states, part.batch), part.batch.counts, {}}, states};
+    for (int64_t& count : scored.batch.counts) count /= model.texts();
     for (const int64_t item : part.items) scored.batch.judged.push_back(&judged[static_cast<size_t>(item)]);
     return scored;
   }

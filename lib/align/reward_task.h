@@ -1,5 +1,5 @@
 #pragma once
-// Training a reward model with a scalar head: the score of an answer is read at its last token.
+// Training a reward model with a head that gives scores: of answers, or of translations (learned metrics).
 
 #include <functional>
 #include <memory>

@@ -4,14 +4,17 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "io/output.h"
 #include "model/adapters.h"
+#include "model/estimator.h"
 #include "train/trainer.h"
 
 namespace seqmill::align {
 namespace {
 
 constexpr const char* kGenerative = "generative";
+constexpr const char *kOfAnswers = "answer", *kReferenceFree = "reference-free", *kReferenceBased = "reference-based";
 
 std::vector<std::string> names_of_objectives() {
   std::vector<std::string> names = Registry<ObjectiveType>::instance().names();
@@ -37,21 +40,28 @@ class Training {
   }
 
   void train_scalar() {
-    const auto heads = static_cast<int64_t>(options_.aspects.size());
-    model::Scorer model(begin(), heads);
+    const model::ScoreHeadMaker head = head_maker();
+    const infer::Pooling pooling = options_.is_metric() ? infer::Pooling::kMean : infer::pooling_of(options_.pool);
+    model::Scorer model(begin(), pooling, head);
     if (begins() && model::initialise_head_from(call_.start.init_from, model)) log::info("the head is that of {}", call_.start.init_from);
     choose_learned(model);
     model.parameters().to(session_.device);
     options_.data.resolve(model.lm().max_positions());
-    const text::AnswerFraming framing(*chat_, *language_.tokenizer, options_.data.window, true);
     const auto copies = [&] {
-      auto scorer = std::make_unique<model::Scorer>(copy(), heads);
+      auto scorer = std::make_unique<model::Scorer>(copy(), pooling, head);
       choose_learned(*scorer);
       return scorer;
     };
-    ComparisonData train = load(framing, true), valid = load(framing, false);
+    ComparisonData train = load(true), valid = load(false);
     const auto task = make_reward_task(model, copies, *options_.scalar, options_.aspects, std::move(train), std::move(valid), options_.reward, options_.batches, call_.seed, session_.ranks);
     this->train(*task);
+  }
+
+  bool uses_references() const { return options_.features == kReferenceBased; }
+
+  model::ScoreHeadMaker head_maker() const {
+    const auto heads = static_cast<int64_t>(options_.aspects.size());
+    return options_.is_metric() ? model::estimator_head(heads, uses_references(), options_.hidden_widths()) : model::linear_head(heads);
   }
 
   void choose_learned(model::Scorer& model) const {
@@ -62,15 +72,23 @@ class Training {
     else if (options_.reward.sft_weight == 0) model.leave_output_layer();
   }
 
-  ComparisonData load(const text::AnswerFraming& framing, bool trains) const {
+  /// So many of the training data as are wanted.
+  template <typename Item>
+  std::vector<Item> limited(std::vector<Item> all, bool trains) const {
+    if (!trains || options_.data.train_limit == 0) return all;
+    return subset(std::move(all), options_.data.train_limit, call_.seed);
+  }
+
+  ComparisonData load(bool trains) const {
     const ComparisonDataOptions& data = options_.data;
     const std::string what = trains ? "training data" : "validation data";
     const std::vector<std::string>& files = trains ? data.train : data.valid;
-    if (options_.scalar->regresses()) {
-      std::vector<text::Graded> answers = read_graded(files, data.records.skip_bad, options_.aspects);
-      if (trains && data.train_limit > 0) answers = subset(std::move(answers), data.train_limit, call_.seed);
-      return frame_graded(answers, options_.aspects, framing, what);
+    if (options_.is_metric()) {
+      const auto translations = limited(read_rated(files, data.records.skip_bad, options_.aspects, uses_references()), trains);
+      return frame_rated(translations, options_.aspects, uses_references(), *language_.tokenizer, data.window, what);
     }
+    const text::AnswerFraming framing(*chat_, *language_.tokenizer, data.window, true);
+    if (options_.scalar->regresses()) return frame_graded(limited(read_graded(files, data.records.skip_bad, options_.aspects), trains), options_.aspects, framing, what);
     return frame_comparisons(trains ? read_training(data, call_.seed) : text::read_comparisons(files, data.records), framing, what);
   }
 
@@ -126,7 +144,16 @@ void RewardTraining::declare(Options& options, const std::string& source) {
   } else {
     scalar = Registry<ObjectiveType>::instance().get(chosen).make();
     scalar->declare(options);
-    if (scalar->regresses()) options.add("aspects", aspects, "Which scores of the records it learns, a head each").placeholder("NAME");
+    if (scalar->regresses()) {
+      options.add("aspects", aspects, "Which scores of the records it learns, a head each").placeholder("NAME");
+      options.add("features", features, "What scores are made of: answers to prompts, or of translations the texts, each by itself, without or with a reference (learned metrics)")
+          .one_of({kOfAnswers, kReferenceFree, kReferenceBased});
+    }
+    if (scalar->regresses() && options.preview("features", features) != kOfAnswers) {
+      options.add("hidden", hidden, "Widths of the hidden layers of a metric's head").placeholder("N");
+    } else {
+      options.add("pool", pool, "Which state of an answer its score is made of: that of its last token, or the mean over its tokens").one_of(infer::pooling_names());
+    }
     options.add("freeze", freeze, "Train the head alone and leave the language model as it is");
     if (!scalar->regresses()) reward.declare(options);
   }
@@ -136,11 +163,22 @@ void RewardTraining::declare(Options& options, const std::string& source) {
 
 void RewardTraining::check() const {
   if (!scalar) return judge.check();
+  hidden_widths();
   scalar->check();
   if (freeze && reward.sft_weight > 0) fail_usage("--sft-weight trains the language model, which --freeze leaves as it is");
   if (!scalar->regresses()) return;
   if (data.label_noise > 0) fail_usage("--label-noise turns verdicts over, and --objective regression has none");
   if (!data.records.labels.empty() || !data.records.fields.empty()) fail_usage("--labels and --fields are for comparisons; --objective regression reads graded answers");
+}
+
+std::vector<int64_t> RewardTraining::hidden_widths() const {
+  std::vector<int64_t> widths;
+  for (const std::string& text : hidden) {
+    int64_t width = 0;
+    if (!parse_int(text, width) || width < 1 || width > (int64_t{1} << 20)) fail_usage("--hidden {}: expected widths of layers, from 1 on", join(hidden, " "));
+    widths.push_back(width);
+  }
+  return widths;
 }
 
 std::vector<std::string> RewardTraining::scores() const {
@@ -149,6 +187,7 @@ std::vector<std::string> RewardTraining::scores() const {
 }
 
 void train_reward_model(RewardTraining& training, const RewardCall& call, train::Session& session) {
+  if (call.start.exports() && training.is_metric()) fail_usage("--export-hf: transformers have no shape for a learned metric (--features {})", training.features);
   call.start.check_export(call.config_yaml, session.resumes);
   Training(training, call, session).run();
   if (session.ranks.first()) call.start.export_model(session.run.path(), session.resumes);

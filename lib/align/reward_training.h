@@ -16,6 +16,9 @@ namespace seqmill::align {
 struct RewardTraining {
   std::string objective = "bradley-terry";
   std::vector<std::string> aspects{"score"};  ///< heads of a scalar model, by name
+  std::string pool = "last";                  ///< of a scalar model: which state of an answer its scores are made of (infer::pooling_names())
+  std::string features = "answer";            ///< or of texts each by itself (infer/estimator_head.h): reference-free, reference-based
+  std::vector<std::string> hidden{"256"};     ///< widths of the layers of a metric's head
   bool freeze = false;                        ///< train the head alone
   ComparisonDataOptions data;
   TreeTaskOptions batches;
@@ -29,6 +32,9 @@ struct RewardTraining {
   void check() const;
   /// What a validation gives that a run can be stopped on.
   std::vector<std::string> scores() const;
+
+  bool is_metric() const { return features != "answer"; }
+  std::vector<int64_t> hidden_widths() const;
 };
 
 /// A call of rm-train.

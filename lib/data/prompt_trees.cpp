@@ -36,6 +36,7 @@ class Builder {
       for (int64_t t = 0; t < length; ++t) {
         rows_.push_back(t == 0 ? first + prompt - 1 : own + t - 1);
         targets_.push_back(ending[static_cast<size_t>(t)]);
+        read_.push_back(own + t);
       }
       batch_.lengths.push_back(length);
       lasts_.push_back(own + read - 1);
@@ -52,7 +53,10 @@ class Builder {
       input.key_rows = to_tensor(key_rows_);
       input.key_spans = tensor::Spans::packed(key_lengths_);
     }
-    if (last_ == LastTokens::kRead) batch_.last = to_tensor(lasts_);
+    if (last_ == LastTokens::kRead) {
+      batch_.last = to_tensor(lasts_);
+      batch_.read = to_tensor(read_);
+    }
     batch_.rows = to_tensor(rows_);
     batch_.targets = to_tensor(targets_);
     return std::move(batch_);
@@ -83,7 +87,7 @@ class Builder {
   LastTokens last_;
   bool share_;
   TreeBatch batch_;
-  std::vector<int64_t> tokens_, positions_, rows_, targets_, lasts_, key_rows_, key_lengths_;
+  std::vector<int64_t> tokens_, positions_, rows_, targets_, lasts_, read_, key_rows_, key_lengths_;
   tensor::Spans queries_;
   bool shares_ = false;
 };
@@ -99,6 +103,7 @@ int64_t PromptTree::tokens() const {
 void TreeBatch::to(at::Device device) {
   input.to(device);
   if (last.defined()) last = last.to(device);
+  if (read.defined()) read = read.to(device);
   rows = rows.to(device);
   targets = targets.to(device);
 }

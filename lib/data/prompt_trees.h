@@ -27,6 +27,7 @@ struct TreeBatch {
   std::vector<int64_t> counts;   ///< endings of each tree
   std::vector<int64_t> lengths;  ///< tokens of each ending
   at::Tensor last;               ///< [endings] int64: the row of the last token of each; with LastTokens::kRead
+  at::Tensor read;               ///< [sum of lengths] int64: the row of every token of the endings; with LastTokens::kRead
   at::Tensor rows, targets;      ///< [sum of lengths] int64: of every token of the endings the row that it is predicted from, and the token
   int64_t endings() const { return static_cast<int64_t>(lengths.size()); }
   int64_t input_tokens() const { return input.tokens.size(0); }

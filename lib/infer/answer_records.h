@@ -23,6 +23,9 @@ struct AnswerRecord {
 /// {prompt, response}, {prompt, responses}, or {prompt, hypotheses} as lm-generate writes them. Throws Error "<place>: ...".
 AnswerRecord read_answers(text::Record record);
 
+/// {source, hypothesis}, or {source, hypotheses} with hypotheses as above: the source is the prompt. Throws Error "<place>: ...".
+AnswerRecord read_translations(text::Record record);
+
 /// "response 2: ", where there are several of them.
 std::string name_of_answer(Answers answers, size_t index);
 

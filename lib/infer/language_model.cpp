@@ -13,6 +13,7 @@ namespace {
 
 int64_t LanguageModel::dim() const { fail_no_states(); }
 std::vector<float> LanguageModel::last_states(const std::vector<Tree>&, int) const { fail_no_states(); }
+std::vector<float> LanguageModel::mean_states(const std::vector<Tree>&, int) const { fail_no_states(); }
 std::vector<float> LanguageModel::output_row(int32_t) const { fail_no_states(); }
 
 }  // namespace seqmill::infer

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "infer/estimator_head.h"
 #include "infer/tokens.h"
 #include "text/tokenizer.h"
 
@@ -40,6 +41,9 @@ class SequenceDecoder {
   virtual float* advance(const std::vector<Handle>& sequences, const std::vector<int32_t>& tokens) = 0;
 };
 
+/// Which states of a text stand for all of it: that of its last token, or the mean of those of its tokens.
+enum class Pooling { kLast, kMean };
+
 class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
@@ -63,6 +67,8 @@ class LanguageModel {
   };
   virtual int64_t dim() const;
   virtual std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const;
+  /// The same, but of each ending the mean over its tokens; of a tree without endings over those of the prompt.
+  virtual std::vector<float> mean_states(const std::vector<Tree>& trees, int threads) const;
   /// The row of the output layer for a token: its product with a state is the token's logit. [dim()]
   virtual std::vector<float> output_row(int32_t token) const;
 };
@@ -73,6 +79,8 @@ struct LoadedLanguageModel {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::string chat_template;  ///< that it was tuned with; "plain" for a model that was not
   std::vector<float> score_head;  ///< [heads, dim()]: of a reward model ("score.weight"), whose scores are its products with a state; of others none
+  Pooling pooling = Pooling::kLast;  ///< which state that is
+  EstimatorHead estimator;           ///< of a learned metric; of others empty
 };
 
 }  // namespace seqmill::infer

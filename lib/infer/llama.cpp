@@ -142,7 +142,8 @@ class Llama final : public LanguageModel {
   std::unique_ptr<SequenceDecoder> start(int threads) const override;
   std::vector<double> score(const std::vector<Tokens>& sequences, int threads) const override;
   int64_t dim() const override { return options_.dim; }
-  std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override;
+  std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override { return pooled_states(trees, Pooling::kLast, threads); }
+  std::vector<float> mean_states(const std::vector<Tree>& trees, int threads) const override { return pooled_states(trees, Pooling::kMean, threads); }
   std::vector<float> output_row(int32_t token) const override {
     check_token(token, vocabulary_);
     std::vector<float> row(static_cast<size_t>(options_.dim));
@@ -173,6 +174,8 @@ class Llama final : public LanguageModel {
   }
 
  private:
+  std::vector<float> pooled_states(const std::vector<Tree>& trees, Pooling pooling, int threads) const;
+
   const Matrix& output() const {
     if (!options_.tie && !output_) fail("this reward model has no output layer (lm_head.weight): it gives scores, and no probabilities of tokens");
     return options_.tie ? embedding_ : *output_;
@@ -437,9 +440,9 @@ std::vector<double> Llama::score(const std::vector<Tokens>& sequences, int threa
   return PagedScorer<Llama, Layers<float>>(*this, threads)(sequences);
 }
 
-std::vector<float> Llama::last_states(const std::vector<Tree>& trees, int threads) const {
-  if (halves_) return PagedStates<Llama, Layers<BFloat16>>(*this, threads)(trees);
-  return PagedStates<Llama, Layers<float>>(*this, threads)(trees);
+std::vector<float> Llama::pooled_states(const std::vector<Tree>& trees, Pooling pooling, int threads) const {
+  if (halves_) return PagedStates<Llama, Layers<BFloat16>>(*this, pooling, threads)(trees);
+  return PagedStates<Llama, Layers<float>>(*this, pooling, threads)(trees);
 }
 
 class LlamaConfig final : public LmEngineConfig {

@@ -15,6 +15,8 @@ namespace seqmill::infer {
 
 /// The tensor [heads, dim] that makes a language model a reward model.
 constexpr const char* kScoreHead = "score.weight";
+/// Whether a tensor belongs to what makes scores of hidden states: that one, or one of a learned metric (infer/estimator_head.h).
+bool is_score_head(const std::string& tensor);
 
 /// What a model is, without loading it.
 struct LmSize {

@@ -1,5 +1,6 @@
 #include "infer/model_config.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
@@ -14,6 +15,13 @@ ModelConfig model_config_of(const std::vector<io::ConfigEntry>& entries, const s
   for (const io::ConfigEntry& entry : entries) {
     if (entry.key == "chat.template" && entry.values.size() == 1) config.chat_template = entry.values[0];
     if (entry.key == "aspects") config.aspects = entry.values;
+    if (entry.key == "pool") {
+      try {
+        config.pooling = pooling_of(join(entry.values, " "));
+      } catch (const Error& error) {
+        fail("{}:{}: pool: {}", entry.file, entry.line, error.what());
+      }
+    }
     if (entry.key == "window") {
       int64_t window = 0;
       if (entry.values.size() != 1 || !parse_int(entry.values[0], window) || window < 0) {
@@ -28,6 +36,15 @@ ModelConfig model_config_of(const std::vector<io::ConfigEntry>& entries, const s
   if (config.type.empty()) fail("{} does not say model.type: it is not the configuration of a model", file);
   return config;
 }
+
+Pooling pooling_of(const std::string& name) {
+  const std::vector<std::string> names = pooling_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) fail("'{}' is no way to pool states; known: {}", name, join(names, ", "));
+  return static_cast<Pooling>(found - names.begin());
+}
+
+std::vector<std::string> pooling_names() { return {"last", "mean"}; }
 
 ModelConfig read_model_config(const std::string& file) {
   if (ends_with(file, ".json")) return read_hf_config(file);

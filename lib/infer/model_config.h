@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "infer/language_model.h"
 #include "io/yaml.h"
 
 namespace seqmill::infer {
@@ -18,6 +19,7 @@ struct ModelConfig {
   std::string file, type;
   std::string chat_template = "plain";  ///< of the conversations it was tuned with: chat.template, or the file chat.yaml beside it
   std::vector<std::string> aspects;      ///< of a reward model: what its scores are about, a name each ("aspects"); may be empty
+  Pooling pooling = Pooling::kLast;      ///< of a reward model: of which states its scores are made ("pool": last, mean)
   std::optional<int64_t> window;         ///< of a run: the tokens that it was trained to see at once ("window"), 0 for the usual number
   std::vector<io::ConfigEntry> entries;
 
@@ -29,6 +31,10 @@ struct ModelConfig {
 /// Of a config.yaml, or of a config.json as Hugging Face's transformers write it for Llama, Mistral and Qwen2 (hf_config.cpp). Throws Error for a file that does not say
 /// model.type, and for a model that is none of those or has what they have not here, naming it.
 ModelConfig read_model_config(const std::string& file);
+
+/// "last", "mean". Throws Error for other names.
+Pooling pooling_of(const std::string& name);
+std::vector<std::string> pooling_names();
 
 /// What `work` returns. A usage error about options is turned into one about the file that they came from, as they are not the user's.
 template <typename Work>

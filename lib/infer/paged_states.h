@@ -1,5 +1,5 @@
 #pragma once
-// States of last tokens, for whatever keeps keys and values in pages (infer/key_pages.h): a prompt is computed once for all that goes on it.
+// States of texts, for whatever keeps keys and values in pages (infer/key_pages.h): a prompt is computed once for all that goes on it.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace seqmill::infer {
 
-/// LanguageModel::last_states() by layers such as PagedDecoder takes, with one more:
+/// LanguageModel::last_states() or mean_states() by layers such as PagedDecoder takes, with one more:
 ///   states(first, count, out)     [count, dim] of rows of the last run, what the output layer multiplies; of Wanted::kLasts there is one a span
 template <typename Model, typename Layers>
 class PagedStates {
@@ -18,7 +18,7 @@ class PagedStates {
   using Sequence = typename Layers::Sequence;
   using Tree = LanguageModel::Tree;
 
-  PagedStates(const Model& model, int threads) : model_(model), layers_(model, threads) {}
+  PagedStates(const Model& model, Pooling pooling, int threads) : model_(model), pooling_(pooling), layers_(model, threads) {}
 
   std::vector<float> operator()(const std::vector<Tree>& trees) {
     size_t states = 0;
@@ -56,7 +56,7 @@ class PagedStates {
   struct Text {
     const Tokens* tokens;
     Sequence* prompt;
-    float* state;  ///< of its last token; null: nobody asks
+    float* state;  ///< that stands for it, zeros at first; null: nobody asks
   };
 
   void check(const Tree& tree) const {
@@ -88,28 +88,46 @@ class PagedStates {
   /// Texts of one run, each behind what its sequence has.
   void compute(const Text* texts, const std::vector<Sequence*>& sequences) {
     const auto longest = static_cast<int64_t>(texts[0].tokens->size());  // of several, none exceeds one turn
+    const bool asked = std::any_of(texts, texts + sequences.size(), [](const Text& text) { return text.state != nullptr; });
     for (int64_t first = 0; first < longest; first += kRowsTogether) {
       std::vector<SequenceSpan<Sequence>> spans;
       Tokens tokens;
-      bool wanted = false;
+      Wanted wanted = asked && pooling_ == Pooling::kMean ? Wanted::kAll : Wanted::kNothing;
       for (size_t i = 0; i < sequences.size(); ++i) {
         const Tokens& all = *texts[i].tokens;
         const int64_t count = std::min(kRowsTogether, static_cast<int64_t>(all.size()) - first), start = sequences[i]->length();
         layers_.make_room(*sequences[i], count);
         spans.push_back({sequences[i], static_cast<int64_t>(tokens.size()), count, start});
         tokens.insert(tokens.end(), all.begin() + first, all.begin() + first + count);
-        wanted = wanted || (texts[i].state && first + count == static_cast<int64_t>(all.size()));
+        if (pooling_ == Pooling::kLast && texts[i].state && first + count == static_cast<int64_t>(all.size())) wanted = Wanted::kLasts;
       }
-      layers_.run(spans, tokens.data(), static_cast<int64_t>(tokens.size()), wanted ? Wanted::kLasts : Wanted::kNothing);
+      layers_.run(spans, tokens.data(), static_cast<int64_t>(tokens.size()), wanted);
       for (const SequenceSpan<Sequence>& span : spans) layers_.extend(*span.sequence, span.count);
-      for (size_t i = 0; wanted && i < sequences.size(); ++i) {
-        if (texts[i].state) layers_.states(static_cast<int64_t>(i), 1, texts[i].state);
+      if (wanted == Wanted::kNothing) continue;
+      for (size_t i = 0; i < sequences.size(); ++i) {
+        if (!texts[i].state) continue;
+        if (pooling_ == Pooling::kLast) layers_.states(static_cast<int64_t>(i), 1, texts[i].state);
+        else add_mean(spans[i], static_cast<double>(texts[i].tokens->size()), texts[i].state);
       }
     }
   }
 
+  /// Of a text of `size` tokens, the part that the rows of a span have in its mean.
+  void add_mean(const SequenceSpan<Sequence>& span, double size, float* mean) {
+    const int64_t dim = model_.dim();
+    float* states = rows_.room_for(span.count * dim);
+    layers_.states(span.row, span.count, states);
+    for (int64_t d = 0; d < dim; ++d) {
+      double sum = 0;
+      for (int64_t row = 0; row < span.count; ++row) sum += static_cast<double>(states[row * dim + d]);
+      mean[d] += static_cast<float>(sum / size);
+    }
+  }
+
   const Model& model_;
+  const Pooling pooling_;
   Layers layers_;
+  Buffer<float> rows_;
 };
 
 }  // namespace seqmill::infer

@@ -331,7 +331,9 @@ std::vector<TensorReport> quantise_model(const std::string& model, const std::st
   for (const io::TensorRecord& record : weights.tensors()) {
     if (record.name.find(".lora_") != std::string::npos) fail("{} holds adapters ({}): merge them into the weights first (lm-train --export-hf)", file, record.name);
   }
-  if (options.throughout() && weights.has(kScoreHead)) fail_usage("{} is a reward model ({}), whose scores no integers give; --mode dynamic keeps them real", file, kScoreHead);
+  for (const io::TensorRecord& record : weights.tensors()) {
+    if (options.throughout() && is_score_head(record.name)) fail_usage("{} is a reward model ({}), whose scores no integers give; --mode dynamic keeps them real", file, record.name);
+  }
   check_names(options, weights.tensors(), subject);
   std::vector<TensorReport> reports;
   io::write_directory(output, [&](const std::string& directory) {

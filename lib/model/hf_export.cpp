@@ -34,6 +34,7 @@ infer::LlamaOptions exportable_options(const infer::ModelConfig& config) {
   expect("model.activation", options.activation, "swiglu");
   expect("model.attention", options.attention, "softmax");
   if (options.qkv_bias && options.window > 0) fail("{}: transformers have no model with both qkv biases and a window in all layers", config.file);
+  if (config.pooling != infer::Pooling::kLast) fail("{}: transformers read scores at the last token, and this reward model has pool: mean", config.file);
   return infer::with_options_of(config.file, [&] { return options.resolve(); });
 }
 
@@ -111,6 +112,7 @@ void export_hf(const std::string& path, const std::string& directory, const std:
   const io::ModelFiles files = io::find_model(path);
   const infer::LlamaOptions options = exportable_options(infer::read_model_config(files.config));
   const LoadedLm loaded = load_lm(path);
+  if (!loaded.estimator.empty()) fail("{} is a learned metric, which transformers have no shape for: it cannot be exported", path);
   std::vector<tensor::NamedTensor> tensors = merge_adapters(loaded.model->parameters().named(), adapter_scale(loaded.config));
   if (loaded.score_head.defined()) {
     // Theirs have no output layer beside it.

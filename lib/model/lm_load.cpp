@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "infer/estimator_head.h"
 #include "infer/lm_engine.h"
 #include "io/safetensors.h"
 #include "model/adapters.h"
@@ -51,6 +52,10 @@ LoadedLm load_lm(const std::string& path, int64_t average) {
       loaded.has_output = false;
     }
   }
+  for (const io::TensorRecord& record : file.tensors()) {
+    if (starts_with(record.name, infer::kEstimator)) loaded.estimator.emplace_back(record.name, at::empty(record.shape, at::kFloat));
+  }
+  targets.insert(targets.end(), loaded.estimator.begin(), loaded.estimator.end());
   tensor::load_into(files.weights, targets, loaded.model->parameters().copies());
   if (average > 0) tensor::load_average(path, io::newest_checkpoints(path, average), targets);
   for (const nn::Parameter& parameter : loaded.model->parameters().all()) parameter.value.set_requires_grad(false);
@@ -75,7 +80,7 @@ Beginning choose(const std::string& source, const io::WeightFiles& file, Lm& mod
   const auto wants = [&](const std::string& name) { return std::any_of(wanted.begin(), wanted.end(), [&](const NamedTensor& target) { return target.first == name; }); };
   Beginning beginning;
   for (const io::TensorRecord& record : file.tensors()) {
-    if (record.name == infer::kScoreHead && !wants(record.name)) beginning.left.emplace_back(record.name, at::empty(record.shape, at::kFloat));
+    if (infer::is_score_head(record.name) && !wants(record.name)) beginning.left.emplace_back(record.name, at::empty(record.shape, at::kFloat));
     if (is_adapter(record.name) && !wants(record.name)) beginning.adapters.emplace_back(record.name, at::empty(record.shape, at::kFloat));
   }
   for (const NamedTensor& target : wanted) {

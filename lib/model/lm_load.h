@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "infer/model_config.h"
 #include "io/run_dir.h"
@@ -17,6 +19,7 @@ struct LoadedLm {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   infer::ModelConfig config;
   at::Tensor score_head;   ///< [heads, dim]: of a reward model ("score.weight"); undefined for others
+  std::vector<std::pair<std::string, at::Tensor>> estimator;  ///< of a learned metric (infer/estimator_head.h) the tensors of its head; empty for others
   bool has_output = true;  ///< false for a reward model that was stored without its output layer, whose numbers are zeros then
 };
 

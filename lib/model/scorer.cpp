@@ -1,5 +1,6 @@
 #include "model/scorer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -7,21 +8,36 @@
 #include "infer/lm_engine.h"
 #include "io/run_dir.h"
 #include "io/safetensors.h"
+#include "model/pooling.h"
 #include "tensor/linear.h"
 #include "tensor/weights.h"
 
 namespace seqmill::model {
+namespace {
 
-Scorer::Scorer(std::unique_ptr<Lm> lm, int64_t heads) : lm_(std::move(lm)) {
-  const int64_t dim = lm_->output_layer().weight.size(1);
-  head_ = lm_->parameters().add(infer::kScoreHead, {heads, dim}, nn::Init::normal(1 / std::sqrt(static_cast<double>(dim + 1))), true);
+class LinearHead final : public ScoreHead {
+ public:
+  LinearHead(nn::Parameters& parameters, int64_t heads, int64_t dim)
+      : weight_(parameters.add(infer::kScoreHead, {heads, dim}, nn::Init::normal(1 / std::sqrt(static_cast<double>(dim + 1))), true)) {}
+
+  at::Tensor scores(const at::Tensor& states) const override { return tensor::linear(states, weight_); }
+
+ private:
+  at::Tensor weight_;
+};
+
+}  // namespace
+
+ScoreHeadMaker linear_head(int64_t heads) {
+  return [heads](nn::Parameters& parameters, int64_t dim) { return std::make_unique<LinearHead>(parameters, heads, dim); };
 }
 
-at::Tensor Scorer::scores(const at::Tensor& states) const { return tensor::linear(states, head_); }
+Scorer::Scorer(std::unique_ptr<Lm> lm, infer::Pooling pooling, const ScoreHeadMaker& make_head)
+    : lm_(std::move(lm)), pooling_(pooling), head_(make_head(lm_->parameters(), lm_->output_layer().weight.size(1))) {}
 
-void Scorer::freeze_lm() {
-  parameters().train_only([](const std::string& name) { return name == infer::kScoreHead; });
-}
+at::Tensor Scorer::scores(const at::Tensor& states, const data::TreeBatch& batch) const { return head_->scores(pooled(states, batch, pooling_)); }
+
+void Scorer::freeze_lm() { parameters().train_only(infer::is_score_head); }
 
 void Scorer::leave_output_layer() {
   std::set<std::string> learned;
@@ -30,17 +46,22 @@ void Scorer::leave_output_layer() {
   parameters().train_only([&](const std::string& name) { return learned.count(name) > 0; });
 }
 
-bool Scorer::lm_learns() const { return lm_->parameters().trained().size() > 1; }
+bool Scorer::lm_learns() const {
+  const std::vector<nn::Parameter> learned = lm_->parameters().trained();
+  return std::any_of(learned.begin(), learned.end(), [](const nn::Parameter& parameter) { return !infer::is_score_head(parameter.name); });
+}
 
 bool initialise_head_from(const std::string& path, Scorer& scorer) {
   const std::string file = io::find_model(path).weights;
-  if (!io::WeightFiles(file).find(infer::kScoreHead)) return false;
+  const io::WeightFiles weights(file);
+  std::vector<tensor::NamedTensor> targets;
   for (const tensor::NamedTensor& target : scorer.parameters().named()) {
-    if (target.first != infer::kScoreHead) continue;
-    at::NoGradGuard no_grad;
-    const tensor::PartialLoad load = tensor::load_matching(file, {target});
-    if (load.taken.size() != 1) fail("{}: {}", path, load.not_taken.empty() ? "its head cannot be read" : load.not_taken.front());
+    if (infer::is_score_head(target.first)) targets.push_back(target);
   }
+  if (std::none_of(targets.begin(), targets.end(), [&](const tensor::NamedTensor& target) { return weights.find(target.first) != nullptr; })) return false;
+  at::NoGradGuard no_grad;
+  const tensor::PartialLoad load = tensor::load_matching(file, targets);
+  if (load.taken.size() != targets.size()) fail("{}: {}", path, load.not_taken.empty() ? "its head is another one" : load.not_taken.front());
   return true;
 }
 

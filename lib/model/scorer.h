@@ -1,28 +1,46 @@
 #pragma once
-// A language model that gives scores instead of tokens: reward models.
+// A language model that gives scores instead of tokens: reward models, and learned metrics.
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "data/prompt_trees.h"
+#include "infer/language_model.h"
 #include "model/lm.h"
 
 namespace seqmill::model {
 
-/// Scores are products of hidden states with the head, infer::kScoreHead in model files.
+/// What makes scores of the states that stand for texts. Its tensors are parameters of the model, with names that infer::is_score_head() knows.
+class ScoreHead {
+ public:
+  virtual ~ScoreHead() = default;
+  /// Of how many texts, one behind another, a score is made.
+  virtual int64_t texts() const { return 1; }
+  /// [M * texts(), D] -> [M, heads]
+  virtual at::Tensor scores(const at::Tensor& states) const = 0;
+};
+
+/// Adds a head for states of D numbers to the parameters, drawn where those are drawn.
+using ScoreHeadMaker = std::function<std::unique_ptr<ScoreHead>(nn::Parameters& parameters, int64_t dim)>;
+
+/// One tensor [heads, D], "score.weight", as Hugging Face's models for the classification of sequences have it: normal, of deviation 1 / sqrt(D + 1).
+ScoreHeadMaker linear_head(int64_t heads);
+
 class Scorer {
  public:
-  /// Adds the head to the parameters of `lm`: normal, of deviation 1 / sqrt(D + 1), where those are drawn.
-  Scorer(std::unique_ptr<Lm> lm, int64_t heads);
+  Scorer(std::unique_ptr<Lm> lm, infer::Pooling pooling, const ScoreHeadMaker& make_head);
 
   nn::Parameters& parameters() { return lm_->parameters(); }
   OutputLayer output_layer() const { return lm_->output_layer(); }
   const Lm& lm() const { return *lm_; }
+  int64_t texts() const { return head_->texts(); }
 
-  /// Of hidden states [M, D]: scores [M, heads].
-  at::Tensor scores(const at::Tensor& states) const;
+  /// Of hidden states [N, D] of a batch's rows: scores [endings / texts(), heads].
+  at::Tensor scores(const at::Tensor& states, const data::TreeBatch& batch) const;
   /// Only the head learns.
   void freeze_lm();
   /// Nothing is predicted: an output layer of its own, which would have no gradient, and the weight decay for all that, does not learn. A tied one does.
@@ -32,10 +50,11 @@ class Scorer {
 
  private:
   std::unique_ptr<Lm> lm_;
-  at::Tensor head_;
+  infer::Pooling pooling_;
+  std::unique_ptr<ScoreHead> head_;
 };
 
-/// Gives the scorer the head of the model at `path`, if it has one of this shape. Returns whether it has.
+/// Gives the scorer the head of the model at `path`, if it has one of this kind. Returns whether it has. Throws Error for one of another shape.
 bool initialise_head_from(const std::string& path, Scorer& scorer);
 
 }  // namespace seqmill::model

@@ -1,6 +1,7 @@
 #include "model/torch_lm.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -8,6 +9,7 @@
 #include "io/run_dir.h"
 #include "model/lm_load.h"
 #include "model/load.h"
+#include "model/pooling.h"
 #include "tensor/runtime.h"
 
 namespace seqmill::model {
@@ -23,6 +25,7 @@ class OwnedLm final : public infer::LanguageModel {
   std::unique_ptr<infer::SequenceDecoder> start(int threads) const override { return with_output().start(threads); }
   std::vector<double> score(const std::vector<infer::Tokens>& sequences, int threads) const override { return with_output().score(sequences, threads); }
   std::vector<float> last_states(const std::vector<Tree>& trees, int threads) const override { return view_.last_states(trees, threads); }
+  std::vector<float> mean_states(const std::vector<Tree>& trees, int threads) const override { return view_.mean_states(trees, threads); }
   std::vector<float> output_row(int32_t token) const override { return with_output().output_row(token); }
 
  private:
@@ -40,6 +43,20 @@ class OwnedLm final : public infer::LanguageModel {
 std::vector<float> numbers_of(const at::Tensor& tensor) {
   const at::Tensor numbers = tensor.to(at::kCPU, at::kFloat).contiguous();
   return {numbers.data_ptr<float>(), numbers.data_ptr<float>() + numbers.numel()};
+}
+
+infer::EstimatorHead estimator_of(const LoadedLm& loaded) {
+  const std::map<std::string, at::Tensor> tensors(loaded.estimator.begin(), loaded.estimator.end());
+  std::vector<infer::EstimatorHead::Layer> layers;
+  for (size_t i = 0; tensors.count(infer::estimator_weight(i)) > 0; ++i) {
+    const at::Tensor& weight = tensors.at(infer::estimator_weight(i));
+    const auto bias = tensors.find(infer::estimator_bias(i));
+    if (weight.dim() != 2) fail("{}: shape of {} dimensions, expected 2", infer::estimator_weight(i), weight.dim());
+    if (bias == tensors.end() || bias->second.numel() != weight.size(0)) fail("{} is missing, or has other than {} numbers", infer::estimator_bias(i), weight.size(0));
+    layers.push_back({weight.size(1), weight.size(0), numbers_of(weight), numbers_of(bias->second)});
+  }
+  if (tensors.size() != 2 * layers.size()) fail("{} tensors of a metric's head, expected a weight and a bias of each layer: {}", tensors.size(), tensors.begin()->first);
+  return layers.empty() ? infer::EstimatorHead() : infer::EstimatorHead(std::move(layers), loaded.model->output_layer().weight.size(1));
 }
 
 int64_t size_of(const infer::Tokens& tokens) { return static_cast<int64_t>(tokens.size()); }
@@ -94,7 +111,7 @@ std::vector<double> TorchLm::score(const std::vector<infer::Tokens>& sequences, 
   return {logprobs.data_ptr<double>(), logprobs.data_ptr<double>() + logprobs.numel()};
 }
 
-std::vector<float> TorchLm::last_states(const std::vector<Tree>& trees, int threads) const {
+std::vector<float> TorchLm::pooled_states(const std::vector<Tree>& trees, infer::Pooling pooling, int threads) const {
   compute_with(threads);
   const auto check = [&](size_t tokens) {
     if (static_cast<int64_t>(tokens) > max_positions()) fail("a sequence of {} tokens is longer than the {} positions of the model (model.max-positions)", tokens, max_positions());
@@ -105,26 +122,25 @@ std::vector<float> TorchLm::last_states(const std::vector<Tree>& trees, int thre
   }
   std::vector<float> states;
   for (const std::vector<Tree>& part : parts_of(trees, batch_tokens_)) {
-    const std::vector<float> more = states_of(part);
+    const std::vector<float> more = states_of(part, pooling);
     states.insert(states.end(), more.begin(), more.end());
   }
   return states;
 }
 
-std::vector<float> TorchLm::states_of(const std::vector<Tree>& trees) const {
+std::vector<float> TorchLm::states_of(const std::vector<Tree>& trees, infer::Pooling pooling) const {
   at::NoGradGuard no_grad;
   const at::Device device = model_.output_layer().weight.device();
   std::vector<data::PromptTree> with_endings;
   std::vector<data::Tokens> alone;
-  std::vector<int64_t> ends;
-  int64_t rows = 0;
+  std::vector<int64_t> lengths;
   for (const Tree& tree : trees) {
     if (!tree.endings.empty()) {
       with_endings.push_back({tree.prompt, tree.endings});
       continue;
     }
     alone.push_back(tree.prompt);
-    ends.push_back((rows += static_cast<int64_t>(tree.prompt.size())) - 1);
+    lengths.push_back(static_cast<int64_t>(tree.prompt.size()));
   }
   std::vector<float> states_with, states_alone;
   if (!with_endings.empty()) {
@@ -132,12 +148,12 @@ std::vector<float> TorchLm::states_of(const std::vector<Tree>& trees) const {
     for (const data::PromptTree& tree : with_endings) pointers.push_back(&tree);
     data::TreeBatch batch = data::make_tree_batch(pointers, data::LastTokens::kRead);
     batch.to(device);
-    states_with = numbers_of(model_.features(batch.input, nullptr).index_select(0, batch.last));
+    states_with = numbers_of(pooled(model_.features(batch.input, nullptr), batch, pooling));
   }
   if (!alone.empty()) {
     data::PackedTokens packed = data::pack(alone, -1, -1);
     packed.to(device);
-    states_alone = numbers_of(model_.features(packed, nullptr).index_select(0, at::tensor(ends, at::kLong).to(device)));
+    states_alone = numbers_of(pooled(model_.features(packed, nullptr), lengths, pooling));
   }
   std::vector<float> states;
   auto next_with = states_with.begin(), next_alone = states_alone.begin();
@@ -160,8 +176,14 @@ infer::LoadedLanguageModel load_torch_lm(const std::string& path, int64_t averag
   refuse_integers(io::find_model(path).weights, "LibTorch does not decode; use --backend engine");
   LoadedLm loaded = load_lm(path, average);
   loaded.model->parameters().to(place);
-  const std::vector<float> score_head = loaded.score_head.defined() ? numbers_of(loaded.score_head) : std::vector<float>();
-  return {std::make_unique<OwnedLm>(std::move(loaded.model), loaded.has_output), std::move(loaded.tokenizer), loaded.config.chat_template, score_head};
+  infer::LoadedLanguageModel result;
+  if (loaded.score_head.defined()) result.score_head = numbers_of(loaded.score_head);
+  result.pooling = loaded.config.pooling;
+  result.estimator = estimator_of(loaded);
+  result.model = std::make_unique<OwnedLm>(std::move(loaded.model), loaded.has_output);
+  result.tokenizer = std::move(loaded.tokenizer);
+  result.chat_template = loaded.config.chat_template;
+  return result;
 }
 
 }  // namespace seqmill::model

@@ -78,7 +78,7 @@ std::vector<AnswerScores> AnswerScorer::score(const std::vector<AnswerSet>& sets
 
 std::vector<AnswerScores> AnswerScorer::score_each(const std::vector<AnswerSet>& sets, int threads) const {
   std::vector<Inquiry> inquiries;
-  for (const AnswerSet& set : sets) inquiries.push_back({set.messages, set.answers});
+  for (const AnswerSet& set : sets) inquiries.push_back({set.messages, set.answers, {}, set.reference});
   std::vector<Outcome> outcomes = model_.ask(inquiries, threads);
   const size_t width = model_.aspects().size();
   std::vector<AnswerScores> all(sets.size());

@@ -27,7 +27,7 @@ std::vector<std::string> rank_names();
 struct AnswerSet {
   std::vector<text::Message> messages;
   std::vector<std::string> answers;
-  std::optional<std::string> reference = {};  ///< what a judge compares each answer with; else with each other
+  std::optional<std::string> reference = {};  ///< what a judge compares each answer with, else with each other; or a metric
 };
 
 struct AnswerScores {

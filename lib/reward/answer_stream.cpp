@@ -5,6 +5,15 @@
 #include "base/signals.h"
 
 namespace seqmill::reward {
+namespace {
+
+const std::string& reference_of(const io::Json& record, const char* whose) {
+  const io::Json* reference = record.find("reference");
+  if (!reference || !reference->is_string()) fail("it has no string \"reference\" for {} to compare with", whose);
+  return reference->as_string();
+}
+
+}  // namespace
 
 AnswerStream::AnswerStream(const RewardModel& model, const ScoreOptions& options, int64_t batch_tokens, int threads)
     : model_(model),
@@ -51,7 +60,7 @@ bool AnswerStream::add() {
   Pending pending;
   const auto read = [&] {
     if (!reader_.next(pending.original)) return false;
-    pending.record = infer::read_answers(pending.original);
+    pending.record = model_.subject() == Subject::kAnswers ? infer::read_answers(pending.original) : infer::read_translations(pending.original);
     infer::about(pending.record.place, [&] {
       check(pending.record);
       pending.set = set_of(pending.record);
@@ -68,15 +77,14 @@ bool AnswerStream::add() {
 AnswerSet AnswerStream::set_of(const infer::AnswerRecord& record) const {
   AnswerSet set{record.record.messages, record.record.responses};
   if (set.answers.empty()) fail("it has no hypotheses");
+  if (model_.subject() == Subject::kReferenced) set.reference = reference_of(record.record.json, "this metric");
   if (!model_.is_judge()) return set;
   const bool by_reference = options_.ranking() == RankBy::kReference || (record.answers == infer::Answers::kOne && options_.rank.empty());
   if (!by_reference) {
     if (set.answers.size() < 2) fail("it has a single answer; a judge compares two or more, or one with a \"reference\" (--rank reference)");
     return set;
   }
-  const io::Json* reference = record.record.json.find("reference");
-  if (!reference || !reference->is_string()) fail("it has no string \"reference\" for a judge to compare with");
-  set.reference = reference->as_string();
+  set.reference = reference_of(record.record.json, "a judge");
   return set;
 }
 

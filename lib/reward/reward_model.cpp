@@ -1,6 +1,7 @@
 #include "reward/reward_model.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 
@@ -9,30 +10,15 @@
 #include "base/strings.h"
 #include "infer/lm_backend.h"
 #include "infer/lm_engine.h"
-#include "infer/token_batches.h"
 #include "io/safetensors.h"
 #include "metric/calibration.h"
+#include "reward/state_model.h"
 #include "text/fitting.h"
 
 namespace seqmill::reward {
 namespace {
 
 using infer::Tokens;
-using Tree = infer::LanguageModel::Tree;
-
-int64_t window_of(const infer::LanguageModel& model, int64_t window) {
-  if (window > model.max_positions()) fail_usage("--window {} is more than the {} positions of the model", window, model.max_positions());
-  return window > 0 ? window : model.max_positions();
-}
-
-int64_t tokens_of(const std::vector<Tree>& trees) {
-  size_t tokens = 0;
-  for (const Tree& tree : trees) {
-    tokens += tree.prompt.size();
-    for (const Tokens& ending : tree.endings) tokens += ending.size();
-  }
-  return static_cast<int64_t>(tokens);
-}
 
 double product(const float* a, const float* b, int64_t count) {
   double sum = 0;
@@ -40,112 +26,16 @@ double product(const float* a, const float* b, int64_t count) {
   return sum;
 }
 
-std::vector<std::string> default_aspects(size_t count) {
-  if (count == 1) return {"score"};
-  std::vector<std::string> names;
-  for (size_t i = 0; i < count; ++i) names.push_back(fmt::format("score-{}", i + 1));
-  return names;
-}
-
-/// What language models that score have alike: texts become states, of which numbers are made.
-class StateModel : public RewardModel {
- public:
-  StateModel(infer::LoadedLanguageModel model, const std::string& chat, const AskingOptions& options)
-      : model_(std::move(model)),
-        chat_(text::make_chat_template(chat.empty() ? model_.chat_template : chat, *model_.tokenizer)),
-        window_(window_of(*model_.model, options.window)),
-        options_(options) {}
-
-  std::vector<Outcome> ask(const std::vector<Inquiry>& inquiries, int threads) const override {
-    std::vector<Outcome> outcomes(inquiries.size());
-    const std::vector<std::vector<Tree>> trees = frame_all(inquiries, outcomes, threads);
-    std::vector<size_t> sizes;
-    for (const Outcome& outcome : outcomes) sizes.push_back(static_cast<size_t>(outcome.tokens));
-    infer::for_each_batch(sizes, options_.batch_tokens, threads, [&](size_t begin, size_t end, int each) {
-      std::vector<Tree> all;
-      for (size_t i = begin; i < end; ++i) all.insert(all.end(), trees[i].begin(), trees[i].end());
-      const std::vector<float> states = model_.model->last_states(all, each);
-      const float* next = states.data();
-      for (size_t i = begin; i < end; ++i) {
-        for (const Tree& tree : trees[i]) {
-          for (size_t state = 0; state < std::max<size_t>(1, tree.endings.size()); ++state, next += model_.model->dim()) add_values(next, outcomes[i].values);
-        }
-        if (outcomes[i].wrong.empty()) check(outcomes[i]);
-      }
-    });
-    return outcomes;
-  }
-
- protected:
-  /// The texts whose last states are needed, in order, cut ones counted. Throws Error for what cannot be asked.
-  virtual std::vector<Tree> frame(const Inquiry& inquiry, Outcome& outcome) const = 0;
-  /// Appends what a state says.
-  virtual void add_values(const float* state, std::vector<double>& values) const = 0;
-  /// What values[i] is of: "answer 2".
-  virtual std::string name_of(size_t value) const = 0;
-
-  /// Texts as they go on what they have in common, each with a token at least; without sharing each by itself.
-  std::vector<Tree> trees_of(Tokens prompt, std::vector<Tokens> endings) const {
-    if (options_.share_prompts && endings.size() > 1) return {{std::move(prompt), std::move(endings)}};
-    std::vector<Tree> trees;
-    for (const Tokens& ending : endings) {
-      trees.push_back({prompt, {}});
-      trees.back().prompt.insert(trees.back().prompt.end(), ending.begin(), ending.end());
-    }
-    return trees;
-  }
-
-  const infer::LoadedLanguageModel model_;
-  const std::unique_ptr<text::ChatTemplate> chat_;
-  const int64_t window_;
-
- private:
-  /// Tokenising takes its time, too.
-  std::vector<std::vector<Tree>> frame_all(const std::vector<Inquiry>& inquiries, std::vector<Outcome>& outcomes, int threads) const {
-    constexpr int64_t kBytes = 1 << 14;  // of a worker's turn
-    std::vector<std::vector<Tree>> trees(inquiries.size());
-    std::vector<size_t> sizes;
-    for (const Inquiry& inquiry : inquiries) {
-      size_t bytes = 1;
-      for (const std::string& answer : inquiry.answers) bytes += answer.size();
-      sizes.push_back(bytes * std::max<size_t>(1, inquiry.pairings.size()));
-    }
-    infer::for_each_batch(sizes, kBytes, threads, [&](size_t begin, size_t end, int) {
-      for (size_t i = begin; i < end; ++i) {
-        try {
-          trees[i] = frame(inquiries[i], outcomes[i]);
-          outcomes[i].tokens = tokens_of(trees[i]);
-        } catch (const Error& error) {
-          if (error.exit_code() != kExitFailure) throw;
-          outcomes[i].wrong = error.what();
-        }
-      }
-    });
-    return trees;
-  }
-
-  void check(Outcome& outcome) const {
-    const auto bad = std::find_if(outcome.values.begin(), outcome.values.end(), [](double value) { return !std::isfinite(value); });
-    if (bad == outcome.values.end()) return;
-    outcome.wrong = fmt::format("{}: the model gives a score of {}: it has diverged or is broken", name_of(static_cast<size_t>(bad - outcome.values.begin())), *bad);
-    outcome.values.clear();
-  }
-
-  const AskingOptions options_;
-};
-
 class ScalarModel final : public StateModel {
  public:
   ScalarModel(infer::LoadedLanguageModel model, const std::string& chat, std::vector<std::string> aspects, const AskingOptions& options)
-      : StateModel(std::move(model), chat, options), aspects_(std::move(aspects)), framing_(*chat_, *model_.tokenizer, window_, true) {
+      : StateModel(std::move(model), options), chat_(chat_of(chat)), aspects_(std::move(aspects)), framing_(*chat_, *model_.tokenizer, window_, true) {
     const auto dim = static_cast<size_t>(model_.model->dim());
     const size_t heads = model_.score_head.size() / dim;
     if (heads == 0) fail("the model has no head that scores ({})", infer::kScoreHead);
-    if (aspects_.empty()) aspects_ = default_aspects(heads);
-    if (aspects_.size() != heads) fail("the model has {} scores and names for {} (aspects of its configuration): {}", heads, aspects_.size(), join(aspects_, ", "));
+    name_aspects(aspects_, heads);
   }
 
-  bool is_judge() const override { return false; }
   const std::vector<std::string>& aspects() const override { return aspects_; }
 
  protected:
@@ -156,14 +46,19 @@ class ScalarModel final : public StateModel {
     return trees_of(std::move(framed.prompt), std::move(framed.answers));
   }
 
-  void add_values(const float* state, std::vector<double>& values) const override {
+  infer::Pooling pooling() const override { return model_.pooling; }
+
+  void add_values(const float* states, size_t count, std::vector<double>& values) const override {
     const int64_t dim = model_.model->dim();
-    for (size_t i = 0; i < aspects_.size(); ++i) values.push_back(product(state, model_.score_head.data() + static_cast<int64_t>(i) * dim, dim));
+    for (const float* state = states; state < states + static_cast<int64_t>(count) * dim; state += dim) {
+      for (size_t i = 0; i < aspects_.size(); ++i) values.push_back(product(state, model_.score_head.data() + static_cast<int64_t>(i) * dim, dim));
+    }
   }
 
   std::string name_of(size_t value) const override { return fmt::format("answer {}", value / aspects_.size() + 1); }
 
  private:
+  const std::unique_ptr<text::ChatTemplate> chat_;
   std::vector<std::string> aspects_;
   text::AnswerFraming framing_;
 };
@@ -171,7 +66,7 @@ class ScalarModel final : public StateModel {
 class JudgeModel final : public StateModel {
  public:
   JudgeModel(infer::LoadedLanguageModel model, const std::string& chat, const text::JudgeOptions& judge, const AskingOptions& options)
-      : StateModel(std::move(model), chat, options), judge_(judge, *chat_, *model_.tokenizer, window_) {
+      : StateModel(std::move(model), options), chat_(chat_of(chat)), judge_(judge, *chat_, *model_.tokenizer, window_) {
     for (size_t i = 0; i < labels_.size(); ++i) labels_[i] = model_.model->output_row(judge_.labels()[i]);
   }
 
@@ -206,15 +101,18 @@ class JudgeModel final : public StateModel {
   }
 
   /// Of the orders in turn: in the second, the label that stands for the second answer of the question stands for the first of the pairing.
-  void add_values(const float* state, std::vector<double>& values) const override {
+  void add_values(const float* states, size_t count, std::vector<double>& values) const override {
     const int64_t dim = model_.model->dim();
-    const double difference = product(state, labels_[0].data(), dim) - product(state, labels_[1].data(), dim);
-    values.push_back(metric::sigmoid(values.size() % 2 == 0 ? difference : -difference));
+    for (const float* state = states; state < states + static_cast<int64_t>(count) * dim; state += dim) {
+      const double difference = product(state, labels_[0].data(), dim) - product(state, labels_[1].data(), dim);
+      values.push_back(metric::sigmoid(values.size() % 2 == 0 ? difference : -difference));
+    }
   }
 
   std::string name_of(size_t value) const override { return fmt::format("comparison {}", value / 2 + 1); }
 
  private:
+  const std::unique_ptr<text::ChatTemplate> chat_;
   const std::vector<std::string> aspects_;
   text::Judge judge_;
   std::array<std::vector<float>, 2> labels_;  ///< rows of the output layer
@@ -225,12 +123,14 @@ class Ensemble final : public RewardModel {
   Ensemble(std::vector<std::unique_ptr<RewardModel>> models, bool least) : models_(std::move(models)), least_(least) {
     for (const auto& model : models_) {
       if (model->is_judge() != is_judge()) fail_usage("--model: a judge and a model that scores each answer cannot be combined");
+      if (model->subject() != subject()) fail_usage("--model: models that score answers and metrics without and with references cannot be combined");
       if (model->aspects() != aspects()) fail_usage("--model: models that score '{}' and '{}' cannot be combined", join(aspects(), ", "), join(model->aspects(), ", "));
     }
     if (least && is_judge()) fail_usage("--ensemble min is for models that score each answer; of judges the mean is taken");
   }
 
   bool is_judge() const override { return models_[0]->is_judge(); }
+  Subject subject() const override { return models_[0]->subject(); }
   const std::vector<std::string>& aspects() const override { return models_[0]->aspects(); }
 
   std::vector<Outcome> ask(const std::vector<Inquiry>& inquiries, int threads) const override {
@@ -314,17 +214,22 @@ std::unique_ptr<RewardModel> load_reward_model(const RewardModelOptions& options
   for (const std::string& path : options.models) {
     const infer::ModelSource source(path);
     // Whoever trains a head on a judge has a judge.yaml beside it.
-    const bool scores = io::WeightFiles(source.files.weights).find(infer::kScoreHead) != nullptr;
+    const io::WeightFiles weights(source.files.weights);
+    const bool estimates = weights.find(infer::estimator_weight(0)) != nullptr, scores = estimates || weights.find(infer::kScoreHead) != nullptr;
     const bool judges = !scores && std::filesystem::exists(source.files.directory + "/" + text::kJudgeFile);
     if (!scores && !judges) {
-      fail("{} is no reward model: expected a model with a head that scores ({} among its weights), or a judge (with {}), as rm-train makes them", path, infer::kScoreHead,
-           text::kJudgeFile);
+      fail("{} is no reward model: expected a model with a head that scores ({}, or {} of a metric, among its weights), or a judge (with {}), as rm-train makes them", path,
+           infer::kScoreHead, infer::estimator_weight(0), text::kJudgeFile);
     }
     const auto tokenizer = text::load_tokenizer(source.files.directory);
     check_memory_of(source, tokenizer, options, threads, available, taken);
     infer::LoadedLanguageModel model = infer::load_language_model(path, options.backend, threads, tokenizer);
     AskingOptions asking = options.asking;
     asking.window = chosen_window(source.config, asking.window, model.model->max_positions());
+    if (estimates) {
+      models.push_back(make_metric_model(std::move(model), source.config.aspects, asking));
+      continue;
+    }
     models.push_back(scores ? make_scalar_model(std::move(model), options.chat, source.config.aspects, asking)
                             : make_judge_model(std::move(model), options.chat, text::load_judge_options(source.files.directory), asking));
   }

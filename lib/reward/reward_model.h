@@ -1,9 +1,11 @@
 #pragma once
-// What gives answers their scores: a reward model, which sees each answer by itself (a language model with a head that reads the state of the last token), or a generative
-// judge, which sees two at a time and says which is better (GRAM, "A Generative Foundation Reward Model for Reward Generalization", ICML 2025).
+// What gives answers their scores: a reward model, which sees each answer by itself (a language model with a head that reads the state of the last token, or the mean of states); a learned
+// metric, which sees source, hypothesis and perhaps reference (Rei et al., 2020, COMET); or a generative judge, which sees two answers at a time and says which is better (GRAM, "A Generative
+// Foundation Reward Model for Reward Generalization", ICML 2025).
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +22,19 @@ struct Pairing {
   size_t first = 0, second = 0;
 };
 
+/// What scores are of.
+enum class Subject {
+  kAnswers,       ///< prompts and answers
+  kTranslations,  ///< sources, which stand for prompts, and hypotheses, which stand for answers
+  kReferenced     ///< the same with references
+};
+
 /// A prompt and answers to it.
 struct Inquiry {
   std::vector<text::Message> messages;
   std::vector<std::string> answers;
   std::vector<Pairing> pairings = {};  ///< that a judge is asked about; others pass over them
+  std::optional<std::string> reference = {};  ///< that a metric may need; others pass over it
 };
 
 struct Outcome {
@@ -39,7 +49,8 @@ struct Outcome {
 class RewardModel {
  public:
   virtual ~RewardModel() = default;
-  virtual bool is_judge() const = 0;
+  virtual bool is_judge() const { return false; }
+  virtual Subject subject() const { return Subject::kAnswers; }
   /// What scores are about: one name for each score of an answer. Of a judge empty.
   virtual const std::vector<std::string>& aspects() const = 0;
   /// What is asked of one inquiry gives the same whatever else is asked. What is wrong with an inquiry is told in its outcome. Computes with so many threads.
@@ -55,6 +66,8 @@ struct AskingOptions {
 /// `aspects`: of the model's scores; empty: "score", or "score-1", "score-2" ... Throws Error when there are more or fewer.
 std::unique_ptr<RewardModel> make_scalar_model(infer::LoadedLanguageModel model, const std::string& chat, std::vector<std::string> aspects, const AskingOptions& options);
 std::unique_ptr<RewardModel> make_judge_model(infer::LoadedLanguageModel model, const std::string& chat, const text::JudgeOptions& judge, const AskingOptions& options);
+/// Of a model with an estimator (lib/reward/metric_model.cpp).
+std::unique_ptr<RewardModel> make_metric_model(infer::LoadedLanguageModel model, std::vector<std::string> aspects, const AskingOptions& options);
 /// Several of one kind: the mean of what they say, or of scores the least. Throws a usage error for models that do not go together.
 std::unique_ptr<RewardModel> make_ensemble(std::vector<std::unique_ptr<RewardModel>> models, bool least);
 

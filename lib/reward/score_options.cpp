@@ -21,13 +21,15 @@ void ScoreOptions::declare(Options& options) {
   options.group("Best of n");
   options.add("best-of-n", best_of_n, "Keep the best hypothesis of each record alone");
   options.add("best-of", best_of, "Tell instead what the best of the first N hypotheses is worth, for each N").placeholder("N,N...");
-  options.add("gold", gold, "With --best-of: also by this score of the hypotheses").placeholder("NAME");
+  options.add("gold", gold, "With --best-of: also by this score of the hypotheses. With --correlate: the score of the records that the reward is compared with").placeholder("NAME");
+  options.group("Scores that people gave");
+  options.add("correlate", correlate, "Tell how the model's scores correlate with the \"score\" or \"scores\" of records");
   options.group("Comparisons");
   options.add("pairs", pairs, "Tell how often the model prefers what was preferred");
-  options.add("records", records, "Write the scores of every pair there").placeholder("FILE");
+  options.add("records", records, "With --pairs: write the scores of every pair there; with --correlate the scored records").placeholder("FILE");
   options.add("length-match", length_match, "Answers are similar in length when they differ by at most this share of the longer").range(0, 1);
   options.add("bootstrap", samples, "Resamples for intervals").range(1, 1e7);
-  options.add("json", json, "Print what --pairs and --best-of tell as one JSON object");
+  options.add("json", json, "Print what --pairs, --best-of and --correlate tell as one JSON object");
   comparisons.declare(options);
 }
 
@@ -35,26 +37,26 @@ void ScoreOptions::check() const {
   const auto refuse = [](bool given, const char* flag, const char* mode) {
     if (given) fail_usage("{} has no effect {}", flag, mode);
   };
-  if (pairs + best_of_n + !best_of.empty() > 1) fail_usage("--pairs, --best-of-n and --best-of exclude one another");
-  if (pairs || !best_of.empty()) {
-    const char* mode = pairs ? "with --pairs" : "with --best-of";
+  if (pairs + best_of_n + !best_of.empty() + correlate > 1) fail_usage("--pairs, --best-of-n, --best-of and --correlate exclude one another");
+  if (pairs || correlate || !best_of.empty()) {
+    const char* mode = pairs ? "with --pairs" : correlate ? "with --correlate" : "with --best-of";
     refuse(serve, "--serve", mode);
-    refuse(name != "reward", "--name", mode);
+    refuse(name != "reward" && !(correlate && !records.empty()), "--name", mode);
   }
   refuse(pairs && !rank.empty(), "--rank", "with --pairs: each pair is compared");
-  refuse(!gold.empty() && best_of.empty(), "--gold", "without --best-of");
+  refuse(!gold.empty() && best_of.empty() && !correlate, "--gold", "without --best-of or --correlate");
   for (const char* taken : {"n", "reward", "reward-any", "reward-ci95", "reward-any-ci95"}) {
-    if (gold == taken) fail_usage("--gold {} is what the report calls something else; the score needs another name (rm-score --name gives one)", gold);
+    if (gold == taken && !best_of.empty()) fail_usage("--gold {} is what the report calls something else; the score needs another name (rm-score --name gives one)", gold);
   }
-  refuse(json && !pairs && best_of.empty(), "--json", "without --pairs or --best-of: records are JSON lines");
+  refuse(json && !pairs && best_of.empty() && !correlate, "--json", "without --pairs, --best-of or --correlate: records are JSON lines");
+  refuse(!records.empty() && !pairs && !correlate, "--records", "without --pairs or --correlate");
   if (!pairs) {
-    refuse(!records.empty(), "--records", "without --pairs");
     refuse(length_match != 0.1, "--length-match", "without --pairs");
     refuse(!comparisons.labels.empty(), "--labels", "without --pairs");
     refuse(!comparisons.fields.empty(), "--fields", "without --pairs");
   }
-  if (pairs && records == output && output != "-") fail_usage("--records and --output are the same file");
-  if (pairs && records == "-") fail_usage("--records -: standard output is for the report; give a file");
+  if (!records.empty() && records == output && output != "-") fail_usage("--records and --output are the same file");
+  if (records == "-") fail_usage("--records -: standard output is for the report; give a file");
   if (name.empty()) fail_usage("--name is empty");
   if (rank == "reference" && (best_of_n || !best_of.empty())) fail_usage("--rank reference is for scores; the best is found by round-robin, scan or tournament");
   if (!best_of.empty() && !rank.empty() && rank != "scan") fail_usage("--rank {}: with --best-of judges find the best of the first by scan", rank);

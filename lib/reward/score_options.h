@@ -21,11 +21,13 @@ struct ScoreOptions {
 
   bool best_of_n = false;              ///< keep the best hypothesis alone
   std::vector<std::string> best_of;    ///< or tell what the best of so many is worth
-  std::string gold;                    ///< by this score of the hypotheses, too
+  std::string gold;                    ///< by this score of the hypotheses, too; or with correlate the score that rewards are compared with
+
+  bool correlate = false;  ///< records with scores, and how the model's correlate with them
 
   bool pairs = false;  ///< comparisons, and how often the model agrees
   text::ComparisonOptions comparisons;
-  std::string records;         ///< where each pair's scores go; empty: nowhere
+  std::string records;         ///< where each pair's scores go, or with correlate each record's; empty: nowhere
   double length_match = 0.1;   ///< answers are similar in length when they differ by at most this share of the longer
   int64_t samples = 1000;
   bool json = false;           ///< results as one JSON object
@@ -52,6 +54,8 @@ void log_summary(const ScoreCounts& counts, int64_t items, const char* unit, dou
 void score_pairs(const RewardModel& model, const ScoreOptions& options, int64_t batch_tokens, uint64_t seed, int threads);
 /// Records: writes them with scores, or with the best hypothesis alone.
 void score_records(const RewardModel& model, const ScoreOptions& options, int64_t batch_tokens, int threads);
+/// Records of one answer with a "score" or "scores": writes how the model's correlate with them, {records, correlations: {name: {n, pearson, ci95, spearman, kendall}}, left-out}.
+void correlate_scores(const RewardModel& model, const ScoreOptions& options, int64_t batch_tokens, int threads);
 /// Hypotheses: writes what the best of the first n is worth.
 void score_best_of(const RewardModel& model, const ScoreOptions& options, int64_t batch_tokens, uint64_t seed, int threads);
 

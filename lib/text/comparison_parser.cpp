@@ -372,16 +372,41 @@ Graded ComparisonParser::parse_graded(Record record) const {
     if (!response) fail("the field \"response\" is missing");
     graded.response = string_of(*response, "response");
     if (is_blank(graded.response)) fail("\"response\" is empty");
-    const io::Json *scores = graded.json.find("scores"), *score = graded.json.find("score");
-    if (scores && score) fail("it has both \"scores\" and \"score\", expected one of them");
-    if (!scores && !score) fail("it has no \"scores\" and no \"score\", expected one of them");
-    if (scores && !scores->is_object()) fail("\"scores\" is {}, expected an object of numbers by aspect", scores->type_name());
-    const io::JsonObject of_one = score ? io::JsonObject{{"score", *score}} : scores->as_object();
-    for (const auto& [aspect, value] : of_one) {
-      if (!value.is_null()) graded.scores[aspect] = number_of(value, score ? "score" : "scores." + aspect);
-    }
-    if (graded.scores.empty()) fail("it has no score that is a number");
+    graded.scores = scores_of(graded.json);
     return graded;
+  });
+}
+
+std::map<std::string, double> scores_of(const io::Json& record) {
+  const io::Json *scores = record.find("scores"), *score = record.find("score");
+  if (scores && score) fail("it has both \"scores\" and \"score\", expected one of them");
+  if (!scores && !score) fail("it has no \"scores\" and no \"score\", expected one of them");
+  if (scores && !scores->is_object()) fail("\"scores\" is {}, expected an object of numbers by aspect", scores->type_name());
+  const io::JsonObject of_one = score ? io::JsonObject{{"score", *score}} : scores->as_object();
+  std::map<std::string, double> result;
+  for (const auto& [aspect, value] : of_one) {
+    if (!value.is_null()) result[aspect] = number_of(value, score ? "score" : "scores." + aspect);
+  }
+  if (result.empty()) fail("it has no score that is a number");
+  return result;
+}
+
+Rated read_rated(Record record) {
+  return within(record.place, [&] {
+    const auto text = [&](const char* key) -> std::optional<std::string> {
+      const io::Json* found = record.json.find(key);
+      if (!found || found->is_null()) return std::nullopt;
+      if (is_blank(string_of(*found, key))) fail("\"{}\" is empty", key);
+      return found->as_string();
+    };
+    const auto needed = [&](const char* key) {
+      const auto found = text(key);
+      if (!found) fail("the field \"{}\" is missing", key);
+      return *found;
+    };
+    Rated rated{record.id, record.place, needed("source"), needed("hypothesis"), text("reference"), scores_of(record.json), {}};
+    rated.json = std::move(record.json);
+    return rated;
   });
 }
 

@@ -96,6 +96,21 @@ struct Graded {
   io::Json json;
 };
 
+/// A translation, or whatever was made of a source, with scores of its own.
+struct Rated {
+  std::string id, place;
+  std::string source, hypothesis;
+  std::optional<std::string> reference;
+  std::map<std::string, double> scores;  ///< as of Graded
+  io::Json json;
+};
+
+/// {source, hypothesis, reference?, scores or score}; null is no reference. Throws Error "<place>: ...".
+Rated read_rated(Record record);
+
+/// Of such records "scores: {aspect: number or null}" or "score: number" (aspect "score"). Throws Error.
+std::map<std::string, double> scores_of(const io::Json& record);
+
 /// {prompt, response, scores: {aspect: number or null}} or {prompt, response, score: number} (aspect "score"). Throws Error "<place>: ...".
 Graded read_graded(Record record);
 

@@ -127,4 +127,20 @@ std::vector<int32_t> AnswerFraming::cut_answer(const std::vector<int32_t>& promp
 std::string first_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most) { return CutText(tokenizer, text, CutText::Keep::kFirst).at_most(most); }
 std::string last_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most) { return CutText(tokenizer, text, CutText::Keep::kLast).at_most(most); }
 
+FramedAnswers frame_texts(const Tokenizer& tokenizer, const std::vector<std::string>& texts, int64_t window) {
+  const int64_t room = window - 2;
+  if (room < 1) fail("a window of {} tokens has no room for a text", window);
+  FramedAnswers framed;
+  framed.prompt = {tokenizer.bos() >= 0 ? tokenizer.bos() : tokenizer.eos()};
+  for (const std::string& text : texts) {
+    std::vector<int32_t> tokens = tokenizer.encode(text);
+    const bool cut = static_cast<int64_t>(tokens.size()) > room;
+    if (cut) tokens = tokenizer.encode(first_tokens(tokenizer, text, room));
+    tokens.push_back(tokenizer.eos());
+    framed.answers.push_back(std::move(tokens));
+    framed.cut_answers.push_back(cut);
+  }
+  return framed;
+}
+
 }  // namespace seqmill::text

@@ -46,6 +46,10 @@ class AnswerFraming {
   bool with_end_;
 };
 
+/// Texts each by itself, as learned metrics read them: on the symbol that begins a text (or, where there is none, that ends one), which is the prompt, each with what ends it. One that
+/// has more tokens than `window` with both loses its end.
+FramedAnswers frame_texts(const Tokenizer& tokenizer, const std::vector<std::string>& texts, int64_t window);
+
 /// A beginning, or end, of a text that has so many tokens, in whole characters; where there is none, or the text has fewer, the longest that has fewer.
 std::string first_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);
 std::string last_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t most);

@@ -29,6 +29,8 @@ class LmStart {
   /// "model.*", "lora.*", "checkpointing"; after declare_source().
   void declare_model(Options& options);
 
+  /// Of the model that a training starts from, where it is there; after declare_source().
+  const std::optional<infer::ModelConfig>& source() const { return source_; }
   /// Of the model that it starts from; "" where there is none. After declare_source().
   const std::string& source_directory() const { return source_directory_; }
   bool exports() const { return !export_to_.empty(); }

@@ -261,7 +261,7 @@ fails 'no model' 1 'cannot open the model nowhere' --model nowhere < answers
 
 # Wrong flags: exit 2.
 fails 'nothing given' 2 'missing --model' < answers
-fails 'two modes' 2 '--pairs, --best-of-n and --best-of exclude one another' "${rm[@]}" --pairs --best-of-n < answers
+fails 'two modes' 2 '--pairs, --best-of-n, --best-of and --correlate exclude one another' "${rm[@]}" --pairs --best-of-n < answers
 fails 'rank of a scorer' 2 '--rank is for judges' "${rm[@]}" --rank scan < answers
 fails 'unknown aspect' 2 '--aspect other: the model scores helpful, short' --model aspects --aspect other < answers
 fails 'large window' 2 '--window 5000 is more than the 1024 positions' "${rm[@]}" --window 5000 < answers

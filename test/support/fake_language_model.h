@@ -85,6 +85,24 @@ class FakeLanguageModel final : public infer::LanguageModel {
     }
     return states;
   }
+  std::vector<float> mean_states(const std::vector<Tree>& trees, int) const override {
+    std::vector<float> means;
+    for (const Tree& tree : trees) {
+      encoded += static_cast<int64_t>(tree.prompt.size());
+      for (const Tokens& ending : tree.endings.empty() ? std::vector<Tokens>{tree.prompt} : tree.endings) {
+        if (!tree.endings.empty()) encoded += static_cast<int64_t>(ending.size());
+        Tokens history = tree.endings.empty() ? Tokens() : tree.prompt;
+        std::vector<double> sum(static_cast<size_t>(vocabulary_));
+        for (const int32_t token : ending) {
+          history.push_back(token);
+          const std::vector<float> state = distribution_(history);
+          for (size_t d = 0; d < sum.size(); ++d) sum[d] += static_cast<double>(state[d]);
+        }
+        for (const double value : sum) means.push_back(static_cast<float>(value / static_cast<double>(ending.size())));
+      }
+    }
+    return means;
+  }
   std::vector<float> output_row(int32_t token) const override {
     std::vector<float> row(static_cast<size_t>(vocabulary_));
     row.at(static_cast<size_t>(token)) = 1;

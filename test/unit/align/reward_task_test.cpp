@@ -6,6 +6,7 @@
 
 #include "align/judge_task.h"
 #include "base/log.h"
+#include "model/estimator.h"
 #include "support/byte_tokenizer.h"
 #include "support/files.h"
 #include "support/gzip.h"
@@ -31,6 +32,10 @@ std::unique_ptr<model::Lm> tiny_lm(std::optional<uint64_t> seed) {
     REQUIRE(options.find(key)->set({value}).empty());
   }
   return config->build(kTokens, seed);
+}
+
+std::unique_ptr<model::Scorer> scorer(std::optional<uint64_t> seed, const model::ScoreHeadMaker& head = model::linear_head(1), infer::Pooling pooling = infer::Pooling::kLast) {
+  return std::make_unique<model::Scorer>(tiny_lm(seed), pooling, head);
 }
 
 std::vector<int32_t> bytes(const std::string& text) { return {text.begin(), text.end()}; }
@@ -96,10 +101,9 @@ TEST_CASE("scalar objectives learn which answers are better", "[align][reward]")
   for (const char* name : {"bradley-terry", "margin", "list"}) {
     CAPTURE(name);
     const auto goal = objective(name);
-    model::Scorer model(tiny_lm(1), 1);
-    const auto copy = [] { return std::make_unique<model::Scorer>(tiny_lm(std::nullopt), 1); };
+    const auto model = scorer(1);
     Trained trained;
-    const auto task = make_reward_task(model, copy, *goal, {"score"}, toy_pairs(200, 1), toy_pairs(60, 2), {}, batches(), 1, trained.alone);
+    const auto task = make_reward_task(*model, [] { return scorer(std::nullopt); }, *goal, {"score"}, toy_pairs(200, 1), toy_pairs(60, 2), {}, batches(), 1, trained.alone);
     trained.run(*task, 60);
     CHECK(trained.before.at("accuracy") < 0.8);
     CHECK(trained.after.at("accuracy") > 0.95);
@@ -115,20 +119,20 @@ TEST_CASE("loss and gradient do not depend on whether prompts are shared", "[ali
   std::vector<at::Tensor> gradients;
   std::vector<double> losses;
   for (const bool share : {true, false}) {
-    model::Scorer model(tiny_lm(1), 1);
+    const auto model = scorer(1);
     train::Ranks alone;
     RewardTaskOptions options;
     options.sft_weight = 0.3;
     TreeTaskOptions whole = batches(share);
     whole.batch_tokens = whole.part_tokens = 100000;
-    const auto task = make_reward_task(model, nullptr, *goal, {"score"}, toy_pairs(20, 1), toy_pairs(5, 2), options, whole, 1, alone);
-    model.parameters().flatten();
-    model.parameters().flat_gradients().zero_();
+    const auto task = make_reward_task(*model, nullptr, *goal, {"score"}, toy_pairs(20, 1), toy_pairs(5, 2), options, whole, 1, alone);
+    model->parameters().flatten();
+    model->parameters().flat_gradients().zero_();
     task->workers(1);
     const train::StepLoss loss = train::take(*task);
     loss.sum.backward();
     losses.push_back(loss.sum.item<double>());
-    gradients.push_back(model.parameters().flat_gradients().clone());
+    gradients.push_back(model->parameters().flat_gradients().clone());
     CHECK(loss.tokens == 20);
   }
   CHECK(losses[0] == Approx(losses[1]).epsilon(1e-5));
@@ -136,22 +140,39 @@ TEST_CASE("loss and gradient do not depend on whether prompts are shared", "[ali
   CHECK(gradients[0].abs().max().item<double>() > 0.01);
 }
 
+TEST_CASE("of a frozen language model nothing learns, whatever its head", "[align][reward]") {
+  for (const model::ScoreHeadMaker& head : {model::linear_head(2), model::estimator_head(1, true, {8})}) {
+    const auto model = scorer(1, head, infer::Pooling::kMean);
+    CHECK(model->lm_learns());
+    model->leave_output_layer();
+    CHECK(model->lm_learns());
+    model->freeze_lm();
+    CHECK_FALSE(model->lm_learns());
+    CHECK_FALSE(model->parameters().trained().empty());
+  }
+}
+
 TEST_CASE("a frozen language model stays", "[align][reward]") {
   const auto goal = objective("bradley-terry");
-  model::Scorer model(tiny_lm(1), 1);
-  model.freeze_lm();
-  const at::Tensor before = model.output_layer().weight.clone();
-  const at::Tensor head = model.scores(at::eye(16)).detach().clone();
+  const auto model = scorer(1);
+  model->freeze_lm();
+  const auto head = [&] {
+    for (const auto& [name, value] : model->parameters().named()) {
+      if (name == "score.weight") return value.detach().clone();
+    }
+    return at::Tensor();
+  };
+  const at::Tensor before = model->output_layer().weight.clone(), head_before = head();
   Trained trained;
   const auto copy = [] {
-    auto scorer = std::make_unique<model::Scorer>(tiny_lm(std::nullopt), 1);
-    scorer->freeze_lm();
-    return scorer;
+    auto frozen = scorer(std::nullopt);
+    frozen->freeze_lm();
+    return frozen;
   };
-  const auto task = make_reward_task(model, copy, *goal, {"score"}, toy_pairs(100, 1), toy_pairs(20, 2), {}, batches(), 1, trained.alone);
+  const auto task = make_reward_task(*model, copy, *goal, {"score"}, toy_pairs(100, 1), toy_pairs(20, 2), {}, batches(), 1, trained.alone);
   trained.run(*task, 10);
-  CHECK(difference(before, model.output_layer().weight) == 0);
-  CHECK(difference(head, model.scores(at::eye(16)).detach()) > 1e-3);
+  CHECK(difference(before, model->output_layer().weight) == 0);
+  CHECK(difference(head_before, head()) > 1e-3);
 }
 
 TEST_CASE("graded answers that are bad are left out, and a file that ends too early is an error", "[align][reward]") {
@@ -213,16 +234,54 @@ TEST_CASE("regression learns the aspects that are labelled", "[align][reward]") 
     }
     return data;
   };
-  model::Scorer model(tiny_lm(1), 2);
-  const auto copy = [] { return std::make_unique<model::Scorer>(tiny_lm(std::nullopt), 2); };
-  Trained trained;
-  const auto task = make_reward_task(model, copy, *goal, {"more", "less"}, answers(300, 1), answers(60, 2), {}, batches(), 1, trained.alone);
-  trained.run(*task, 80);
-  CHECK(trained.after.at("rmse-more") < 0.15);
-  CHECK(trained.after.at("rmse-less") < 0.2);
-  CHECK(trained.after.at("pearson-more") > 0.8);
-  CHECK(trained.after.at("loss") < trained.before.at("loss"));
-  CHECK(trained.after.count("accuracy") == 0);
+  for (const infer::Pooling pooling : {infer::Pooling::kLast, infer::Pooling::kMean}) {
+    CAPTURE(static_cast<int>(pooling));
+    const auto model = scorer(1, model::linear_head(2), pooling);
+    const auto copy = [&] { return scorer(std::nullopt, model::linear_head(2), pooling); };
+    Trained trained;
+    const auto task = make_reward_task(*model, copy, *goal, {"more", "less"}, answers(300, 1), answers(60, 2), {}, batches(), 1, trained.alone);
+    trained.run(*task, 80);
+    CHECK(trained.after.at("rmse-more") < 0.15);
+    CHECK(trained.after.at("rmse-less") < 0.2);
+    CHECK(trained.after.at("pearson-more") > 0.8);
+    CHECK(trained.after.at("loss") < trained.before.at("loss"));
+    CHECK(trained.after.count("accuracy") == 0);
+  }
+}
+
+TEST_CASE("a metric learns which hypotheses are their sources, or their references", "[align][reward]") {
+  const auto goal = objective("regression");
+  for (const bool with_reference : {false, true}) {
+    CAPTURE(with_reference);
+    const auto texts = [&](int64_t count, uint64_t seed) {
+      ComparisonData data;
+      Rng rng(seed, "texts");
+      const auto draw = [&] { return bytes(std::string(6, static_cast<char>('a' + rng.below(6))) + "$"); };
+      for (int64_t i = 0; i < count; ++i) {
+        const std::vector<int32_t> source = draw(), good = with_reference ? draw() : source, hypothesis = rng.below(2) == 0 ? good : draw();
+        data.trees.push_back({bytes("^"), {source, hypothesis}});
+        if (with_reference) data.trees.back().endings.push_back(good);
+        Judged judged;
+        judged.labels = {hypothesis == good ? 1.0 : 0.0};
+        data.judged.push_back(judged);
+      }
+      return data;
+    };
+    const model::ScoreHeadMaker head = model::estimator_head(1, with_reference, {16});
+    const auto model = scorer(1, head, infer::Pooling::kMean);
+    CHECK(model->texts() == (with_reference ? 3 : 2));
+    Trained trained;
+    const auto task = make_reward_task(*model, [&] { return scorer(std::nullopt, head, infer::Pooling::kMean); }, *goal, {"score"}, texts(300, 1), texts(60, 2), {}, batches(), 1, trained.alone);
+    trained.run(*task, 80);
+    CHECK(trained.after.at("pearson-score") > 0.8);
+    CHECK(trained.after.at("rmse-score") < trained.before.at("rmse-score"));
+    // Parts of a batch, and what is validated with what, change nothing.
+    TreeTaskOptions small = batches();
+    small.batch_tokens = 60;
+    train::Ranks alone;
+    const auto again = by_name(make_reward_task(*model, nullptr, *goal, {"score"}, texts(5, 1), texts(60, 2), {}, small, 1, alone)->validate(alone));
+    CHECK(again.at("rmse-score") == Approx(trained.after.at("rmse-score")).epsilon(1e-4));
+  }
 }
 
 namespace {

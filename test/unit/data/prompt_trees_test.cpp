@@ -29,6 +29,7 @@ TEST_CASE("a prompt is there once for all of its endings", "[trees]") {
   CHECK(batch.counts == Numbers{3, 1});
   CHECK(batch.lengths == Numbers{2, 1, 3, 2});
   CHECK(numbers(batch.last) == Numbers{3, 4, 7, 10});
+  CHECK(numbers(batch.read) == Numbers{2, 3, 4, 5, 6, 7, 9, 10});
   CHECK(numbers(batch.targets) == Numbers{3, 4, 5, 6, 7, 8, 10, 11});
   CHECK(numbers(batch.rows) == Numbers{1, 2, 1, 1, 5, 6, 8, 9});
   CHECK(kFirst.tokens() == 8);
@@ -42,7 +43,7 @@ TEST_CASE("tokens that are only predicted are not read", "[trees]") {
   CHECK(batch.input.key_spans.length == Numbers{3, 4, 2});
   CHECK(numbers(batch.rows) == Numbers{1, 2, 1, 1, 3, 4, 5, 6});
   CHECK(numbers(batch.targets) == Numbers{3, 4, 5, 6, 7, 8, 10, 11});
-  CHECK(!batch.last.defined());
+  CHECK((!batch.last.defined() && !batch.read.defined()));
 }
 
 TEST_CASE("without sharing every ending has its prompt", "[trees]") {
@@ -51,6 +52,7 @@ TEST_CASE("without sharing every ending has its prompt", "[trees]") {
   CHECK(!batch.input.key_rows.defined());
   CHECK(batch.input.spans.length == Numbers{4, 3, 5, 3});
   CHECK(numbers(batch.last) == Numbers{3, 6, 11, 14});
+  CHECK(numbers(batch.read) == Numbers{2, 3, 6, 9, 10, 11, 13, 14});
   CHECK(numbers(batch.rows) == Numbers{1, 2, 5, 8, 9, 10, 12, 13});
   // One ending a prompt has nothing to share.
   CHECK(!data::make_tree_batch({&kSecond}, LastTokens::kRead).input.key_rows.defined());

@@ -286,6 +286,76 @@ TEST_CASE("states of last tokens say what the next token's probabilities say, th
   check_states(*model, 0.15);
 }
 
+namespace {
+
+/// The mean state of `text` behind `prompt`, which may be empty: of few tokens, of what their prefixes have as states of last tokens; of more, of its halves.
+std::vector<double> mean_of(const LanguageModel& model, const Tokens& prompt, const Tokens& text) {
+  constexpr size_t kFew = 4;
+  const auto dim = static_cast<size_t>(model.dim());
+  const size_t count = text.size();
+  std::vector<double> mean(dim);
+  const auto add = [&](const std::vector<float>& states, size_t of) {
+    for (size_t i = 0; i < states.size(); ++i) mean[i % dim] += static_cast<double>(states[i]) * static_cast<double>(of) / static_cast<double>(count);
+  };
+  Tokens prefix = prompt;
+  if (count <= kFew) {
+    for (const int32_t token : text) {
+      prefix.push_back(token);
+      add(model.last_states({{prefix, {}}}, 1), 1);
+    }
+    return mean;
+  }
+  const auto middle = text.begin() + static_cast<int64_t>(count / 2);
+  const Tokens first(text.begin(), middle), second(middle, text.end());
+  add(prompt.empty() ? model.mean_states({{first, {}}}, 1) : model.mean_states({{prompt, {first}}}, 1), first.size());
+  prefix.insert(prefix.end(), first.begin(), first.end());
+  add(model.mean_states({{prefix, {second}}}, 1), second.size());
+  return mean;
+}
+
+void check_means(const LanguageModel& model, double tolerance) {
+  const std::vector<LanguageModel::Tree> trees = some_trees();
+  const std::vector<float> means = model.mean_states(trees, 1);
+  const auto dim = static_cast<size_t>(model.dim());
+  size_t next = 0;
+  const auto check = [&](const Tokens& prompt, const Tokens& text) {
+    const std::vector<double> expected = mean_of(model, prompt, text);
+    REQUIRE(means.size() >= next + dim);
+    double wrong = 0;
+    for (size_t d = 0; d < dim; ++d) wrong = std::max(wrong, std::abs(expected[d] - static_cast<double>(means[next++])));
+    CHECK(wrong < tolerance);
+  };
+  for (const LanguageModel::Tree& tree : trees) {
+    if (tree.endings.empty()) check({}, tree.prompt);
+    for (const Tokens& ending : tree.endings) check(tree.prompt, ending);
+  }
+  CHECK(next == means.size());
+  std::vector<float> one_by_one;
+  for (const LanguageModel::Tree& tree : trees) {
+    const std::vector<float> of_tree = model.mean_states({tree}, 1);
+    one_by_one.insert(one_by_one.end(), of_tree.begin(), of_tree.end());
+  }
+  CHECK((one_by_one == means));
+  const int before = threads();
+  set_threads(3);
+  CHECK((model.mean_states(trees, 3) == means));
+  set_threads(before);
+}
+
+}  // namespace
+
+TEST_CASE("mean states are means over the tokens of each ending", "[llama]") {
+  for (const bool halves : {false, true}) {
+    if (halves && !kernel::has_bfloat16_products()) continue;
+    for (const int64_t window : {0, 20}) {
+      CAPTURE(halves, window);
+      check_means(*Loaded(TinyLlama(wide(window), kVocabulary, 21), halves).model, halves ? 0.1 : 2e-4);
+    }
+  }
+  const Loaded loaded(TinyLlama(small(), kVocabulary, 24));
+  CHECK(loaded.model->mean_states({}, 1).empty());
+}
+
 TEST_CASE("what has no state is told", "[llama]") {
   LlamaOptions o = small();
   o.max_positions = 6;

@@ -322,16 +322,20 @@ class WatchedLm final : public Lm {
 
 }  // namespace
 
-TEST_CASE("states of last tokens are computed a batch at a time", "[llama]") {
+TEST_CASE("states are computed a batch at a time", "[llama]") {
   const auto model = random_lm(tiny({}));
   const std::vector<infer::LanguageModel::Tree> trees = {{{1, 2, 3}, {{4, 5}, {6, 7}, {8, 9}, {3, 2}}}, {{4, 5}, {}}, {{6}, {}}, {{7, 8}, {{9}, {1, 2, 3}}}};
   const std::vector<float> whole = TorchLm(*model).last_states(trees, 1);
-  REQUIRE(whole.size() == 8 * 16);
+  const std::vector<float> whole_means = TorchLm(*model).mean_states(trees, 1);
+  REQUIRE((whole.size() == 8 * 16 && whole_means.size() == whole.size()));
   const auto inputs = [&](int64_t batch_tokens) {
     WatchedLm watched(*model);
     const std::vector<float> states = TorchLm(watched, batch_tokens).last_states(trees, 1);
     REQUIRE(states.size() == whole.size());
     for (size_t i = 0; i < states.size(); ++i) CHECK(states[i] == Approx(whole[i]).margin(1e-5));
+    const std::vector<float> means = TorchLm(*model, batch_tokens).mean_states(trees, 1);
+    REQUIRE(means.size() == whole_means.size());
+    for (size_t i = 0; i < means.size(); ++i) CHECK(means[i] == Approx(whole_means[i]).margin(1e-5));
     return watched.inputs;
   };
   // What a batch begins with does not count: each ending on its prompt, and the two texts together.
@@ -368,6 +372,9 @@ TEST_CASE("states of last tokens are those of the engine, shared prompts or not"
       CHECK(ours[i] == Approx(theirs[i]).margin(2e-4));
       CHECK(ours[i] == Approx(unshared[i]).margin(2e-4));
     }
+    const std::vector<float> our_means = torch.mean_states(trees, 1), their_means = engine->mean_states(trees, 1);
+    REQUIRE((our_means.size() == ours.size() && their_means.size() == ours.size()));
+    for (size_t i = 0; i < ours.size(); ++i) CHECK(our_means[i] == Approx(their_means[i]).margin(2e-4));
     for (const int32_t token : {0, 5, 28}) {
       const std::vector<float> row = torch.output_row(token), other = engine->output_row(token);
       REQUIRE(row.size() == other.size());

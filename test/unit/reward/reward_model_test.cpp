@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <tuple>
 
 #include "reward/answer_scores.h"
 #include "support/byte_tokenizer.h"
@@ -238,4 +239,90 @@ TEST_CASE("rankings of a judge and of a model that scores") {
   CHECK(chosen.rewards == std::vector<double>{1, 1, 2, 0});
   CHECK(chosen.best_of_first == std::vector<size_t>{0, 0, 2, 2});
   CHECK(failure_of([&] { AnswerScorer(*scalar, RankBy::kScan, "c"); }).says("the model scores a, b"));
+}
+
+TEST_CASE("a reward of pooled states is what the head reads in their mean over the answer") {
+  infer::LoadedLanguageModel pooled = loaded(letters(), head_of({{1, 0}}));
+  pooled.pooling = infer::Pooling::kMean;
+  const auto model = make_scalar_model(std::move(pooled), "", {}, {});
+  const std::vector<Outcome> outcomes = model->ask(kInquiries, 1);
+  // Counts of a's behind each token of the answer and of its end.
+  CHECK(outcomes[0].values[0] == Approx((1 + 2 + 3 + 3) / 4.0));
+  CHECK(outcomes[0].values[2] == Approx((1 + 2 + 2 + 2) / 4.0));
+  CHECK(outcomes[2].values[0] == Approx(1));
+  for (const bool share : {true, false}) {
+    infer::LoadedLanguageModel again = loaded(letters(), head_of({{1, 0}}));
+    again.pooling = infer::Pooling::kMean;
+    CHECK(make_scalar_model(std::move(again), "", {}, {0, share, 1})->ask(kInquiries, 2)[0].values == outcomes[0].values);
+  }
+}
+
+namespace {
+
+/// The state of a token: how many a's and b's there are up to it, and nothing else.
+Distribution all_letters() {
+  return [](const infer::Tokens& history) {
+    std::vector<float> state(kBytes);
+    const std::string text = text_of(history);
+    state[0] = static_cast<float>(std::count(text.begin(), text.end(), 'a'));
+    state[1] = static_cast<float>(std::count(text.begin(), text.end(), 'b'));
+    if (text.find('x') != std::string::npos) state[0] = NAN;
+    return state;
+  };
+}
+
+/// Scores of a linear head: weights by feature block and number.
+infer::LoadedLanguageModel metric(int64_t blocks, const std::vector<std::tuple<int64_t, int64_t, float>>& weights) {
+  infer::LoadedLanguageModel model = loaded(all_letters());
+  infer::EstimatorHead::Layer layer{blocks * kBytes, 1, std::vector<float>(static_cast<size_t>(blocks * kBytes)), {0.5F}};
+  for (const auto& [block, number, weight] : weights) layer.weight[static_cast<size_t>(block * kBytes + number)] = weight;
+  model.estimator = infer::EstimatorHead({layer}, kBytes);
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("a metric compares a hypothesis with its source") {
+  // |h - s| of a's, and h * s of b's.
+  const auto model = make_metric_model(metric(4, {{3, 0, -1}, {2, 1, 2}}), {}, {});
+  CHECK(model->subject() == Subject::kTranslations);
+  CHECK_FALSE(model->is_judge());
+  CHECK(model->aspects() == std::vector<std::string>{"score"});
+  // Texts have the begin symbol before them and an end: means of "a" are (1 + 1) / 2, of "ab" a 1, b 2 / 3.
+  const std::vector<Outcome> outcomes = model->ask({{question("a"), {"a", "", "aa"}}, {question("ab"), {"b"}}, {question("x"), {"a"}}}, 1);
+  CHECK(outcomes[0].values[0] == Approx(0.5));
+  CHECK(outcomes[0].values[1] == Approx(0.5 - 1));
+  CHECK(outcomes[0].values[2] == Approx(0.5 - (5.0 / 3 - 1)));
+  CHECK(outcomes[1].values[0] == Approx(0.5 - 1 + 2 * (2.0 / 3)));
+  CHECK(outcomes[2].wrong.find("hypothesis 1: the model gives a score of") != std::string::npos);
+  CHECK(outcomes[0].tokens == 1 + 2 + 2 + 1 + 3);
+  for (const bool share : {true, false}) {
+    CHECK(make_metric_model(metric(4, {{3, 0, -1}, {2, 1, 2}}), {}, {0, share, 1})->ask({{question("a"), {"a", "", "aa"}}}, 2)[0].values == outcomes[0].values);
+  }
+  const Outcome several = model->ask({{{{"user", "a"}, {"assistant", "b"}, {"user", "c"}}, {"a"}}}, 1)[0];
+  CHECK(several.wrong.find("a prompt of 3 messages") != std::string::npos);
+  const Outcome cut = make_metric_model(metric(4, {{0, 0, 1}}), {}, {5})->ask({{question("aaaaaaaa"), {"aaaaaa", "a"}}}, 1)[0];
+  CHECK((cut.cut_prompts == 1 && cut.cut_answers == 1));
+  CHECK(cut.values[0] == Approx(0.5 + (1 + 2 + 3 + 3) / 4.0));
+}
+
+TEST_CASE("a metric with references needs them") {
+  // r of a's, |h - r| of b's.
+  const auto model = make_metric_model(metric(6, {{1, 0, 1}, {5, 1, 1}}), {"quality"}, {});
+  CHECK(model->subject() == Subject::kReferenced);
+  const std::vector<Outcome> outcomes = model->ask({{question("bbb"), {"b", ""}, {}, "a"}, {question("b"), {"b"}}}, 1);
+  CHECK(outcomes[0].values[0] == Approx(0.5 + 1 + 1));
+  CHECK(outcomes[0].values[1] == Approx(0.5 + 1));
+  CHECK(outcomes[1].wrong.find("it has no reference") != std::string::npos);
+  const AnswerScores scores = AnswerScorer(*model, RankBy::kRoundRobin, "quality").score({{question("b"), {"b", "bb"}, "ab"}}, 1)[0];
+  CHECK(scores.best() == 1);
+  const auto combined = [] {
+    std::vector<std::unique_ptr<RewardModel>> models;
+    models.push_back(make_metric_model(metric(4, {{0, 0, 1}}), {}, {}));
+    models.push_back(make_metric_model(metric(6, {{0, 0, 1}}), {}, {}));
+    make_ensemble(std::move(models), false);
+  };
+  CHECK(failure_of(combined).says("cannot be combined"));
+  CHECK(failure_of([] { make_metric_model(loaded(all_letters()), {}, {}); }).says("no head of a metric"));
+  CHECK(failure_of([] { make_metric_model(metric(4, {}), {"a", "b"}, {}); }).says("1 scores and names for 2"));
 }

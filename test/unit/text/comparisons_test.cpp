@@ -409,3 +409,21 @@ TEST_CASE("answers with scores of their own") {
   CHECK(failed(R"({"prompt":"Q","score":1})").says("the field \"response\" is missing"));
   CHECK(failed(R"({"response":"A","score":1})").says("\"prompt\""));
 }
+
+TEST_CASE("rated translations") {
+  const auto read = [](const std::string& json) { return read_rated(record(json)); };
+  const Rated rated = read(R"({"id":"a","source":"S","hypothesis":"H","reference":"R","scores":{"adequacy":0.5,"fluency":null},"k":1})");
+  CHECK((rated.id == "a" && rated.source == "S" && rated.hypothesis == "H" && rated.reference == "R"));
+  CHECK(rated.scores == std::map<std::string, double>{{"adequacy", 0.5}});
+  CHECK(rated.json.at("k").as_int() == 1);
+  CHECK_FALSE(read(R"({"source":"S","hypothesis":"H","score":1})").reference);
+  CHECK_FALSE(read(R"({"source":"S","hypothesis":"H","reference":null,"score":1})").reference);
+  const auto failed = [&](const std::string& json) { return failure_of([&] { read(json); }); };
+  CHECK(failed(R"({"hypothesis":"H","score":1})").says("in.jsonl:1: record 1: the field \"source\" is missing"));
+  CHECK(failed(R"({"source":"S","score":1})").says("the field \"hypothesis\" is missing"));
+  CHECK(failed(R"({"source":"S","hypothesis":" ","score":1})").says("\"hypothesis\" is empty"));
+  CHECK(failed(R"({"source":["S"],"hypothesis":"H","score":1})").says("\"source\" is an array, expected a string"));
+  CHECK(failed(R"({"source":"S","hypothesis":"H","reference":"","score":1})").says("\"reference\" is empty"));
+  CHECK(failed(R"({"source":"S","hypothesis":"H"})").says("it has no \"scores\" and no \"score\""));
+  CHECK(failed(R"({"source":"S","hypothesis":"H","score":"good"})").says("\"score\" is a string (\"good\"), expected a finite number"));
+}

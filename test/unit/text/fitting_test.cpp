@@ -199,3 +199,18 @@ TEST_CASE("framed answers keep to the window under templates and tokenisers of e
     }
   }
 }
+
+TEST_CASE("texts by themselves have their symbols around them, and lose their ends") {
+  ByteTokenizer tokenizer;
+  const FramedAnswers framed = frame_texts(tokenizer, {"abc", "", "abcd", "ab\u00e9"}, 5);
+  CHECK(text_of(framed.prompt) == "^");
+  REQUIRE(framed.answers.size() == 4);
+  CHECK(text_of(framed.answers[0]) == "abc$");
+  CHECK(text_of(framed.answers[1]) == "$");
+  CHECK(text_of(framed.answers[2]) == "abc$");
+  CHECK(text_of(framed.answers[3]) == "ab$");  // a character of two bytes is not torn
+  CHECK(framed.cut_answers == std::vector<bool>{false, false, true, true});
+  tokenizer.has_bos = false;
+  CHECK(text_of(frame_texts(tokenizer, {"a"}, 3).prompt) == "$");
+  CHECK(failure_of([&] { frame_texts(tokenizer, {"a"}, 2); }).says("a window of 2 tokens has no room for a text"));
+}
