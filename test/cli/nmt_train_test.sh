@@ -228,7 +228,7 @@ refuses 'half a vocabulary' 2 'go together' --vocab-size 0 --vocab-src run/vocab
 refuses 'tie with separate vocabularies' 2 'model.tie all' --vocab-separate --vocab-size 300 --model.tie all
 refuses 'endless' 2 'would never end' --max-updates 0
 refuses 'no time' 2 "'5x' is not a time" --max-time 5x
-refuses 'schedule without an end' 2 '--max-updates' --schedule cosine --max-updates 0 --max-epochs 1
+refuses 'schedule without an end' 2 '--max-updates' --schedule cosine --max-updates 0 --max-time 1h
 refuses 'average of too few' 2 '--keep-last' --average 9
 
 # What every tool has, besides test/cli/options_test.sh.
