@@ -228,9 +228,9 @@ TEST_CASE("regression learns the aspects that are labelled", "[align][reward]") 
         x += text.back() == 'x';
       }
       data.trees.push_back({bytes("rate"), {bytes(text)}});
-      Judged judged;
-      judged.labels = {x / 5, i % 2 == 0 ? 1 - x / 5 : std::nan("")};
-      data.judged.push_back(judged);
+      data.judged.emplace_back();
+      data.judged.back().labels.push_back(x / 5);
+      data.judged.back().labels.push_back(i % 2 == 0 ? 1 - x / 5 : std::nan(""));
     }
     return data;
   };
@@ -262,7 +262,7 @@ TEST_CASE("a metric learns which hypotheses are their sources, or their referenc
         data.trees.push_back({bytes("^"), {source, hypothesis}});
         if (with_reference) data.trees.back().endings.push_back(good);
         Judged judged;
-        judged.labels = {hypothesis == good ? 1.0 : 0.0};
+        judged.labels.push_back(hypothesis == good ? 1 : 0);
         data.judged.push_back(judged);
       }
       return data;
