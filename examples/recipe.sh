@@ -10,6 +10,18 @@ root=$(cd "$here/../.." && pwd)
 
 die() { echo "run.sh: $*" >&2; exit "${code:-1}"; }
 
+# recipe_help: the end of what usage() prints, on the options that all recipes have
+recipe_help() {
+  cat <<'END'
+  --smoke      little of everything and a tiny model: shows within two minutes that everything works
+  --run DIR    where the results go (default: runs/seedN beside this script)
+  --threads N  threads (default: all cores)
+
+The tools are taken from build/bin of this repository, or from the folder in SEQMILL_BIN.
+An interrupted training goes on from its last checkpoint when the same command is given again.
+END
+}
+
 # recipe_options ARGUMENT...: sets seed, stage, smoke, run, threads, `arguments` (what is no option) and `extra` (what stands behind --)
 recipe_options() {
   seed=1 stage=0 smoke=false run="" threads=$(nproc)
@@ -74,4 +86,28 @@ whole_file() {
   local lines
   lines=$(gzip -dc "$1" | wc -l)
   ((lines == $2)) || die "$1: $lines lines, expected $2"
+}
+
+# recipe_base: `base` becomes the language model that a recipe begins with: $BASE, or one in the run folder that train_base makes
+recipe_base() {
+  base=${BASE:-$run/base}
+  [[ $base == /* ]] || base=$called_from/$base
+}
+
+# train_base: on lm-wikitext2, unless BASE names a model
+train_base() {
+  if [[ -n ${BASE:-} ]]; then
+    [[ -e $base ]] || die "BASE: no model $base"
+    return
+  fi
+  begin_stage 1 "train a base model in $base"
+  local conf=$root/examples/preference/conf part text
+  local configuration=(-c "$conf/base.yaml")
+  if $smoke; then configuration+=(-c "$conf/smoke-base.yaml"); fi
+  for part in train valid; do
+    text=$data/lm-wikitext2/$part.txt.gz
+    [[ -e $text ]] || die "$text: no such file"
+    if $smoke; then gzip -dc "$text" | sed -n 1,300p; else gzip -dc "$text"; fi >"$run/data/$part.txt"
+  done
+  "$bin/lm-train" "${configuration[@]}" --run "$base" --train "$run/data/train.txt" --valid "$run/data/valid.txt" --threads "$threads"
 }

@@ -21,7 +21,7 @@ struct Settings {
     task.batches.batch_tokens = 8192;
     train::TrainerOptions& trainer = session.trainer;
     trainer.scores = {"loss", "accuracy", "margin"};
-    trainer.max_epochs = 1;
+    trainer.usual_epochs = 1;
     trainer.log_every = 20;
     trainer.optimizer = {"adamw", 0.9, 0.999, 1e-8, 0};
     trainer.schedule = {"cosine", 2e-5, 0, 20};

@@ -18,7 +18,7 @@ struct Settings {
     session.trainer.optimizer = {"adamw", 0.9, 0.95, 1e-8, 0.1};
     session.trainer.schedule = {"cosine", 1e-5, 0, 20};
     session.trainer.log_every = 20;
-    session.trainer.max_epochs = 1;
+    session.trainer.usual_epochs = 1;
   }
 
   void declare(Options& options) {

@@ -15,14 +15,9 @@ stage 1, and after a few labels of another task.
   --seed N     seed of all trainings but the base (default: 1)
   --stage N    begin with this stage (default: 0)
                  0 split the data   1 base model   2 the four arms   3 wrong labels   4 size of stage 1   5 a few labels of another task
-  --smoke      little of everything and a tiny model: shows within two minutes that everything works
-  --run DIR    where the results go (default: runs/seedN beside this script)
-  --threads N  threads (default: all cores)
   --           stages to do, and no others: `-- 2` or `-- 2 5`
-
-Results are lines of RUN/results.jsonl, of which the tables are made at the end. The tools are taken from build/bin of this repository, or from the folder in SEQMILL_BIN.
-An interrupted training goes on from its last checkpoint when the same command is given again.
 END
+  recipe_help
 }
 
 # shellcheck source=examples/recipe.sh
@@ -35,8 +30,7 @@ if $smoke; then name=smoke; fi
 recipe_tools lm-train rm-train rm-score
 recipe_run "$name"
 mkdir -p "$run/data"
-base=${BASE:-$run/base}
-[[ $base == /* ]] || base=$called_from/$base
+recipe_base
 common=(--seed "$seed" --threads "$threads") small=()
 if $smoke; then small=(-c "$here/conf/smoke.yaml"); fi
 
@@ -101,17 +95,7 @@ write("auto-j.jsonl", read("pref-autoj/testdata_pairwise.jsonl.gz", 600))
 END
 fi
 
-if wanted 1 && [[ -z ${BASE:-} ]]; then
-  begin_stage 1 "train a base model in $base"
-  configuration=(-c "$here/../preference/conf/base.yaml")
-  if $smoke; then configuration+=(-c "$here/../preference/conf/smoke-base.yaml"); fi
-  for part in train valid; do
-    text=$data/lm-wikitext2/$part.txt.gz
-    [[ -e $text ]] || die "$text: no such file"
-    if $smoke; then gzip -dc "$text" | sed -n 1,300p; else gzip -dc "$text"; fi >"$run/data/$part.txt"
-  done
-  "$bin/lm-train" "${configuration[@]}" --run "$base" --train "$run/data/train.txt" --valid "$run/data/valid.txt" --threads "$threads"
-fi
+if wanted 1; then train_base; fi
 [[ -e $base ]] || die "no model $base; begin with stage 1, or set BASE"
 
 if wanted 2; then

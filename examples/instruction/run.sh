@@ -12,13 +12,8 @@ Trains a language model on WikiText-2 and the Brown corpus, tunes it on 12,000 i
   --seed N     seed of both trainings (default: 1)
   --stage N    begin with this stage (default: 0)
                  0 prepare the data   1 train on text   2 tune on instructions   3 score   4 answer
-  --smoke      little of everything and a tiny model: shows within two minutes that everything works
-  --run DIR    where the results go (default: runs/seedN beside this script)
-  --threads N  threads (default: all cores)
-
-The tools are taken from build/bin of this repository, or from the folder in SEQMILL_BIN.
-An interrupted training goes on from its last checkpoint when the same command is given again.
 END
+  recipe_help
 }
 
 # shellcheck source=examples/recipe.sh

@@ -14,13 +14,8 @@ reward model that none of them has seen, and what the best of 1 .. 32 answers is
   --seed N     seed of all trainings but the base (default: 1)
   --stage N    begin with this stage (default: 0)
                  0 split the data   1 base model   2 tune   3 reward models   4 align   5 answer and score   6 best of n
-  --smoke      little of everything and a tiny model: shows within two minutes that everything works
-  --run DIR    where the results go (default: runs/seedN beside this script)
-  --threads N  threads (default: all cores)
-
-The tools are taken from build/bin of this repository, or from the folder in SEQMILL_BIN.
-An interrupted training goes on from its last checkpoint when the same command is given again.
 END
+  recipe_help
 }
 
 # shellcheck source=examples/recipe.sh
@@ -33,8 +28,7 @@ if $smoke; then name=smoke; fi
 recipe_tools lm-train lm-generate rm-train rm-score pref-train
 recipe_run "$name"
 mkdir -p "$run/data"
-base=${BASE:-$run/base}
-[[ $base == /* ]] || base=$called_from/$base
+recipe_base
 
 common=(--seed "$seed" --threads "$threads") small=() samples=32 tokens=64
 if $smoke; then small=(-c "$here/conf/smoke.yaml") samples=4 tokens=8; fi
@@ -80,21 +74,7 @@ write("prompts.jsonl", [{"id": p["id"], "prompt": p["prompt"]} for p in part(0)[
 END
 fi
 
-if ((stage <= 1)); then
-  if [[ -n ${BASE:-} ]]; then
-    [[ -e $base ]] || die "BASE: no model $base"
-  else
-    begin_stage 1 "train a base model in $base"
-    text=$data/lm-wikitext2
-    configuration=(-c "$here/conf/base.yaml")
-    if $smoke; then configuration+=(-c "$here/conf/smoke-base.yaml"); fi
-    for part in train valid; do
-      [[ -e $text/$part.txt.gz ]] || die "$text/$part.txt.gz: no such file"
-      if $smoke; then gzip -dc "$text/$part.txt.gz" | sed -n 1,300p; else gzip -dc "$text/$part.txt.gz"; fi >"$run/data/$part.txt"
-    done
-    "$bin/lm-train" "${configuration[@]}" --run "$base" --train "$run/data/train.txt" --valid "$run/data/valid.txt" --threads "$threads"
-  fi
-fi
+if ((stage <= 1)); then train_base; fi
 
 if ((stage <= 2)); then
   begin_stage 2 "tune on preferred answers in $run/sft"

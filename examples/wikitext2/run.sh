@@ -12,14 +12,9 @@ Trains a decoder-only Transformer on WikiText-2 (conf/llama.yaml), and prints th
   --seed N     seed of the training (default: 1)
   --stage N    begin with this stage (default: 0)
                  0 check the data   1 train   2 measure   3 let it write
-  --smoke      a few hundred lines and a tiny model: shows within a minute that everything works
-  --run DIR    where the results go (default: runs/seedN beside this script)
-  --threads N  threads (default: all cores)
   --           what follows goes to lm-train and overrides the configuration
-
-The tools are taken from build/bin of this repository, or from the folder in SEQMILL_BIN.
-An interrupted training goes on from its last checkpoint when the same command is given again.
 END
+  recipe_help
 }
 
 # shellcheck source=examples/recipe.sh

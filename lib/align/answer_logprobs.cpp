@@ -86,11 +86,8 @@ void answer_all(const model::Lm& model, const std::vector<Asked>& batches, Count
 void add_up(at::Tensor& table, train::Ranks& ranks) {
   if (ranks.count() == 1) return;
   double* numbers = table.data_ptr<double>();
-  const auto all = ranks.gather({numbers, numbers + table.numel()});
-  table.zero_();
-  for (const std::vector<double>& rank : all) {
-    for (size_t i = 0; i < rank.size(); ++i) numbers[i] += rank[i];
-  }
+  const std::vector<double> sums = ranks.sum({numbers, numbers + table.numel()});
+  std::copy(sums.begin(), sums.end(), numbers);
 }
 
 }  // namespace

@@ -140,12 +140,7 @@ int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint
 }
 
 std::vector<text::Comparison> read_training(const ComparisonDataOptions& options, uint64_t seed) {
-  std::vector<text::Comparison> all = text::read_comparisons(options.train, options.records);
-  if (options.train_limit > 0) {
-    const size_t count = all.size();
-    all = subset(std::move(all), options.train_limit, seed);
-    log::info("training data: {} of {} comparisons (--train-limit)", all.size(), count);
-  }
+  std::vector<text::Comparison> all = limited(text::read_comparisons(options.train, options.records), options.train_limit, seed, "comparisons");
   if (options.label_noise > 0) log::info("training data: the verdict of {} of {} comparisons was turned over (--label-noise)", turn_over(all, options.label_noise, seed), all.size());
   return all;
 }
@@ -156,7 +151,7 @@ ComparisonData frame_comparisons(const std::vector<text::Comparison>& comparison
   Cuts cuts;
   for (size_t i = 0; i < comparisons.size(); ++i) {
     cuts.add(framed[i]);
-    Judged judged{comparisons[i].merits, {}, comparisons[i].is_graded, {}};
+    Judged judged{comparisons[i].merits, {}, {}};
     for (const text::Preference& pair : text::preferences_of(comparisons[i])) {
       if (framed[i].answers[pair.better] == framed[i].answers[pair.worse]) ++cuts.alike;
       else judged.pairs.push_back(pair);
@@ -239,7 +234,7 @@ ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons,
     first += is_first;
     tokens += static_cast<int64_t>(questions[i].tokens.size()) + 1;
     data.trees.push_back({questions[i].tokens, {{judge.labels()[is_first ? 0 : 1]}}});
-    data.judged.push_back({is_first ? std::vector<double>{1, 0} : std::vector<double>{0, 1}, {}, false, {}});
+    data.judged.push_back({is_first ? std::vector<double>{1, 0} : std::vector<double>{0, 1}, {}, {}});
   }
   if (data.trees.empty()) fail("{}: no pair of {} comparisons is left: within the window their answers are the same", what, comparisons.size());
   const double share = static_cast<double>(first) / static_cast<double>(data.trees.size());

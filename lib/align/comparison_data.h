@@ -1,12 +1,14 @@
 #pragma once
 // Comparisons as reward models learn from them: read, spoilt on purpose if asked for, framed, cut to the window.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "align/comparison_files.h"
 #include "align/objective.h"
+#include "base/log.h"
 #include "base/options.h"
 #include "data/prompt_trees.h"
 #include "text/comparisons.h"
@@ -30,9 +32,11 @@ struct ComparisonData {
 
 /// So many of `count` items, drawn with the seed, in their order.
 std::vector<size_t> draw_subset(size_t count, size_t wanted, uint64_t seed);
-/// These of the items.
+/// These of the training data, or with `wanted` 0 all; says how many.
 template <typename Item>
-std::vector<Item> subset(std::vector<Item> all, int64_t wanted, uint64_t seed) {
+std::vector<Item> limited(std::vector<Item> all, int64_t wanted, uint64_t seed, const char* noun) {
+  if (wanted == 0) return all;
+  log::info("training data: {} of {} {} (--train-limit)", std::min<size_t>(all.size(), static_cast<size_t>(wanted)), all.size(), noun);
   std::vector<Item> kept;
   for (const size_t i : draw_subset(all.size(), static_cast<size_t>(wanted), seed)) kept.push_back(std::move(all[i]));
   return kept;

@@ -12,10 +12,6 @@ namespace {
 
 using model::Lm;
 
-std::shared_ptr<const std::vector<data::PromptTree>> shared(std::vector<data::PromptTree> trees) {
-  return std::make_shared<const std::vector<data::PromptTree>>(std::move(trees));
-}
-
 /// What is predicted of a part, and from where.
 struct Predicted {
   at::Tensor states;  ///< [M, D]
@@ -30,7 +26,7 @@ Predicted predict(const Lm& model, const TreePart& part, tensor::DropoutStream* 
 class PairTextTask final : public TreeTask<Lm> {
  public:
   PairTextTask(Lm& model, const LmCopier& copy, ComparisonData train, ComparisonData valid, const TreeTaskOptions& batches, uint64_t seed, train::Ranks& ranks)
-      : TreeTask(model, copy, shared(std::move(train.trees)), shared(std::move(valid.trees)), batches, data::LastTokens::kPredicted, seed, ranks) {}
+      : TreeTask(model, copy, share(std::move(train.trees)), share(std::move(valid.trees)), batches, data::LastTokens::kPredicted, seed, ranks) {}
 
  protected:
   train::StepLoss loss_of(const Lm& model, const TreePart& part, bool, tensor::DropoutStream* stream) const override {
@@ -47,7 +43,7 @@ class JudgeTask final : public TreeTask<Lm> {
  public:
   JudgeTask(Lm& model, const LmCopier& copy, const text::Judge& judge, ComparisonData train, ComparisonData valid, const JudgeTaskOptions& options,
             const TreeTaskOptions& batches, uint64_t seed, train::Ranks& ranks)
-      : TreeTask(model, copy, shared(std::move(train.trees)), shared(std::move(valid.trees)), batches, data::LastTokens::kPredicted, seed, ranks),
+      : TreeTask(model, copy, share(std::move(train.trees)), share(std::move(valid.trees)), batches, data::LastTokens::kPredicted, seed, ranks),
         labels_{judge.labels()[0], judge.labels()[1]}, valid_(std::move(valid.judged)), options_(options) {}
 
   std::string unit() const override { return "questions"; }
@@ -62,11 +58,7 @@ class JudgeTask final : public TreeTask<Lm> {
       const at::Tensor differences = outcome.differences.to(at::kCPU, at::kDouble).contiguous();
       for (size_t i = 0; i < part.items.size(); ++i) table[static_cast<size_t>(part.items[i])] = differences.data_ptr<double>()[i];
     });
-    std::vector<double> all(table.size());
-    for (const std::vector<double>& rank : ranks.gather(table)) {
-      for (size_t i = 0; i < all.size(); ++i) all[i] += rank[i];
-    }
-    return scores_of_pairs(all);
+    return scores_of_pairs(ranks.sum(table));
   }
 
  protected:

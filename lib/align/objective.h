@@ -19,7 +19,6 @@ namespace seqmill::align {
 struct Judged {
   std::vector<double> merits;            ///< one an answer: the larger, the better
   std::vector<text::Preference> pairs;   ///< what follows of them
-  bool is_graded = false;                ///< differences of merits mean something
   std::vector<double> labels;            ///< of regression: [answers, heads], NaN where there is none
 };
 

@@ -85,8 +85,7 @@ PairSet read_pairs(const std::vector<std::string>& files, const ComparisonFiles&
   if (pairs.alike > 0) log::warn("{}: {} pairs left out: within {} tokens their answers are the same", what, pairs.alike, options.window);
   log::info("{}: {} pairs of {} comparisons, {} tokens; more than {} tokens: {} prompts cut on the left, {} answers on the right", what, pairs.trees.size(),
             comparisons.size(), pairs.tokens, options.window, pairs.cut_prompts, pairs.cut_answers);
-  const auto shared = [](std::vector<data::PromptTree>& trees) { return trees.empty() ? nullptr : std::make_shared<const std::vector<data::PromptTree>>(std::move(trees)); };
-  return {shared(pairs.trees), shared(pairs.mismatched), {}};
+  return {share(std::move(pairs.trees)), pairs.mismatched.empty() ? nullptr : share(std::move(pairs.mismatched)), {}};
 }
 
 void ask(const Reference& reference, const PreferenceSetting& setting, const TreeTaskOptions& batches, PairSet& train, PairSet& valid, train::Ranks& ranks) {

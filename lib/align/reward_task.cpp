@@ -13,15 +13,11 @@ namespace {
 
 using model::Scorer;
 
-std::shared_ptr<const std::vector<data::PromptTree>> shared(std::vector<data::PromptTree> trees) {
-  return std::make_shared<const std::vector<data::PromptTree>>(std::move(trees));
-}
-
 class RewardTask final : public TreeTask<Scorer> {
  public:
   RewardTask(Scorer& model, const ScorerCopier& copy, const Objective& objective, std::vector<std::string> aspects, ComparisonData train, ComparisonData valid,
              const RewardTaskOptions& options, const TreeTaskOptions& batches, uint64_t seed, train::Ranks& ranks)
-      : TreeTask(model, copy, shared(std::move(train.trees)), shared(std::move(valid.trees)), batches, data::LastTokens::kRead, seed, ranks),
+      : TreeTask(model, copy, share(std::move(train.trees)), share(std::move(valid.trees)), batches, data::LastTokens::kRead, seed, ranks),
         objective_(objective), aspects_(std::move(aspects)), train_(std::move(train.judged)), valid_(std::move(valid.judged)), options_(options) {}
 
   std::string unit() const override { return objective_.regresses() ? "answers" : "comparisons"; }
@@ -43,10 +39,7 @@ class RewardTask final : public TreeTask<Scorer> {
       table.put(part, batch);
     });
     table.scores.insert(table.scores.end(), loss.begin(), loss.end());
-    std::vector<double> all(table.scores.size());
-    for (const std::vector<double>& rank : ranks.gather(table.scores)) {
-      for (size_t i = 0; i < all.size(); ++i) all[i] += rank[i];
-    }
+    std::vector<double> all = ranks.sum(table.scores);
     train::Scores scores{{"loss", all[all.size() - 2] / all.back()}};
     all.resize(all.size() - 2);
     for (const auto& score : objective_.regresses() ? of_labels(table, all) : of_pairs(table, all)) scores.push_back(score);
@@ -101,7 +94,7 @@ class RewardTask final : public TreeTask<Scorer> {
 
   /// Of a language model that stays as it is, no graph is needed.
   static at::Tensor states_of(const Scorer& model, const TreePart& part, tensor::DropoutStream* stream) {
-    const c10::optional<at::NoGradGuard> no_grad = model.lm_learns() ? c10::nullopt : c10::optional<at::NoGradGuard>(c10::in_place);
+    const at::AutoGradMode records(at::GradMode::is_enabled() && model.lm_learns());
     return model.lm().features(part.batch.input, stream);
   }
 

@@ -52,7 +52,11 @@ class Training {
       choose_learned(*scorer);
       return scorer;
     };
-    ComparisonData train = load(true), valid = load(false);
+    ComparisonData train, valid;
+    session_.ranks.all_at_once([&] {
+      train = load(true);
+      valid = load(false);
+    });
     const auto task = make_reward_task(model, copies, *options_.scalar, options_.aspects, std::move(train), std::move(valid), options_.reward, options_.batches, call_.seed, session_.ranks);
     this->train(*task);
   }
@@ -72,23 +76,19 @@ class Training {
     else if (options_.reward.sft_weight == 0) model.leave_output_layer();
   }
 
-  /// So many of the training data as are wanted.
-  template <typename Item>
-  std::vector<Item> limited(std::vector<Item> all, bool trains) const {
-    if (!trains || options_.data.train_limit == 0) return all;
-    return subset(std::move(all), options_.data.train_limit, call_.seed);
-  }
-
   ComparisonData load(bool trains) const {
     const ComparisonDataOptions& data = options_.data;
     const std::string what = trains ? "training data" : "validation data";
     const std::vector<std::string>& files = trains ? data.train : data.valid;
+    const int64_t limit = trains ? data.train_limit : 0;
     if (options_.is_metric()) {
-      const auto translations = limited(read_rated(files, data.records.skip_bad, options_.aspects, uses_references()), trains);
+      const auto translations = limited(read_rated(files, data.records.skip_bad, options_.aspects, uses_references()), limit, call_.seed, "translations");
       return frame_rated(translations, options_.aspects, uses_references(), *language_.tokenizer, data.window, what);
     }
     const text::AnswerFraming framing(*chat_, *language_.tokenizer, data.window, true);
-    if (options_.scalar->regresses()) return frame_graded(limited(read_graded(files, data.records.skip_bad, options_.aspects), trains), options_.aspects, framing, what);
+    if (options_.scalar->regresses()) {
+      return frame_graded(limited(read_graded(files, data.records.skip_bad, options_.aspects), limit, call_.seed, "answers"), options_.aspects, framing, what);
+    }
     return frame_comparisons(trains ? read_training(data, call_.seed) : text::read_comparisons(files, data.records), framing, what);
   }
 
@@ -102,8 +102,11 @@ class Training {
     };
     if (options_.judge.stage == 1) options_.data.records.verdicts = text::Verdicts::kIgnored;
     const std::string& sides = options_.judge.sides;
-    ComparisonData train = frame(read_training(options_.data, call_.seed), sides == "both" ? Sides::kBoth : sides == "given" ? Sides::kGiven : Sides::kRandom, "training data");
-    ComparisonData valid = frame(text::read_comparisons(options_.data.valid, options_.data.records), Sides::kBoth, "validation data");
+    ComparisonData train, valid;
+    session_.ranks.all_at_once([&] {
+      train = frame(read_training(options_.data, call_.seed), sides == "both" ? Sides::kBoth : sides == "given" ? Sides::kGiven : Sides::kRandom, "training data");
+      valid = frame(text::read_comparisons(options_.data.valid, options_.data.records), Sides::kBoth, "validation data");
+    });
     const auto task = make_judge_task(*model, [&] { return copy(); }, judge, std::move(train), std::move(valid), options_.judge, options_.batches, call_.seed, session_.ranks);
     this->train(*task);
   }

@@ -4,6 +4,8 @@
 
 namespace seqmill::align {
 
+Trees share(std::vector<data::PromptTree> trees) { return std::make_shared<const std::vector<data::PromptTree>>(std::move(trees)); }
+
 std::function<std::pair<int64_t, int64_t>(int64_t)> lengths_of(const Trees& trees) {
   // plan_batches() adds an end symbol.
   return [trees](int64_t i) { return std::pair<int64_t, int64_t>(0, (*trees)[static_cast<size_t>(i)].tokens() - 1); };

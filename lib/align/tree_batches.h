@@ -16,6 +16,9 @@ namespace seqmill::align {
 
 using Trees = std::shared_ptr<const std::vector<data::PromptTree>>;
 
+/// For those who work on them together.
+Trees share(std::vector<data::PromptTree> trees);
+
 /// Tokens of each tree as data::plan_batches() and data::deal() take them. The function keeps the trees alive.
 std::function<std::pair<int64_t, int64_t>(int64_t)> lengths_of(const Trees& trees);
 

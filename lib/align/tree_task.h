@@ -52,10 +52,7 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
       add(sums, loss.sum.template item<double>(), static_cast<double>(loss.tokens), loss.measures);
     });
     sums.resize(2 + this->measures().size());
-    std::vector<double> all(sums.size());
-    for (const std::vector<double>& rank : ranks.gather(sums)) {
-      for (size_t i = 0; i < all.size(); ++i) all[i] += rank[i];
-    }
+    const std::vector<double> all = ranks.sum(sums);
     return scores_of(all[0] / all[1], all[1], std::vector<double>(all.begin() + 2, all.end()));
   }
 

@@ -29,14 +29,4 @@ AnswerRecord read_translations(text::Record record);
 /// "response 2: ", where there are several of them.
 std::string name_of_answer(Answers answers, size_t index);
 
-/// What `work` returns; its Error gets the record's place in front, and keeps its exit code.
-template <typename Work>
-auto about(const std::string& place, Work work) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", place, error.what()), error.exit_code());
-  }
-}
-
 }  // namespace seqmill::infer

@@ -14,6 +14,7 @@
 #include "infer/prompts.h"
 #include "io/output.h"
 #include "text/plain_text.h"
+#include "text/record_fields.h"
 
 namespace seqmill::infer {
 namespace {
@@ -67,13 +68,12 @@ class ScoreStream {
 
  private:
   bool add() {
-    // Not in the reader, where no signal is heard.
-    for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
+    text::wait_for_input(reader_);
     try {
       text::Record record;
       if (!reader_.next(record)) return false;
       Pending pending{read_answers(std::move(record))};
-      std::vector<ScoredSequence> sequences = about(pending.place, [&] {
+      std::vector<ScoredSequence> sequences = text::within(pending.place, [&] {
         check_scores(pending);
         return sequences_of(pending);
       });
@@ -144,7 +144,7 @@ class ScoreStream {
   void answer() {
     const auto scores = score_answers(*model_.model, sequences_, options_.batch_tokens, threads_);
     for (Pending& pending : pending_) {
-      about(pending.place, [&] { put_scores(pending, scores); });
+      text::within(pending.place, [&] { put_scores(pending, scores); });
       output_.write(pending.record.json.dump() + "\n");
       responses_ += static_cast<int64_t>(pending.count);
     }

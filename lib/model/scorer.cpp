@@ -37,18 +37,16 @@ Scorer::Scorer(std::unique_ptr<Lm> lm, infer::Pooling pooling, const ScoreHeadMa
 
 at::Tensor Scorer::scores(const at::Tensor& states, const data::TreeBatch& batch) const { return head_->scores(pooled(states, batch, pooling_)); }
 
-void Scorer::freeze_lm() { parameters().train_only(infer::is_score_head); }
+void Scorer::freeze_lm() {
+  parameters().train_only(infer::is_score_head);
+  lm_learns_ = false;
+}
 
 void Scorer::leave_output_layer() {
   std::set<std::string> learned;
   for (const nn::Parameter& parameter : parameters().trained()) learned.insert(parameter.name);
   learned.erase("lm_head.weight");
   parameters().train_only([&](const std::string& name) { return learned.count(name) > 0; });
-}
-
-bool Scorer::lm_learns() const {
-  const std::vector<nn::Parameter> learned = lm_->parameters().trained();
-  return std::any_of(learned.begin(), learned.end(), [](const nn::Parameter& parameter) { return !infer::is_score_head(parameter.name); });
 }
 
 bool initialise_head_from(const std::string& path, Scorer& scorer) {

@@ -46,12 +46,13 @@ class Scorer {
   /// Nothing is predicted: an output layer of its own, which would have no gradient, and the weight decay for all that, does not learn. A tied one does.
   void leave_output_layer();
   /// Whether anything but the head learns.
-  bool lm_learns() const;
+  bool lm_learns() const { return lm_learns_; }
 
  private:
   std::unique_ptr<Lm> lm_;
   infer::Pooling pooling_;
   std::unique_ptr<ScoreHead> head_;
+  bool lm_learns_ = true;
 };
 
 /// Gives the scorer the head of the model at `path`, if it has one of this kind. Returns whether it has. Throws Error for one of another shape.

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/signals.h"
+#include "text/record_fields.h"
 
 namespace seqmill::reward {
 namespace {
@@ -20,8 +20,7 @@ AnswerStream::AnswerStream(const RewardModel& model, const ScoreOptions& options
       scorer_(model, options.ranking(), options.aspect),
       options_(options),
       threads_(threads),
-      // Four turns of each worker, of about four bytes a token, before all wait for the last one.
-      most_bytes_(16 * batch_tokens * threads),
+      most_bytes_(bytes_of_turns(batch_tokens, threads)),
       reader_(options.input),
       progress_(options.progress) {
   if (!model.is_judge() && !options.rank.empty()) fail_usage("--rank is for judges; this model scores each answer by itself");
@@ -55,13 +54,12 @@ void AnswerStream::finish() const {
 }
 
 bool AnswerStream::add() {
-  // Not in the reader, where no signal is heard.
-  for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
+  text::wait_for_input(reader_);
   Pending pending;
   const auto read = [&] {
     if (!reader_.next(pending.original)) return false;
     pending.record = model_.subject() == Subject::kAnswers ? infer::read_answers(pending.original) : infer::read_translations(pending.original);
-    infer::about(pending.record.place, [&] {
+    text::within(pending.record.place, [&] {
       check(pending.record);
       pending.set = set_of(pending.record);
     });

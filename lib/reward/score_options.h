@@ -12,6 +12,9 @@
 
 namespace seqmill::reward {
 
+/// So many bytes of texts are read before all workers wait for the last one: four turns of each, of about four bytes a token.
+inline int64_t bytes_of_turns(int64_t batch_tokens, int threads) { return 16 * batch_tokens * threads; }
+
 struct ScoreOptions {
   std::string input = "-", output = "-";
   std::string name = "reward";  ///< of what is added to records

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/signals.h"
 #include "io/output.h"
 #include "metric/calibration.h"
 #include "reward/pair_report.h"
@@ -30,7 +29,7 @@ class PairStream {
       : model_(model),
         scorer_(model, RankBy::kRoundRobin, options.aspect),
         options_(options),
-        most_bytes_(kTurns * kBytesPerToken * batch_tokens * threads),
+        most_bytes_(bytes_of_turns(batch_tokens, threads)),
         threads_(threads),
         reader_(options.input, options.comparisons),
         output_(options.output) {
@@ -56,14 +55,10 @@ class PairStream {
   }
 
  private:
-  static constexpr int64_t kTurns = 4;  // of each worker, before all wait for the last one
-  static constexpr int64_t kBytesPerToken = 4;
-
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
 
   bool add() {
-    // Not in the reader, where no signal is heard.
-    for (constexpr int kMoment = 100; reader_.would_block(); reader_.wait(kMoment)) throw_if_stopped();
+    text::wait_for_input(reader_);
     Pending pending;
     if (!reader_.next(pending.comparison)) return false;
     pending.preferences = text::preferences_of(pending.comparison);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/signals.h"
 #include "io/json.h"
 #include "io/line_reader.h"
 #include "text/chat.h"
@@ -59,6 +60,13 @@ bool read_or_leave_out(bool skip_bad, Position position, Read read, LeaveOut lea
 
 /// Of lines of records, and of prompts in plain text: 16 MiB.
 io::LineLimits record_limits();
+
+/// Waits until a reader has a record, or has come to its end. A signal that asks the process to stop is thrown here, and would not be heard within the reader.
+template <typename Reader>
+void wait_for_input(const Reader& reader) {
+  constexpr int kMoment = 100;  // milliseconds
+  for (; reader.would_block(); reader.wait(kMoment)) throw_if_stopped();
+}
 
 enum class EmptyPrompts { kRefuse, kAllow };
 

@@ -73,7 +73,7 @@ class CorpusTask : public Task {
   template <typename Make, typename LossOf>
   Validation validate_on(const data::BatchPlan& plan, Ranks& ranks, Make make, LossOf loss_of) const {
     at::NoGradGuard no_grad;
-    Validation mine, all;
+    Validation mine;
     const tensor::CutScoreWatch watch;
     int64_t number = 0;
     for (const std::vector<int64_t>& items : plan) {
@@ -84,16 +84,8 @@ class CorpusTask : public Task {
     }
     const tensor::CutScores cut = watch.counts();
     const auto number_of = [](int64_t count) { return static_cast<double>(count); };
-    for (const std::vector<double>& share :
-         ranks.gather({mine.nll, mine.tokens, number_of(cut.scores), number_of(cut.cut), number_of(cut.queries), number_of(cut.blind)})) {
-      all.nll += share[0];
-      all.tokens += share[1];
-      all.scores += share[2];
-      all.cut += share[3];
-      all.queries += share[4];
-      all.blind += share[5];
-    }
-    return all;
+    const std::vector<double> sums = ranks.sum({mine.nll, mine.tokens, number_of(cut.scores), number_of(cut.cut), number_of(cut.queries), number_of(cut.blind)});
+    return {sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]};
   }
 
   Model& model_;

@@ -555,6 +555,14 @@ void Ranks::first_then_others(const std::function<void()>& leader, const std::fu
   if (!first()) others();
 }
 
+std::vector<double> Ranks::sum(const std::vector<double>& values) {
+  std::vector<double> sums(values.size());
+  for (const std::vector<double>& rank : gather(values)) {
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += rank.at(i);
+  }
+  return sums;
+}
+
 void Ranks::all_at_once(const std::function<void()>& work) {
   std::optional<Error> error;
   try {

@@ -41,6 +41,8 @@ class Ranks {
   void barrier();
   /// What each rank gives, by rank.
   std::vector<std::vector<double>> gather(const std::vector<double>& values);
+  /// The sums of them, which all have equally many.
+  std::vector<double> sum(const std::vector<double>& values);
   std::vector<std::string> gather_text(const std::string& bytes);
   /// The value that rank 0 gives.
   double from_first(double value);

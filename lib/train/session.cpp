@@ -77,7 +77,7 @@ void SessionOptions::declare_training(Options& options) {
 
 void SessionOptions::resolve(const Launch& launch) {
   precision = tensor::name_of(tensor::parse_precision(precision));
-  if (trainer.accumulate == 0) trainer.accumulate = launch.ranks;
+  trainer.resolve(launch.ranks);
 }
 
 void run_session(const SessionOptions& options, const SessionCall& call, const std::function<void(Session&)>& work) {

@@ -18,6 +18,7 @@ namespace seqmill::train {
 struct TrainerOptions {
   int64_t max_updates = 0;       ///< 0: no limit
   int64_t max_epochs = 0;        ///< 0: no limit
+  int64_t usual_epochs = 0;      ///< takes its place where nothing says when training ends; 0: something has to
   std::string max_time;          ///< "90m", "1h30m", "3600s"; all sessions of the run together; empty: no limit
   int64_t accumulate = 0;        ///< micro-batches per update, over all ranks; 0: one per rank
   double clip = 1.0;             ///< largest gradient norm; 0: no clipping
@@ -37,7 +38,10 @@ struct TrainerOptions {
   OptimizerOptions optimizer;
 
   void declare(Options& options);
+  /// Puts numbers in place of what depends on the number of ranks, and on what else was given.
+  void resolve(int ranks);
   void check(int ranks = 1) const;
+  bool is_limited() const;  ///< it says when training ends
 };
 
 /// Trains until a limit is reached. Leaves ckpt/last (and ckpt/best once a validation gave a finite score). Calls `begins` when nothing

@@ -10,7 +10,8 @@ namespace seqmill::train {
 void TrainerOptions::declare(Options& options) {
   options.group("Training");
   options.add("max-updates", max_updates, "Stop after this many updates; 0: no limit").range(0);
-  options.add("max-epochs", max_epochs, "Stop after this many passes over the data; 0: no limit").range(0);
+  const std::string otherwise = usual_epochs > 0 ? fmt::format(", but {} where there is no other limit either", usual_epochs) : "";
+  options.add("max-epochs", max_epochs, "Stop after this many passes over the data; 0: no limit" + otherwise).range(0);
   options.add("max-time", max_time, "Stop after this much training time, e.g. 90m or 1h30m").placeholder("TIME");
   options.add("accumulate", accumulate, "Batches whose gradients make one update, over all processes; 0: one per process").range(0);
   schedule.declare(options);
@@ -34,11 +35,18 @@ void TrainerOptions::declare(Options& options) {
   options.add("average", average, "At the end write the mean of this many newest checkpoints to RUN/average; 0: no").range(0);
 }
 
+void TrainerOptions::resolve(int ranks) {
+  if (accumulate == 0) accumulate = ranks;
+  if (!is_limited()) max_epochs = usual_epochs;
+}
+
+bool TrainerOptions::is_limited() const { return max_updates > 0 || max_epochs > 0 || !max_time.empty() || early_stopping > 0; }
+
 void TrainerOptions::check(int ranks) const {
   if (accumulate % ranks != 0) {
     fail_usage("--accumulate {}: {} processes cannot share {} batches evenly; take a multiple of {}", accumulate, ranks, accumulate, ranks);
   }
-  if (max_updates == 0 && max_epochs == 0 && max_time.empty() && early_stopping == 0) {
+  if (!is_limited()) {
     fail_usage("training would never end: give --max-updates, --max-epochs, --max-time or --early-stopping");
   }
   if (average > keep_last) fail_usage("--average {} needs --keep-last {} or more, found {}", average, average, keep_last);

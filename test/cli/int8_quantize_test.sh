@@ -72,6 +72,8 @@ learnable_toy integer.yaml
 sed -i 's/^model:/model:\n  type: integer-transformer/' integer.yaml
 "$bin/nmt-train" -c integer.yaml --run integer-run 2> err || { echo "FAILED: training an integer-transformer: $(cat err)"; exit 1; }
 gives 'propagation' 'ratio 3.' --model integer-run --output propagated --mode scale-propagation --check-src test.a --check-ref test.b --ablate
+grep -qE '^matched scales: [1-9][0-9]* rows lost [0-9.]+ bits' out || report "propagation: nothing of scales: $(tail -n 3 out)"
+grep -q '"cut-scores":0\.[0-9]*,"blind-queries":' integer-run/metrics.jsonl || report "an integer-transformer: validations tell nothing of cut scores: $(tail -n 1 integer-run/metrics.jsonl)"
 sed -En 's/^BLEU with ([a-z-]+) in integers: .*/\1/p' out > parts
 [[ $(tr '\n' ' ' < parts) == 'nothing all embedding encoder-attention encoder-ffn decoder-self decoder-cross decoder-ffn ' ]] || report "propagation: $(tail -n 9 out)"
 sed -En 's/^BLEU with all in integers: .*\(([+-][0-9.]+)\)$/\1/p' out | awk '{ exit !($1 > -8 && $1 < 8) }' || report "propagation: $(grep 'all in' out)"
