@@ -25,7 +25,7 @@ struct Settings {
     session.declare_run(options);
     start.declare_source(options, "The language model, or reward model, that it becomes of: ours or Hugging Face's", "model");
     start.declare_export(options, "Write what was trained as a directory that Hugging Face's transformers read");
-    if (start.source()) training.pool = infer::pooling_names().at(static_cast<size_t>(start.source()->pooling));
+    if (start.source()) training.inherit(*start.source());
     training.declare(options, start.source_directory());
     session.trainer.scores = training.scores();
     start.declare_chat(options, "How prompts and answers are framed; default: as the model has it");

@@ -51,7 +51,7 @@ class Counter {
 };
 
 void answer(const model::Lm& model, const Asked& asked) {
-  const data::TreeBatch batch = batch_of(*asked.trees, asked.items, data::LastTokens::kPredicted, true, model.output_layer().weight.device());
+  const data::TreeBatch batch = batch_of(*asked.trees, asked.items, data::LastTokens::kPredicted, data::Prompts::kShared, model.output_layer().weight.device());
   const at::Tensor found = ending_logprobs(model, batch, nullptr).cpu();
   if (!at::isfinite(found).all().item<bool>()) fail("the reference model gives answers log-probabilities that are not finite");
   const auto endings = static_cast<int64_t>(asked.trees->front().endings.size());

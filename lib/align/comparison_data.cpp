@@ -113,6 +113,7 @@ ComparisonData frame_labelled(const std::vector<Labelled>& all, const std::vecto
 void ComparisonDataOptions::declare(Options& options) {
   ComparisonFiles::declare(options);
   options.add("train-limit", train_limit, "Train on so many comparisons only, drawn with the seed; 0: all").range(0);
+  options.add("length-match", length_match, "Train only on comparisons whose better and worse answers differ in length by at most this share of the longer; 1: on all").range(0, 1);
   options.add("label-noise", label_noise, "Share of training comparisons whose verdict is turned over, to see what a method stands").range(0, 1);
 }
 
@@ -124,6 +125,19 @@ std::vector<size_t> draw_subset(size_t count, size_t wanted, uint64_t seed) {
   all.resize(wanted);
   std::sort(all.begin(), all.end());
   return all;
+}
+
+size_t match_lengths(std::vector<text::Comparison>& comparisons, double share) {
+  const auto differs = [share](const text::Comparison& comparison) {
+    const std::vector<text::Preference> pairs = text::preferences_of(comparison);
+    return std::any_of(pairs.begin(), pairs.end(), [&](const text::Preference& pair) {
+      return !text::similar_lengths(comparison.responses[pair.better], comparison.responses[pair.worse], share);
+    });
+  };
+  const size_t all = comparisons.size();
+  comparisons.erase(std::remove_if(comparisons.begin(), comparisons.end(), differs), comparisons.end());
+  if (comparisons.empty()) fail("--length-match {}: in none of {} training comparisons are the answers so similar in length", share, all);
+  return all - comparisons.size();
 }
 
 int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint64_t seed) {
@@ -140,7 +154,12 @@ int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint
 }
 
 std::vector<text::Comparison> read_training(const ComparisonDataOptions& options, uint64_t seed) {
-  std::vector<text::Comparison> all = limited(text::read_comparisons(options.train, options.records), options.train_limit, seed, "comparisons");
+  std::vector<text::Comparison> all = text::read_comparisons(options.train, options.records);
+  if (options.length_match < 1) {
+    const size_t left_out = match_lengths(all, options.length_match);
+    log::info("training data: {} of {} comparisons left out whose answers differ more in length (--length-match)", left_out, all.size() + left_out);
+  }
+  all = limited(std::move(all), options.train_limit, seed, "comparisons");
   if (options.label_noise > 0) log::info("training data: the verdict of {} of {} comparisons was turned over (--label-noise)", turn_over(all, options.label_noise, seed), all.size());
   return all;
 }
@@ -244,7 +263,7 @@ ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons,
   return data;
 }
 
-ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, uint64_t seed, const std::string& what) {
+ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, bool second_alone, uint64_t seed, const std::string& what) {
   std::vector<Shown> shown;
   for (const text::Comparison& comparison : comparisons) {
     for (size_t i = 0; i + 1 < comparison.responses.size(); ++i) shown.push_back({&comparison, i, i + 1, true, comparison.place});
@@ -259,9 +278,8 @@ ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons
   });
   ComparisonData data;
   int64_t learned = 0, cut = 0;
-  for (const auto& [text, is_cut] : pairs) {
-    const auto begin = std::find(text.learned.begin(), text.learned.end(), true);
-    const auto first = begin - text.learned.begin();
+  for (const auto& [text, second, is_cut] : pairs) {
+    const auto first = second_alone ? static_cast<std::ptrdiff_t>(second) : std::find(text.learned.begin(), text.learned.end(), true) - text.learned.begin();
     const auto end = text.tokens.begin() + (text.learned.rend() - std::find(text.learned.rbegin(), text.learned.rend(), true));
     data.trees.push_back({{text.tokens.begin(), text.tokens.begin() + first}, {{text.tokens.begin() + first, end}}});
     data.judged.emplace_back();

@@ -19,6 +19,7 @@ namespace seqmill::align {
 
 struct ComparisonDataOptions : ComparisonFiles {
   int64_t train_limit = 0;  ///< of comparisons drawn from the training data; 0: all
+  double length_match = 1;  ///< train on comparisons whose answers differ by at most this share of the longer one's characters
   double label_noise = 0;   ///< share of training comparisons whose merits are turned over
 
   void declare(Options& options);
@@ -41,10 +42,12 @@ std::vector<Item> limited(std::vector<Item> all, int64_t wanted, uint64_t seed, 
   for (const size_t i : draw_subset(all.size(), static_cast<size_t>(wanted), seed)) kept.push_back(std::move(all[i]));
   return kept;
 }
+/// Leaves out comparisons with a better and a worse answer that are not similar in length (text::similar_lengths). Returns how many. Throws Error when none is left.
+size_t match_lengths(std::vector<text::Comparison>& comparisons, double share);
 /// Turns the merits of this share of comparisons over, each by a draw of its own (stream "label-noise"). Returns how many.
 int64_t turn_over(std::vector<text::Comparison>& comparisons, double share, uint64_t seed);
 
-/// The training comparisons, limited and spoilt as the options say.
+/// The training comparisons, matched, limited and spoilt as the options say.
 std::vector<text::Comparison> read_training(const ComparisonDataOptions& options, uint64_t seed);
 
 /// A tree a comparison. Logs what was cut as that of `what`. Pairs of which the window leaves the same are no pairs, and a comparison without any is left out; both are counted.
@@ -69,6 +72,7 @@ enum class Sides {
 /// Questions of all pairs of the comparisons: the prompt of a tree is a question, its one ending the right label. `judged[i].merits` is {1, 0} where the first is better.
 ComparisonData frame_questions(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, Sides sides, uint64_t seed, const std::string& what);
 /// Both answers of every pair behind their prompt (GRAM, stage 1); of a longer list, neighbours. Which one comes first is a coin's, so that the order says nothing of the verdict.
-ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, uint64_t seed, const std::string& what);
+/// `second_alone`: the first answer belongs to the prompt, and only the second one is learned.
+ComparisonData frame_pair_texts(const std::vector<text::Comparison>& comparisons, const text::Judge& judge, bool second_alone, uint64_t seed, const std::string& what);
 
 }  // namespace seqmill::align

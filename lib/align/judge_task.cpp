@@ -114,6 +114,7 @@ class JudgeTask final : public TreeTask<Lm> {
 
 void JudgeTaskOptions::declare(Options& options) {
   options.add("objective.stage", stage, "1: learn both answers behind their prompt, without a verdict; 2: learn the label of the better one").range(1, 2);
+  options.add("objective.learn", learn, "Stage 1: which answers are learned, both or the second alone, given the first").one_of({"both", "second"});
   options.add("objective.softmax", softmax, "What a label's probability is normalised over").one_of({"labels", "vocabulary"});
   options.add("objective.sides", sides, "Which answer a training question shows first: by a coin; both orders; as given").one_of({"random", "both", "given"});
   smoothing.declare(options);
@@ -123,6 +124,7 @@ void JudgeTaskOptions::declare(Options& options) {
 void JudgeTaskOptions::check() const {
   smoothing.check();
   if (stage == 1 && smoothing.weight() > 0) fail_usage("--objective.eps and --objective.label-smoothing belong to stage 2: stage 1 has no labels");
+  if (stage == 2 && learn != "both") fail_usage("--objective.learn {} belongs to stage 1: stage 2 learns labels", learn);
 }
 
 at::Tensor judge_losses(const at::Tensor& differences, const at::Tensor& all_logits_nll, double eps) {

@@ -15,6 +15,7 @@ namespace seqmill::align {
 
 struct JudgeTaskOptions {
   int64_t stage = 2;                ///< 1: both answers behind their prompt, without a verdict; 2: the label
+  std::string learn = "both";       ///< of stage 1: both answers, or the second one alone, behind the first
   std::string softmax = "labels";   ///< what a label's probability is normalised over: labels (both of them), vocabulary
   std::string sides = "random";     ///< of training questions: random, both, given
   Smoothing smoothing;

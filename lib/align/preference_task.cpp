@@ -43,7 +43,7 @@ class PreferenceTask final : public TreeTask<model::Lm> {
     // The same sum however the batch was dealt out.
     std::sort(items.begin(), items.end());
     const PairSet& set = trains ? train_ : valid_;
-    const data::TreeBatch batch = batch_of(*set.mismatched, items, data::LastTokens::kPredicted, true, model_.output_layer().weight.device());
+    const data::TreeBatch batch = batch_of(*set.mismatched, items, data::LastTokens::kPredicted, data::Prompts::kShared, model_.output_layer().weight.device());
     const at::Tensor policy = ending_logprobs(model_, batch, nullptr);
     const at::Tensor reference = set.mismatched_reference.index_select(0, at::tensor(items, at::kLong)).select(1, 0).to(policy.device());
     const at::Tensor all = at::stack({policy, reference, at::tensor(batch.lengths, at::kDouble).to(policy.device())});

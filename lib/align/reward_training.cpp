@@ -33,7 +33,8 @@ class Training {
 
  private:
   bool begins() const { return session_.ranks.first() && !session_.resumes; }
-  std::unique_ptr<model::Lm> begin() const { return call_.start.begin(session_, call_.session, *language_.tokenizer, call_.seed, call_.threads); }
+  bool learns_tokens() const { return !options_.scalar || options_.reward.sft_weight > 0; }
+  std::unique_ptr<model::Lm> begin() const { return call_.start.begin(session_, call_.session, *language_.tokenizer, call_.seed, call_.threads, learns_tokens()); }
   std::unique_ptr<model::Lm> copy() const { return call_.start.build(language_.tokenizer->size(), std::nullopt); }
   void train(train::Task& task) const {
     train::train(task, session_.run, call_.session.trainer, call_.seed, call_.progress, session_.ranks, session_.begins);
@@ -43,6 +44,7 @@ class Training {
     const model::ScoreHeadMaker head = head_maker();
     const infer::Pooling pooling = options_.is_metric() ? infer::Pooling::kMean : infer::pooling_of(options_.pool);
     model::Scorer model(begin(), pooling, head);
+    if (model.sees_all() && pooling == infer::Pooling::kLast) fail_usage("model.context full: where each token sees the whole text, the last one is as good as any; --pool mean takes all");
     if (begins() && model::initialise_head_from(call_.start.init_from, model)) log::info("the head is that of {}", call_.start.init_from);
     choose_learned(model);
     model.parameters().to(session_.device);
@@ -98,7 +100,7 @@ class Training {
     const text::Judge judge(questions(), *chat_, *language_.tokenizer, options_.data.window);
     if (session_.ranks.first()) keep(judge);
     const auto frame = [&](const std::vector<text::Comparison>& comparisons, Sides sides, const std::string& what) {
-      return options_.judge.stage == 1 ? frame_pair_texts(comparisons, judge, call_.seed, what) : frame_questions(comparisons, judge, sides, call_.seed, what);
+      return options_.judge.stage == 1 ? frame_pair_texts(comparisons, judge, options_.judge.learn == "second", call_.seed, what) : frame_questions(comparisons, judge, sides, call_.seed, what);
     };
     if (options_.judge.stage == 1) options_.data.records.verdicts = text::Verdicts::kIgnored;
     const std::string& sides = options_.judge.sides;
@@ -134,6 +136,13 @@ class Training {
 
 }  // namespace
 
+void RewardTraining::inherit(const infer::ModelConfig& source) {
+  pool = infer::pooling_names().at(static_cast<size_t>(source.pooling));
+  if (!source.aspects.empty()) aspects = source.aspects;
+  if (!source.features.empty()) features = source.features;
+  if (!source.hidden.empty()) hidden = source.hidden;
+}
+
 void RewardTraining::declare(Options& options, const std::string& source) {
   const std::vector<std::string> known = names_of_objectives();
   options.group("Objective");
@@ -142,11 +151,16 @@ void RewardTraining::declare(Options& options, const std::string& source) {
   const std::string wanted = options.preview("objective", options.preview("objective.type", objective));
   const std::string chosen = std::find(known.begin(), known.end(), wanted) == known.end() ? objective : wanted;
   if (chosen == kGenerative) {
+    features = kOfAnswers;
     if (!source.empty()) judge.judge = text::load_judge_options(source);
     judge.declare(options);
   } else {
     scalar = Registry<ObjectiveType>::instance().get(chosen).make();
     scalar->declare(options);
+    if (!scalar->regresses()) {
+      aspects = {"score"};
+      features = kOfAnswers;
+    }
     if (scalar->regresses()) {
       options.add("aspects", aspects, "Which scores of the records it learns, a head each").placeholder("NAME");
       options.add("features", features, "What scores are made of: answers to prompts, or of translations the texts, each by itself, without or with a reference (learned metrics)")
@@ -165,11 +179,16 @@ void RewardTraining::declare(Options& options, const std::string& source) {
 }
 
 void RewardTraining::check() const {
-  if (!scalar) return judge.check();
+  if (!scalar) {
+    if (judge.stage == 1 && data.label_noise > 0) fail_usage("--label-noise turns verdicts over, and stage 1 looks at none");
+    if (judge.stage == 1 && data.length_match < 1) fail_usage("--length-match is of better and worse answers, and stage 1 looks at no verdict");
+    return judge.check();
+  }
   hidden_widths();
   scalar->check();
   if (freeze && reward.sft_weight > 0) fail_usage("--sft-weight trains the language model, which --freeze leaves as it is");
   if (!scalar->regresses()) return;
+  if (data.length_match < 1) fail_usage("--length-match compares answers with each other, and --objective regression has each by itself");
   if (data.label_noise > 0) fail_usage("--label-noise turns verdicts over, and --objective regression has none");
   if (!data.records.labels.empty() || !data.records.fields.empty()) fail_usage("--labels and --fields are for comparisons; --objective regression reads graded answers");
 }

@@ -26,6 +26,8 @@ struct RewardTraining {
   JudgeTaskOptions judge;
   std::unique_ptr<Objective> scalar;  ///< null: a judge
 
+  /// Defaults as the model has them that a training begins with.
+  void inherit(const infer::ModelConfig& source);
   /// "objective.type", with the flag --objective, the options of the one that the user chose, and those of the data. `source`: the directory of the model that it begins with, whose
   /// questions a judge goes on asking; "" for none.
   void declare(Options& options, const std::string& source);

@@ -18,10 +18,10 @@ data::BatchPlan plan_in_order(const Trees& trees, int64_t batch_tokens) {
   return data::plan_batches(static_cast<int64_t>(trees->size()), lengths_of(trees), order, 0);
 }
 
-data::TreeBatch batch_of(const std::vector<data::PromptTree>& trees, const std::vector<int64_t>& items, data::LastTokens last, bool share, at::Device device) {
+data::TreeBatch batch_of(const std::vector<data::PromptTree>& trees, const std::vector<int64_t>& items, data::LastTokens last, data::Prompts prompts, at::Device device) {
   std::vector<const data::PromptTree*> chosen;
   for (const int64_t item : items) chosen.push_back(&trees[static_cast<size_t>(item)]);
-  data::TreeBatch batch = data::make_tree_batch(chosen, last, share);
+  data::TreeBatch batch = data::make_tree_batch(chosen, last, prompts);
   batch.to(device);
   return batch;
 }

@@ -26,7 +26,7 @@ std::function<std::pair<int64_t, int64_t>(int64_t)> lengths_of(const Trees& tree
 data::BatchPlan plan_in_order(const Trees& trees, int64_t batch_tokens);
 
 /// These trees, on the device.
-data::TreeBatch batch_of(const std::vector<data::PromptTree>& trees, const std::vector<int64_t>& items, data::LastTokens last, bool share, at::Device device);
+data::TreeBatch batch_of(const std::vector<data::PromptTree>& trees, const std::vector<int64_t>& items, data::LastTokens last, data::Prompts prompts, at::Device device);
 
 /// Of every token, and of where prompts and endings begin: other data has another one.
 uint64_t fingerprint_of(const std::vector<data::PromptTree>& trees);

@@ -95,8 +95,9 @@ class TreeTask : public train::CorpusTask<Model, TreePart> {
 
   /// What makes parts of trees; it owns what it uses.
   std::function<TreePart(const std::vector<int64_t>&)> maker_of(const Trees& trees) const {
-    return [trees, last = last_, share = options_.share_prompts, device = this->model_.output_layer().weight.device()](const std::vector<int64_t>& items) {
-      return TreePart{batch_of(*trees, items, last, share, device), items, {}};
+    const data::Prompts prompts = this->model_.sees_all() ? data::Prompts::kApart : options_.share_prompts ? data::Prompts::kShared : data::Prompts::kCopied;
+    return [trees, last = last_, prompts, device = this->model_.output_layer().weight.device()](const std::vector<int64_t>& items) {
+      return TreePart{batch_of(*trees, items, last, prompts, device), items, {}};
     };
   }
 

@@ -15,7 +15,7 @@ at::Tensor to_tensor(const std::vector<int64_t>& values) {
 
 class Builder {
  public:
-  Builder(LastTokens last, bool share) : last_(last), share_(share) {}
+  Builder(LastTokens last, Prompts prompts) : last_(last), prompts_(prompts) {}
 
   void add(const PromptTree& tree) {
     if (tree.prompt.empty() || tree.endings.empty()) fail("a prompt without tokens, or one that nothing goes on with");
@@ -25,11 +25,15 @@ class Builder {
     for (size_t e = 0; e < tree.endings.size(); ++e) {
       const Tokens& ending = tree.endings[e];
       if (ending.empty()) fail("an ending without tokens");
-      const bool with_prompt = e == 0 || !share_;
-      const int64_t begin = row();
+      const bool with_prompt = e == 0 || prompts_ == Prompts::kCopied;
+      int64_t begin = row();
       if (with_prompt) {
         first = begin;
         put(tree.prompt, prompt, 0);
+      }
+      if (with_prompt && prompts_ == Prompts::kApart) {
+        add_span(begin, first, prompt, row());
+        begin = row();
       }
       const int64_t own = row(), length = static_cast<int64_t>(ending.size()), read = last_ == LastTokens::kRead ? length : length - 1;
       put(ending, read, prompt);
@@ -40,7 +44,8 @@ class Builder {
       }
       batch_.lengths.push_back(length);
       lasts_.push_back(own + read - 1);
-      add_span(begin, first, prompt, own, with_prompt);
+      add_span(begin, first, prompt, own);
+      if (begin > first && row() > begin) shares_ = true;
     }
   }
 
@@ -72,8 +77,8 @@ class Builder {
     }
   }
 
-  /// Rows begin .. end are queries; their keys are those of the prompt, and their own.
-  void add_span(int64_t begin, int64_t first, int64_t prompt, int64_t own, bool with_prompt) {
+  /// Rows from `begin` on are queries; their keys are those of the prompt, and those from `own` on.
+  void add_span(int64_t begin, int64_t first, int64_t prompt, int64_t own) {
     const int64_t end = row();
     if (begin == end) return;  // nothing of this ending is read
     queries_.begin.push_back(begin);
@@ -81,11 +86,10 @@ class Builder {
     for (int64_t r = first; r < first + prompt; ++r) key_rows_.push_back(r);
     for (int64_t r = own; r < end; ++r) key_rows_.push_back(r);
     key_lengths_.push_back(prompt + end - own);
-    if (!with_prompt) shares_ = true;
   }
 
   LastTokens last_;
-  bool share_;
+  Prompts prompts_;
   TreeBatch batch_;
   std::vector<int64_t> tokens_, positions_, rows_, targets_, lasts_, read_, key_rows_, key_lengths_;
   tensor::Spans queries_;
@@ -108,8 +112,8 @@ void TreeBatch::to(at::Device device) {
   targets = targets.to(device);
 }
 
-TreeBatch make_tree_batch(const std::vector<const PromptTree*>& trees, LastTokens last, bool share) {
-  Builder builder(last, share);
+TreeBatch make_tree_batch(const std::vector<const PromptTree*>& trees, LastTokens last, Prompts prompts) {
+  Builder builder(last, prompts);
   for (const PromptTree* tree : trees) builder.add(*tree);
   return builder.finish();
 }

@@ -21,6 +21,13 @@ enum class LastTokens {
   kPredicted  ///< the last token of each ending is predicted only
 };
 
+/// What becomes of a prompt with several endings. A model whose tokens see what is before them gives the same for all, but for rounding.
+enum class Prompts {
+  kShared,  ///< its rows are computed once
+  kCopied,  ///< each ending has a copy of it
+  kApart    ///< shared, and its rows see no ending: for models whose tokens see whole texts
+};
+
 /// The endings of a batch, tree by tree.
 struct TreeBatch {
   PackedTokens input;
@@ -34,7 +41,6 @@ struct TreeBatch {
   void to(at::Device device);
 };
 
-/// `share` false: each ending has a copy of its prompt. The model gives the same for both, but for rounding.
-TreeBatch make_tree_batch(const std::vector<const PromptTree*>& trees, LastTokens last, bool share = true);
+TreeBatch make_tree_batch(const std::vector<const PromptTree*>& trees, LastTokens last, Prompts prompts = Prompts::kShared);
 
 }  // namespace seqmill::data

@@ -299,6 +299,7 @@ void check_integer_llama(const LlamaOptions& options) {
   need("model.activation", "relu", options.activation);
   need("model.positions", "learned", options.positions);
   need("model.window", "0", std::to_string(options.window));
+  need("model.context", "past", options.context);
   if (needed.empty()) return;
   fail_usage("scale-propagation computes no exponentials, roots or sines, in no window: it needs a language model trained with {}; --mode dynamic takes others",
              join(needed, ", "));

@@ -139,6 +139,8 @@ class Llama final : public LanguageModel {
 
   int64_t vocabulary_size() const override { return vocabulary_; }
   int64_t max_positions() const override { return options_.max_positions; }
+  /// Of a text that go through the layers together: of one whose tokens see all of it, all.
+  int64_t rows_together() const { return options_.sees_all() ? options_.max_positions : kRowsTogether; }
   std::unique_ptr<SequenceDecoder> start(int threads) const override;
   std::vector<double> score(const std::vector<Tokens>& sequences, int threads) const override;
   int64_t dim() const override { return options_.dim; }
@@ -175,6 +177,11 @@ class Llama final : public LanguageModel {
 
  private:
   std::vector<float> pooled_states(const std::vector<Tree>& trees, Pooling pooling, int threads) const;
+
+  void check_predicts() const {
+    if (options_.sees_all()) fail("this model sees whole texts (model.context full): it gives scores, and no probabilities of tokens");
+    output();
+  }
 
   const Matrix& output() const {
     if (!options_.tie && !output_) fail("this reward model has no output layer (lm_head.weight): it gives scores, and no probabilities of tokens");
@@ -395,9 +402,9 @@ class Layers {
     head.q_stride = qkv_width();
     head.k_stride = head.v_stride = gathered ? o_.head_dim : qkv_width();
     head.q_length = item.count;
-    head.k_length = span.start + item.first + item.count;
+    head.k_length = o_.sees_all() ? end : span.start + item.first + item.count;
     head.dim = o_.head_dim;
-    head.causal = true;
+    head.causal = !o_.sees_all();
     head.scale = scale();
     if (const kernel::Polynomial* polynomial = polynomials(layer, item.head)) head.polynomial = *polynomial;
     kernel::float_kernels().attention_forward(head, nullptr, attended + (span.row + item.first) * o_.query_width() + item.head * o_.head_dim, o_.query_width());
@@ -429,13 +436,13 @@ class Layers {
 };
 
 std::unique_ptr<SequenceDecoder> Llama::start(int threads) const {
-  output();
+  check_predicts();
   if (halves_) return std::make_unique<PagedDecoder<Llama, Layers<BFloat16>>>(*this, threads);
   return std::make_unique<PagedDecoder<Llama, Layers<float>>>(*this, threads);
 }
 
 std::vector<double> Llama::score(const std::vector<Tokens>& sequences, int threads) const {
-  output();
+  check_predicts();
   if (halves_) return PagedScorer<Llama, Layers<BFloat16>>(*this, threads)(sequences);
   return PagedScorer<Llama, Layers<float>>(*this, threads)(sequences);
 }

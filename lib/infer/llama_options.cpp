@@ -41,6 +41,8 @@ void LlamaOptions::declare(Options& options) {
   options.add("model.head-dim", head_dim, "Width of a head; 0: model.dim / model.heads").range(0, kMostWidth);
   options.add("model.max-positions", max_positions, "Longest sequence").range(1, kMostPositions);
   options.add("model.window", window, "How many tokens a token sees, itself included; 0: all before it").range(0, kMostPositions);
+  options.add("model.context", context, "Which tokens of its text a token sees: those before it, or as an encoder all of them; such a model gives scores (rm-train) and predicts nothing")
+      .one_of({"past", "full"});
   options.add("model.norm", norm, "Normalisation before each sub-layer: root mean square, standard deviation, mean deviation").one_of({"rms", "layer", "l1"});
   options.add("model.norm-epsilon", norm_epsilon, "Added to the mean square (variance, deviation)").range(0, 1);
   options.add("model.positions", positions, "Position encoding").one_of({"rotary", "learned"});
@@ -75,6 +77,7 @@ LlamaOptions LlamaOptions::resolve() const {
   }
   if (heads % o.kv_heads != 0) fail_usage("model.heads {} is not divisible by model.kv-heads {}", heads, o.kv_heads);
   if (positions == "rotary" && o.head_dim % 2 != 0) fail_usage("rotary positions need an even head width; it is {}", o.head_dim);
+  if (sees_all() && window > 0) fail_usage("model.window {}: it is of those before a token, and with model.context full a token sees all", window);
   check_sizes(o);
   if (attention != "polynomial") o.polynomial = {};
   if (rope.scaling == "llama3" && !(rope.low_factor < rope.high_factor)) {

@@ -28,6 +28,7 @@ struct LlamaOptions {
   std::string norm = "rms", positions = "rotary", activation = "swiglu";
   double norm_epsilon = 1e-5;
   RopeOptions rope;
+  std::string context = "past";  ///< of an encoder "full": a token sees all tokens of its text, not only those before it
   bool tie = false;       ///< output layer = embedding
   bool qkv_bias = false;
   double dropout = 0, attention_dropout = 0, activation_dropout = 0;
@@ -40,6 +41,7 @@ struct LlamaOptions {
   LlamaOptions resolve() const;
   /// Rows of the embedding for a tokeniser of so many tokens. Throws a usage error when it has more of them than the embedding has rows.
   int64_t rows(int64_t tokens) const;
+  bool sees_all() const { return context == "full"; }
   int64_t query_width() const { return heads * head_dim; }   ///< of resolved options
   int64_t key_width() const { return kv_heads * head_dim; }  ///< likewise
 };

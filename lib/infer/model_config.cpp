@@ -15,6 +15,8 @@ ModelConfig model_config_of(const std::vector<io::ConfigEntry>& entries, const s
   for (const io::ConfigEntry& entry : entries) {
     if (entry.key == "chat.template" && entry.values.size() == 1) config.chat_template = entry.values[0];
     if (entry.key == "aspects") config.aspects = entry.values;
+    if (entry.key == "features") config.features = join(entry.values, " ");
+    if (entry.key == "hidden") config.hidden = entry.values;
     if (entry.key == "pool") {
       try {
         config.pooling = pooling_of(join(entry.values, " "));

@@ -20,6 +20,8 @@ struct ModelConfig {
   std::string chat_template = "plain";  ///< of the conversations it was tuned with: chat.template, or the file chat.yaml beside it
   std::vector<std::string> aspects;      ///< of a reward model: what its scores are about, a name each ("aspects"); may be empty
   Pooling pooling = Pooling::kLast;      ///< of a reward model: of which states its scores are made ("pool": last, mean)
+  std::string features;                  ///< of a learned metric: of which texts its scores are made ("features"); else "" or "answer"
+  std::vector<std::string> hidden;       ///< likewise, the widths of its head ("hidden")
   std::optional<int64_t> window;         ///< of a run: the tokens that it was trained to see at once ("window"), 0 for the usual number
   std::vector<io::ConfigEntry> entries;
 

@@ -10,7 +10,7 @@
 
 namespace seqmill::infer {
 
-/// LanguageModel::last_states() or mean_states() by layers such as PagedDecoder takes, with one more:
+/// LanguageModel::last_states() or mean_states() by layers such as PagedDecoder takes, with one more, of a model that says by rows_together() how many rows of a text may go through them at once:
 ///   states(first, count, out)     [count, dim] of rows of the last run, what the output layer multiplies; of Wanted::kLasts there is one a span
 template <typename Model, typename Layers>
 class PagedStates {
@@ -89,13 +89,13 @@ class PagedStates {
   void compute(const Text* texts, const std::vector<Sequence*>& sequences) {
     const auto longest = static_cast<int64_t>(texts[0].tokens->size());  // of several, none exceeds one turn
     const bool asked = std::any_of(texts, texts + sequences.size(), [](const Text& text) { return text.state != nullptr; });
-    for (int64_t first = 0; first < longest; first += kRowsTogether) {
+    for (int64_t first = 0; first < longest; first += model_.rows_together()) {
       std::vector<SequenceSpan<Sequence>> spans;
       Tokens tokens;
       Wanted wanted = asked && pooling_ == Pooling::kMean ? Wanted::kAll : Wanted::kNothing;
       for (size_t i = 0; i < sequences.size(); ++i) {
         const Tokens& all = *texts[i].tokens;
-        const int64_t count = std::min(kRowsTogether, static_cast<int64_t>(all.size()) - first), start = sequences[i]->length();
+        const int64_t count = std::min(model_.rows_together(), static_cast<int64_t>(all.size()) - first), start = sequences[i]->length();
         layers_.make_room(*sequences[i], count);
         spans.push_back({sequences[i], static_cast<int64_t>(tokens.size()), count, start});
         tokens.insert(tokens.end(), all.begin() + first, all.begin() + first + count);

@@ -33,6 +33,7 @@ infer::LlamaOptions exportable_options(const infer::ModelConfig& config) {
   expect("model.positions", options.positions, "rotary");
   expect("model.activation", options.activation, "swiglu");
   expect("model.attention", options.attention, "softmax");
+  if (options.sees_all()) fail("{}: transformers have no such model that sees whole texts (model.context full)", config.file);
   if (options.qkv_bias && options.window > 0) fail("{}: transformers have no model with both qkv biases and a window in all layers", config.file);
   if (config.pooling != infer::Pooling::kLast) fail("{}: transformers read scores at the last token, and this reward model has pool: mean", config.file);
   return infer::with_options_of(config.file, [&] { return options.resolve(); });

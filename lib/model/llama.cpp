@@ -83,6 +83,7 @@ class Llama final : public Lm {
   nn::Parameters& parameters() override { return parameters_; }
   OutputLayer output_layer() const override { return {output_, at::Tensor()}; }
   int64_t max_positions() const override { return options_.max_positions; }
+  bool sees_all() const override { return options_.sees_all(); }
   void set_checkpointing(bool checkpointing) override { checkpointing_ = checkpointing; }
   const LlamaOptions& options() const { return options_; }
   const std::vector<Layer>& layers() const { return layers_; }
@@ -95,7 +96,7 @@ class Llama final : public Lm {
     for (const Layer& layer : layers_) {
       const auto run = [this, &layer, input](const at::Tensor& y, DropoutStream* masks) {
         return layer(y, options_.activation_dropout, masks, [&](const at::Tensor& qkv) {
-          return attend(turned(qkv, input.positions), input, settings(true, layer, masks));
+          return attend(turned(qkv, input.positions), input, settings(!sees_all(), layer, masks));
         });
       };
       x = again ? tensor::checkpoint(run, x, stream) : run(x, stream);
@@ -269,7 +270,10 @@ class LlamaDecoder final : public infer::SequenceDecoder {
   at::Tensor logprobs_;
 };
 
-std::unique_ptr<infer::SequenceDecoder> Llama::start() const { return std::make_unique<LlamaDecoder>(*this); }
+std::unique_ptr<infer::SequenceDecoder> Llama::start() const {
+  check_predicts();
+  return std::make_unique<LlamaDecoder>(*this);
+}
 
 class LlamaConfig final : public LmConfig {
  public:

@@ -1,5 +1,6 @@
 #include "model/lm.h"
 
+#include "base/error.h"
 #include "model/types.h"
 
 namespace seqmill::model {
@@ -8,6 +9,10 @@ namespace {
 at::Tensor chosen(const at::Tensor& hidden, const at::Tensor& rows) { return rows.defined() ? hidden.index_select(0, rows) : hidden; }
 
 }  // namespace
+
+void Lm::check_predicts() const {
+  if (sees_all()) fail_usage("model.context full: a model that sees whole texts can learn to score them (rm-train with a scalar objective), and predicts no tokens");
+}
 
 loss::TokenLoss Lm::loss(const data::PackedTokens& input, const at::Tensor& rows, const at::Tensor& targets, double label_smoothing,
                          tensor::DropoutStream* stream) const {

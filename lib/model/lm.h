@@ -26,6 +26,10 @@ class Lm {
   virtual nn::Parameters& parameters() = 0;
   virtual OutputLayer output_layer() const = 0;
   virtual int64_t max_positions() const = 0;
+  /// A token sees all of its text, not only what is before it: such a model gives states, and predicts nothing.
+  virtual bool sees_all() const { return false; }
+  /// Throws a usage error for a model that predicts nothing.
+  void check_predicts() const;
 
   /// Hidden states [N, D] behind the last layer at every row of packed sequences. `stream` null: evaluation.
   virtual at::Tensor features(const data::PackedTokens& input, tensor::DropoutStream* stream) const = 0;

@@ -38,6 +38,7 @@ class Scorer {
   OutputLayer output_layer() const { return lm_->output_layer(); }
   const Lm& lm() const { return *lm_; }
   int64_t texts() const { return head_->texts(); }
+  bool sees_all() const { return lm_->sees_all(); }
 
   /// Of hidden states [N, D] of a batch's rows: scores [endings / texts(), heads].
   at::Tensor scores(const at::Tensor& states, const data::TreeBatch& batch) const;

@@ -146,7 +146,7 @@ std::vector<float> TorchLm::states_of(const std::vector<Tree>& trees, infer::Poo
   if (!with_endings.empty()) {
     std::vector<const data::PromptTree*> pointers;
     for (const data::PromptTree& tree : with_endings) pointers.push_back(&tree);
-    data::TreeBatch batch = data::make_tree_batch(pointers, data::LastTokens::kRead);
+    data::TreeBatch batch = data::make_tree_batch(pointers, data::LastTokens::kRead, model_.sees_all() ? data::Prompts::kApart : data::Prompts::kShared);
     batch.to(device);
     states_with = numbers_of(pooled(model_.features(batch.input, nullptr), batch, pooling));
   }

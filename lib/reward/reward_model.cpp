@@ -217,6 +217,7 @@ std::unique_ptr<RewardModel> load_reward_model(const RewardModelOptions& options
     const io::WeightFiles weights(source.files.weights);
     const bool estimates = weights.find(infer::estimator_weight(0)) != nullptr, scores = estimates || weights.find(infer::kScoreHead) != nullptr;
     const bool judges = !scores && std::filesystem::exists(source.files.directory + "/" + text::kJudgeFile);
+    if (estimates && !options.chat.empty()) fail_usage("--chat {}: {} is a learned metric, which reads texts as they are", options.chat, path);
     if (!scores && !judges) {
       fail("{} is no reward model: expected a model with a head that scores ({}, or {} of a metric, among its weights), or a judge (with {}), as rm-train makes them", path,
            infer::kScoreHead, infer::estimator_weight(0), text::kJudgeFile);

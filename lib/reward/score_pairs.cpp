@@ -14,10 +14,6 @@
 namespace seqmill::reward {
 namespace {
 
-double count_characters(const std::string& text) {
-  return static_cast<double>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
 struct Pending {
   text::Comparison comparison;
   std::vector<text::Preference> preferences;
@@ -137,7 +133,7 @@ class PairStream {
     verdict.rejected_score = rejected;
     verdict.probability = probability;
     verdict.orders = orders;
-    verdict.similar_length = similar(comparison.responses[preference.better], comparison.responses[preference.worse]);
+    verdict.similar_length = text::similar_lengths(comparison.responses[preference.better], comparison.responses[preference.worse], options_.length_match);
     verdict.styles = comparison.styles;
     if (comparison.styles > 0) {
       verdict.chosen_style = static_cast<int64_t>(preference.better);
@@ -164,11 +160,6 @@ class PairStream {
     record.set("correct", verdict.is_correct());
     record.set("similar-length", verdict.similar_length);
     return record;
-  }
-
-  bool similar(const std::string& a, const std::string& b) const {
-    const double one = count_characters(a), other = count_characters(b);
-    return std::abs(one - other) <= options_.length_match * std::max(one, other);
   }
 
   const RewardModel& model_;

@@ -57,7 +57,7 @@ class CutScoreWatch {
 /// qkv [N, D + 2E] (queries, keys, values side by side, D and E being the widths of heads and kv_heads) -> [N, D].
 at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const AttentionSettings& settings);
 
-/// Where sequences share their beginnings: sequence s of `spans` sees the keys and values of the rows key_rows [K] int64 that `key_spans` gives it, the last of which are its own. `settings` causal.
+/// Where sequences share their beginnings: sequence s of `spans` sees the keys and values of the rows key_rows [K] int64 that `key_spans` gives it; of causal attention, the last of them are its own.
 at::Tensor self_attention(const at::Tensor& qkv, const Spans& spans, const at::Tensor& key_rows, const Spans& key_spans, const AttentionSettings& settings);
 
 /// Queries q [N, D] of the sequences `q_spans` over keys and values kv [M, 2E] of the sequences `kv_spans` -> [N, D].

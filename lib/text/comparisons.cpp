@@ -1,5 +1,8 @@
 #include "text/comparisons.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -69,7 +72,16 @@ class ObjectReader {
   size_t begun_ = 0;  // of those
 };
 
+double count_characters(const std::string& text) {
+  return static_cast<double>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
 }  // namespace
+
+bool similar_lengths(const std::string& a, const std::string& b, double share) {
+  const double one = count_characters(a), other = count_characters(b);
+  return std::abs(one - other) <= share * std::max(one, other);
+}
 
 std::vector<Preference> preferences_of(const Comparison& comparison) {
   std::vector<Preference> preferences;

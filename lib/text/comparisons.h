@@ -32,6 +32,9 @@ struct Preference {
   double margin = 0;  ///< the record's own, or the difference of its scores; 1 where only their order is known
 };
 
+/// Texts whose lengths in characters differ by at most this share of the longer.
+bool similar_lengths(const std::string& a, const std::string& b, double share);
+
 /// All pairs of different merits: the better by index, then the worse.
 std::vector<Preference> preferences_of(const Comparison& comparison);
 

@@ -16,7 +16,7 @@ constexpr const char* kFormat = "1";
 constexpr int64_t kMaxPreambleBytes = 1 << 16;
 
 int64_t size_of(const std::vector<int32_t>& tokens) { return static_cast<int64_t>(tokens.size()); }
-int64_t size_of(const ChatTokens& chat) { return size_of(chat.tokens); }
+int64_t size_of(const PairText& pair) { return size_of(pair.text.tokens); }
 
 std::string standard_preamble(const std::string& first, const std::string& second) {
   return fmt::format(
@@ -154,13 +154,23 @@ std::vector<int32_t> Judge::question_tokens(const Texts& texts) const {
   return tokens;
 }
 
-ChatTokens Judge::framed_pair(const Texts& texts) const {
-  ChatTokens chat = chat_.conversation({{"user", asked(texts.prompt)}, {"assistant", answers_text(texts)}});
+/// Up to the last token that is learned.
+ChatTokens Judge::on_prompt(const std::string& prompt, const std::string& answers) const {
+  ChatTokens chat = chat_.conversation({{"user", asked(prompt)}, {"assistant", answers}});
   const auto last = std::find(chat.learned.rbegin(), chat.learned.rend(), true);
   const auto end = static_cast<size_t>(chat.learned.rend() - last);
   chat.tokens.resize(end);
   chat.learned.resize(end);
   return chat;
+}
+
+PairText Judge::framed_pair(const Texts& texts) const {
+  PairText pair;
+  pair.text = on_prompt(texts.prompt, answers_text(texts));
+  // A token that reaches over the seam belongs to the second.
+  const ChatTokens first = on_prompt(texts.prompt, answer_block(names_[0], texts.first) + "\n\n");
+  pair.second = static_cast<size_t>(std::mismatch(pair.text.tokens.begin(), pair.text.tokens.end(), first.tokens.begin(), first.tokens.end()).first - pair.text.tokens.begin());
+  return pair;
 }
 
 template <typename Frame>
@@ -209,8 +219,9 @@ JudgeQuestion Judge::question(const std::vector<Message>& messages, const std::s
 }
 
 PairText Judge::pair_text(const std::vector<Message>& messages, const std::string& first, const std::string& second) const {
-  PairText pair;
-  pair.text = fit({prompt_text(messages), first, second}, pair_frame_, window_, pair.cut, [&](const Texts& texts) { return framed_pair(texts); });
+  bool is_cut = false;
+  PairText pair = fit({prompt_text(messages), first, second}, pair_frame_, window_, is_cut, [&](const Texts& texts) { return framed_pair(texts); });
+  pair.cut = is_cut;
   return pair;
 }
 

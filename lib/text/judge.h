@@ -31,7 +31,8 @@ struct JudgeQuestion {
 /// Two answers as what goes on their prompt.
 struct PairText {
   ChatTokens text;
-  bool cut = false;  ///< as of JudgeQuestion
+  size_t second = 0;  ///< where in it the second answer begins, with what announces it
+  bool cut = false;   ///< as of JudgeQuestion
 };
 
 class Judge {
@@ -61,7 +62,8 @@ class Judge {
   std::string answers_text(const Texts& texts) const;
   std::string question_text(const Texts& texts) const;
   std::vector<int32_t> question_tokens(const Texts& texts) const;
-  ChatTokens framed_pair(const Texts& texts) const;
+  PairText framed_pair(const Texts& texts) const;
+  ChatTokens on_prompt(const std::string& prompt, const std::string& answers) const;
   /// The texts in their frame, cut until that has at most `room` tokens; `frame_size` is that of empty ones.
   template <typename Frame>
   auto fit(const Texts& whole, int64_t frame_size, int64_t room, bool& is_cut, Frame frame) const -> decltype(frame(whole));

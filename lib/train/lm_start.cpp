@@ -71,9 +71,11 @@ void LmStart::check_size(const model::LmSize& size, bool averages, bool resumes)
   check_training_memory(size, averages, available_memory());
 }
 
-std::unique_ptr<model::Lm> LmStart::begin(const Session& session, const SessionOptions& options, const text::Tokenizer& tokenizer, uint64_t seed, int threads) const {
+std::unique_ptr<model::Lm> LmStart::begin(const Session& session, const SessionOptions& options, const text::Tokenizer& tokenizer, uint64_t seed, int threads,
+                                          bool predicts) const {
   check_size(model_->size(tokenizer.size()), options.trainer.ema > 0, session.resumes);
   auto model = session.ranks.first() && !session.resumes ? draw(tokenizer, seed) : build(tokenizer.size(), std::nullopt);
+  if (predicts) model->check_predicts();
   log::info("{} with {} parameters, {} tokens in its vocabulary, {} threads, {}", model_type_, model->parameters().count(), tokenizer.size(), threads,
             options.precision);
   model->parameters().to(session.device);

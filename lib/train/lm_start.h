@@ -44,8 +44,9 @@ class LmStart {
   /// The model as a new run begins with it, on the CPU: drawn, and initialised from the source.
   std::unique_ptr<model::Lm> draw(const text::Tokenizer& tokenizer, uint64_t seed) const;
   /// The model as a session begins with it, on its device: drawn and initialised from the source by rank 0 of a new run; a run that goes on has its weights from the checkpoint, and the other
-  /// ranks have theirs from rank 0 when training begins. Throws Error where memory cannot hold the training.
-  std::unique_ptr<model::Lm> begin(const Session& session, const SessionOptions& options, const text::Tokenizer& tokenizer, uint64_t seed, int threads) const;
+  /// ranks have theirs from rank 0 when training begins. `predicts`: tokens are learned, not scores alone. Throws Error where memory cannot hold the training, and a usage error for a model that
+  /// predicts nothing and is to.
+  std::unique_ptr<model::Lm> begin(const Session& session, const SessionOptions& options, const text::Tokenizer& tokenizer, uint64_t seed, int threads, bool predicts = true) const;
 
  private:
   void check_size(const model::LmSize& size, bool averages, bool resumes) const;

@@ -146,6 +146,7 @@ fails 'no gold score' 1 'it has no "scores" and no "score"' --model free --corre
 fails 'other gold scores' 1 'it has scores of score, expected one of quality' --model free --correlate --gold quality < valid.free.jsonl
 fails 'several answers' 1 'it has several answers' --model free --correlate < best
 fails 'without and with references' 2 'cannot be combined' --model free --model based < best
+fails 'template of a metric' 2 'reads texts as they are' --model free --chat chatml < best
 fails 'two modes' 2 'exclude one another' --model free --correlate --pairs < best
 fails 'served correlation' 2 '--serve has no effect with --correlate' --model free --correlate --serve < best
 
@@ -164,6 +165,30 @@ runs 'limited' 'training data: 30 translations' --run limited --features referen
 refuses 'another head' 1 'estimator.layers.0.weight' --model free --features reference-based "${based[@]}"
 runs 'goes on' 'the head is that of free' --run more --model free --features reference-free "${free[@]}" --max-updates 2
 runs 'frozen' 'training ends' --run frozen --features reference-free --freeze "${free[@]}" --max-updates 3
+
+# A metric goes on as it is.
+runs 'goes on by itself' 'the head is that of free' --run more2 --model free "${free[@]}" --max-updates 2
+grep -q '^features: reference-free$' more2/config.yaml || report 'a metric does not go on as one'
+runs 'goes on with its aspects' 'the head is that of based' --run more3 --model based "${based[@]}" --max-updates 2
+runs 'is no metric of comparisons' 'training ends' --run compared --model free --objective bradley-terry --max-updates 2 \
+  --train <(printf '{"prompt":"x","chosen":"ba","rejected":"de"}\n') --valid <(printf '{"prompt":"x","chosen":"ba","rejected":"de"}\n')
+
+# Encoders.
+runs 'encoder' 'training ends' --run encoder --features reference-free --model.context full "${free[@]}"
+agrees encoder valid.free.jsonl score given 2e-4
+agrees encoder valid.free.jsonl score given 2e-4 --no-share-prompts --batch-tokens 30
+agrees encoder valid.free.jsonl score given 2e-4 --backend torch
+cp -r encoder blind && sed -i 's/context: full/context: past/' blind/config.yaml
+"${score[@]}" --model encoder --input valid.free.jsonl > pooled 2> err || report "encoder: $(tail -n 3 err)"
+"${score[@]}" --model blind --input valid.free.jsonl 2> err | cmp -s pooled - && report 'model.context means nothing'
+runs 'encoder of answers' 'training ends' --run encoder2 --pool mean --model.context full "${graded[@]}"
+agrees encoder2 valid.graded.jsonl score given 2e-4
+agrees encoder2 valid.graded.jsonl score given 2e-4 --no-share-prompts --backend torch
+refuses 'last token of an encoder' 2 '--pool mean takes all' --model.context full "${graded[@]}"
+refuses 'judge that sees its label' 2 'predicts no tokens' --objective generative --judge.preamble none --model.context full \
+  --train <(printf '{"prompt":"x","chosen":"ba","rejected":"de"}\n') --valid <(printf '{"prompt":"x","chosen":"ba","rejected":"de"}\n')
+if "$bin/lm-train" --init-from encoder --train text --valid text --run bad-lm --max-updates 2 --warmup 0 2> err; then report 'lm-train trains an encoder'; fi
+grep -q 'predicts no tokens' err || report "lm-train of an encoder: $(tail -n 1 err)"
 
 # Killed or stopped, it goes on to the same bits.
 runs 'half' 'training ends' --run halves --features reference-free "${free[@]}" --max-updates 10 --schedule constant

@@ -52,6 +52,8 @@ runs 'from a reward model' 'the head is that of scalar' --run again --model scal
 above 'accuracy of a model that begins trained' "$(sed -En 's/.*"split":"train",.*"accuracy":([0-9.]+).*/\1/p' again/metrics.jsonl | head -n 1)" 0.9
 runs 'noise' 'the verdict of 4' --run noise --label-noise 1 --train-limit 40 --train valid.jsonl --max-updates 2
 runs 'limit' '10 of 400 comparisons' --run limit --train-limit 10 --max-updates 2
+runs 'similar lengths' 'comparisons left out whose answers differ more in length' --run matched --length-match 0.5 --max-updates 2
+refuses 'no similar lengths' 1 'in none of 400 training comparisons' --length-match 0
 runs 'adapters' 'training ends' --run adapters --lora.rank 2 --max-updates 3
 
 # What scores cut is what the training cut, unless another window is named.
@@ -70,6 +72,9 @@ for score in rmse-length pearson-length rmse-other; do [[ -n $(last_score regres
 
 # A judge, in two stages.
 runs 'stage 1' 'pairs were too long and cut' --run stage1 --objective generative --objective.stage 1 --judge.preamble none --max-updates 5
+runs 'stage 1 of second answers' 'tokens learned' --run stage1b --objective generative --objective.stage 1 --objective.learn second --judge.preamble none --max-updates 2
+learned() { sed -En 's/.*training data: .* ([0-9]+) tokens learned.*/\1/p' "$1/log" | head -n 1; }
+above 'tokens of both answers' "$(learned stage1)" "$(($(learned stage1b) * 3 / 2))"
 runs 'stage 2' '%; ' --run judge --objective generative --model stage1 --objective.eps 0.1 --max-updates 60
 [[ -s judge/judge.yaml ]] || report 'stage 2: no judge.yaml'
 grep -qF 'the first answer is the better one in 50.0 %' err || report "stage 2: sides: $(grep 'the first' err)"
@@ -119,6 +124,9 @@ runs 'bad records left out' 'left out' --run left --max-updates 1 --skip-bad --t
 refuses 'standard input' 2 'cannot be standard input' --train -
 refuses 'no such objective' 2 "did you mean 'list'" --objective lst
 refuses 'both spellings' 2 'not both' --objective.eps 0.1 --objective.label-smoothing 0.1
+refuses 'second answers in stage 2' 2 'belongs to stage 1' --objective generative --objective.learn second
+refuses 'noise in stage 1' 2 'stage 1 looks at none' --objective generative --objective.stage 1 --label-noise 0.1
+refuses 'lengths in stage 1' 2 'stage 1 looks at no verdict' --objective generative --objective.stage 1 --length-match 0.1
 refuses 'smoothing in stage 1' 2 'belong to stage 2' --objective generative --objective.stage 1 --objective.eps 0.1
 refuses 'label of several tokens' 2 'label' --objective generative --judge.labels first --judge.labels second
 refuses 'another objective has other options' 2 "unknown option '--objective.margin'" --objective.margin 1

@@ -102,7 +102,7 @@ TEST_CASE("the order of answers in stage 1 says nothing of the verdict", "[align
       std::swap(comparison.responses[0], comparison.responses[1]);
     }
   }
-  const ComparisonData data = frame_pair_texts(all, place.judge(), 1, "test");
+  const ComparisonData data = frame_pair_texts(all, place.judge(), false, 1, "test");
   REQUIRE(data.trees.size() == 60);
   int first = 0;
   for (const data::PromptTree& tree : data.trees) {
@@ -112,6 +112,42 @@ TEST_CASE("the order of answers in stage 1 says nothing of the verdict", "[align
     first += answers.find("good") < answers.find("bad");
   }
   CHECK(first == 30);
+}
+
+TEST_CASE("of stage 1 the second answer may be learned alone, and both losses add up to that of the pair", "[align][data][gram]") {
+  const Place place;
+  const ComparisonData both = frame_pair_texts(comparisons(20), place.judge(), false, 1, "test"), second = frame_pair_texts(comparisons(20), place.judge(), true, 1, "test");
+  REQUIRE(second.trees.size() == 20);
+  for (size_t i = 0; i < 20; ++i) {
+    const data::PromptTree &whole = both.trees[i], &tree = second.trees[i];
+    const auto joined = [](const data::PromptTree& of) {
+      data::Tokens all = of.prompt;
+      all.insert(all.end(), of.endings.at(0).begin(), of.endings.at(0).end());
+      return all;
+    };
+    // The same text, in which a later token begins what is learned: -log p(a, b | x) = -log p(a | x) - log p(b | x, a).
+    CHECK(joined(whole) == joined(tree));
+    CHECK(place.text(tree.endings.at(0)).find("[The Start of Assistant B's Answer]\n") == 0);
+    const std::string before = place.text(tree.prompt);
+    CHECK(before.substr(before.size() - 2) == "\n\n");
+    CHECK(before.find("Assistant A's") != std::string::npos);
+  }
+}
+
+TEST_CASE("comparisons whose answers differ in length are left out, the longer one being the measure", "[align][data]") {
+  std::vector<text::Comparison> all = comparisons(4);
+  all[0].responses = {"0123456789", "012345678"};
+  all[1].responses = {"0123456789", "01234567"};
+  all[2].responses = {"\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4", "0123456789"};  // characters, not bytes
+  all[3].responses = {"0123456789", "0123456789", "0"};
+  all[3].merits = {1, 0, 0};  // one of its pairs differs
+  CHECK(match_lengths(all, 0.1) == 2);
+  REQUIRE(all.size() == 2);
+  CHECK((all[0].id == "0" && all[1].id == "2"));
+  CHECK(match_lengths(all, 0) == 1);
+  CHECK(all[0].id == "2");
+  all[0].responses[0] = "x";
+  CHECK_THROWS(match_lengths(all, 0.5));
 }
 
 TEST_CASE("pairs of which the window leaves the same are left out", "[align][data]") {

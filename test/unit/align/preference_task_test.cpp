@@ -143,7 +143,7 @@ TEST_CASE("log-probabilities of endings are those of the definition, whether pro
   const data::PromptTree first = place.tree("cat"), second{first.endings[0], {first.prompt, {7}, first.endings[1]}};
   for (const bool share : {true, false}) {
     at::NoGradGuard no_grad;
-    const data::TreeBatch batch = data::make_tree_batch({&first, &second}, data::LastTokens::kPredicted, share);
+    const data::TreeBatch batch = data::make_tree_batch({&first, &second}, data::LastTokens::kPredicted, share ? data::Prompts::kShared : data::Prompts::kCopied);
     const at::Tensor found = ending_logprobs(*place.loaded.model, batch, nullptr);
     REQUIRE(found.sizes() == at::IntArrayRef({5}));
     int64_t row = 0;

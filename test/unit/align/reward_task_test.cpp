@@ -207,7 +207,7 @@ TEST_CASE("pairs that were too long are counted", "[align][gram]") {
   const log::Level level = log::level();
   log::set_level(log::Level::kInfo);
   log::open_copy(dir / "log");
-  const ComparisonData data = frame_pair_texts(comparisons, judge, 1, "data");
+  const ComparisonData data = frame_pair_texts(comparisons, judge, false, 1, "data");
   log::open_copy("");
   log::set_level(level);
   CHECK(data.trees.size() == 4);

@@ -6,6 +6,7 @@
 
 using namespace seqmill;
 using data::LastTokens;
+using data::Prompts;
 using data::PromptTree;
 
 namespace {
@@ -47,7 +48,7 @@ TEST_CASE("tokens that are only predicted are not read", "[trees]") {
 }
 
 TEST_CASE("without sharing every ending has its prompt", "[trees]") {
-  const data::TreeBatch batch = data::make_tree_batch({&kFirst, &kSecond}, LastTokens::kRead, false);
+  const data::TreeBatch batch = data::make_tree_batch({&kFirst, &kSecond}, LastTokens::kRead, Prompts::kCopied);
   CHECK(numbers(batch.input.tokens) == Numbers{1, 2, 3, 4, 1, 2, 5, 1, 2, 6, 7, 8, 9, 10, 11});
   CHECK(!batch.input.key_rows.defined());
   CHECK(batch.input.spans.length == Numbers{4, 3, 5, 3});
@@ -56,6 +57,17 @@ TEST_CASE("without sharing every ending has its prompt", "[trees]") {
   CHECK(numbers(batch.rows) == Numbers{1, 2, 5, 8, 9, 10, 12, 13});
   // One ending a prompt has nothing to share.
   CHECK(!data::make_tree_batch({&kSecond}, LastTokens::kRead).input.key_rows.defined());
+}
+
+TEST_CASE("where tokens see whole texts, prompts see no endings", "[trees]") {
+  const data::TreeBatch batch = data::make_tree_batch({&kFirst, &kSecond}, LastTokens::kRead, Prompts::kApart);
+  CHECK(numbers(batch.input.tokens) == Numbers{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+  CHECK(batch.input.spans.begin == Numbers{0, 2, 4, 5, 8, 9});
+  CHECK(batch.input.spans.length == Numbers{2, 2, 1, 3, 1, 2});
+  CHECK(numbers(batch.input.key_rows) == Numbers{0, 1, 0, 1, 2, 3, 0, 1, 4, 0, 1, 5, 6, 7, 8, 8, 9, 10});
+  CHECK(batch.input.key_spans.length == Numbers{2, 4, 3, 5, 1, 3});
+  CHECK(numbers(batch.read) == Numbers{2, 3, 4, 5, 6, 7, 9, 10});
+  CHECK(numbers(batch.last) == Numbers{3, 4, 7, 10});
 }
 
 TEST_CASE("prompts and endings have tokens", "[trees]") {

@@ -151,7 +151,7 @@ TEST_CASE("answers that share their prompt's rows are what they are alone, and s
     CAPTURE(text_of(settings));
     settings["model.dropout"] = "0";
     const auto together = random_lm(settings), apart = random_lm(settings);
-    const data::TreeBatch shared = data::make_tree_batch(trees, data::LastTokens::kRead), copied = data::make_tree_batch(trees, data::LastTokens::kRead, false);
+    const data::TreeBatch shared = data::make_tree_batch(trees, data::LastTokens::kRead), copied = data::make_tree_batch(trees, data::LastTokens::kRead, data::Prompts::kCopied);
     REQUIRE(shared.input_tokens() < copied.input_tokens());
     const auto states = [](const Lm& model, const data::TreeBatch& batch) { return model.features(batch.input, nullptr).index_select(0, batch.last); };
     const at::Tensor a = states(*together, shared), b = states(*apart, copied);
@@ -384,4 +384,54 @@ TEST_CASE("states of last tokens are those of the engine, shared prompts or not"
   const auto model = random_lm(tiny({{"model.max-positions", "5"}}));
   CHECK(failure_of([&] { TorchLm(*model).last_states({{{1, 2, 3}, {{4, 5, 6}}}}, 1); }).says("5 positions"));
   CHECK(failure_of([&] { TorchLm(*model).output_row(29); }).says("outside the vocabulary"));
+}
+
+TEST_CASE("an encoder's tokens see all of their text, those of the engine too, and it predicts nothing", "[llama][engine][encoder]") {
+  const std::vector<Settings> encoders{tiny({{"model.context", "full"}, {"model.max-positions", "1400"}}), tiny({{"model.context", "full"}, {"model.positions", "learned"}, {"model.kv-heads", "4"}}),
+                                       tiny({{"model.context", "full"}, {"model.norm", "l1"}, {"model.attention", "polynomial"}, {"model.kv-heads", "0"}})};
+  for (const Settings& settings : encoders) {
+    CAPTURE(text_of(settings));
+    const auto model = random_lm(settings);
+    Settings past = settings;
+    past["model.context"] = "past";
+    const auto causal = random_lm(past);
+    const int64_t length = settings.at("model.max-positions") == "1400" ? 1300 : 40;  // longer than what goes through the engine's layers at once
+    const std::vector<Tokens> texts = random_sequences({3, 5, length, 1, 2}, kTokens, 8);
+    // The first state depends on the last token, and a prompt's on nothing that goes on it.
+    Tokens changed = texts[1];
+    changed.back() = (changed.back() + 1) % kTokens;
+    const auto first = [&](const Lm& of, const Tokens& text) { return of.features(data::pack({text}, -1, -1), nullptr).select(0, 0).detach(); };
+    CHECK(difference(first(*model, texts[1]), first(*model, changed)) > 1e-4);
+    CHECK(difference(first(*causal, texts[1]), first(*causal, changed)) < 1e-6);
+    const data::PromptTree tree{texts[0], {texts[1], texts[2], texts[3]}}, other{texts[0], {texts[2]}}, alone{texts[4], {texts[1]}};
+    const auto features = [&](const std::vector<const data::PromptTree*>& trees) {
+      const data::TreeBatch batch = data::make_tree_batch(trees, data::LastTokens::kRead, data::Prompts::kApart);
+      return std::pair(model->features(batch.input, nullptr), batch);
+    };
+    const auto [together, batch] = features({&tree, &alone});
+    const auto [apart, single] = features({&other});
+    CHECK(difference(together.narrow(0, 0, 3), apart.narrow(0, 0, 3)) < 1e-5);
+    CHECK(difference(together.narrow(0, 3 + 5, length), apart.narrow(0, 3, length)) < 1e-4);
+    // A prompt by itself is a text.
+    CHECK(difference(together.narrow(0, 0, 3), model->features(data::pack({texts[0]}, -1, -1), nullptr)) < 1e-5);
+
+    const TempDir dir;
+    tensor::save_tensors(dir / "m.safetensors", model->parameters().named());
+    const auto engine = engine_of(dir / "m.safetensors", settings);
+    const TorchLm torch(*model);
+    const auto tokens = [&](size_t i) { return infer::Tokens(texts[i].begin(), texts[i].end()); };
+    const std::vector<infer::LanguageModel::Tree> trees{{tokens(0), {tokens(1), tokens(2), tokens(3)}}, {tokens(2), {}}, {tokens(4), {tokens(1)}}};
+    for (const auto pooling : {infer::Pooling::kMean, infer::Pooling::kLast}) {
+      const bool mean = pooling == infer::Pooling::kMean;
+      const std::vector<float> ours = mean ? torch.mean_states(trees, 1) : torch.last_states(trees, 1), theirs = mean ? engine->mean_states(trees, 2) : engine->last_states(trees, 2);
+      REQUIRE((ours.size() == 5 * 16 && theirs.size() == ours.size()));
+      for (size_t i = 0; i < ours.size(); ++i) CHECK(ours[i] == Approx(theirs[i]).margin(3e-4));
+    }
+    CHECK(failure_of([&] { model->check_predicts(); }).says("predicts no tokens"));
+    CHECK(failure_of([&] { model->start(); }).says("predicts no tokens"));
+    CHECK(failure_of([&] { engine->start(1); }).says("no probabilities of tokens"));
+    CHECK(failure_of([&] { engine->score({{1, 2}}, 1); }).says("no probabilities of tokens"));
+    causal->check_predicts();
+  }
+  CHECK(failure_of([&] { lm(tiny({{"model.context", "full"}, {"model.window", "3"}})); }).says("a token sees all"));
 }
