@@ -46,6 +46,10 @@ Weights::Weights(const std::vector<std::string>& files, bool to_bfloat16, Use us
   check_format();
 }
 
+Weights::Weights(std::vector<io::TensorRecord> in_memory, bool to_bfloat16) : to_bfloat16_(to_bfloat16), use_(Use::kCompute), paths_{"the model in training"} {
+  files_.emplace_back(std::move(in_memory));
+}
+
 void Weights::check_format() const {
   const auto is_integer = [](const io::TensorRecord& record) { return record.dtype == io::DType::kI8 || record.dtype == io::DType::kI16; };
   const std::vector<io::TensorRecord>& tensors = files_.front().tensors();
@@ -117,6 +121,7 @@ MatrixRows Weights::take_rows(const std::string& name, int64_t outputs, int64_t 
 
 void Weights::release(const std::string& name) const {
   for (const io::WeightFiles& file : files_) {
+    if (file.in_memory()) continue;  // nothing could bring them back
     if (const io::TensorRecord* record = file.find(name)) io::release_pages(*record);
   }
 }

@@ -53,6 +53,9 @@ class Weights {
   /// Of one file, or the mean of several of one model.
   explicit Weights(const std::vector<std::string>& files, bool to_bfloat16 = false, Use use = Use::kCompute);
 
+  /// In memory, as a training has them: float32, and not to be changed while a model is built of them.
+  explicit Weights(std::vector<io::TensorRecord> in_memory, bool to_bfloat16 = false);
+
   /// Those of the first file.
   const std::vector<io::TensorRecord>& tensors() const { return files_.front().tensors(); }
 

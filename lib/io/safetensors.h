@@ -46,16 +46,19 @@ class SafetensorsFile {
 /// Whether both are there and hold the same bytes in the same shape and type.
 bool same_numbers(const TensorRecord& a, const TensorRecord* b);
 
-/// The tensors of one model: of one file, or of several that an index names (Hugging Face's model.safetensors.index.json).
+/// The tensors of one model: of one file, of several that an index names (Hugging Face's model.safetensors.index.json), or of no file.
 class WeightFiles {
  public:
   /// `path`: a safetensors file, or an index: JSON with "weight_map" {tensor: file beside it}. Throws Error for what SafetensorsFile refuses, for files of the index that
   /// are missing (all of them named), and for tensors that their file does not hold, or holds besides those of the index.
   explicit WeightFiles(const std::string& path);
+  /// Tensors in memory, which outlive this object. Names must be unique.
+  explicit WeightFiles(std::vector<TensorRecord> in_memory);
 
   const std::vector<TensorRecord>& tensors() const { return tensors_; }
   const TensorRecord* find(const std::string& name) const;
-  const std::map<std::string, std::string>& metadata() const { return files_.front().metadata(); }  ///< of the first file
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }  ///< of the first file
+  bool in_memory() const { return files_.empty(); }
 
  private:
   void read_index(const std::string& path);
@@ -63,6 +66,7 @@ class WeightFiles {
   std::vector<SafetensorsFile> files_;
   std::vector<TensorRecord> tensors_;
   std::map<std::string, size_t> places_;  ///< in tensors_
+  std::map<std::string, std::string> metadata_;
 };
 
 /// The pages of a mapped file that hold a tensor need not be in memory until they are read again.

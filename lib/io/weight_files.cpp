@@ -30,8 +30,15 @@ WeightFiles::WeightFiles(const std::string& path) {
       if (!ends_with(record.name, kDerived)) tensors_.push_back(record);
     }
   }
+  metadata_ = files_.front().metadata();
   for (size_t i = 0; i < tensors_.size(); ++i) {
     if (!places_.emplace(tensors_[i].name, i).second) fail("{}: {} is in two of its files", path, tensors_[i].name);
+  }
+}
+
+WeightFiles::WeightFiles(std::vector<TensorRecord> in_memory) : tensors_(std::move(in_memory)) {
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (!places_.emplace(tensors_[i].name, i).second) fail("{} is there twice", tensors_[i].name);
   }
 }
 

@@ -58,20 +58,23 @@ void copy(const io::TensorRecord& record, const at::Tensor& target) {
 
 }  // namespace
 
-void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors,
-                  const std::map<std::string, std::string>& metadata) {
-  std::vector<at::Tensor> kept;
-  std::vector<io::TensorRecord> records;
+InMemory in_memory(const std::vector<NamedTensor>& tensors) {
+  InMemory all;
   for (const auto& [name, tensor] : tensors) {
-    kept.push_back(tensor.detach().to(at::kCPU).contiguous());
+    all.tensors.push_back(tensor.detach().to(at::kCPU).contiguous());
     io::TensorRecord record;
     record.name = name;
     record.dtype = to_dtype(tensor.scalar_type());
     record.shape = tensor.sizes().vec();
-    record.data = kept.back().data_ptr();
-    records.push_back(record);
+    record.data = all.tensors.back().data_ptr();
+    all.records.push_back(record);
   }
-  io::write_safetensors(path, records, metadata);
+  return all;
+}
+
+void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                  const std::map<std::string, std::string>& metadata) {
+  io::write_safetensors(path, in_memory(tensors).records, metadata);
 }
 
 std::vector<NamedTensor> load_tensors(const std::string& path) {

@@ -8,9 +8,18 @@
 #include <utility>
 #include <vector>
 
+#include "io/safetensors.h"
+
 namespace seqmill::tensor {
 
 using NamedTensor = std::pair<std::string, at::Tensor>;
+
+/// Tensors as those see them who know no LibTorch.
+struct InMemory {
+  std::vector<at::Tensor> tensors;         ///< on the CPU, row-major: those given where they are that, else copies
+  std::vector<io::TensorRecord> records;   ///< valid as long as those
+};
+InMemory in_memory(const std::vector<NamedTensor>& tensors);
 
 /// Writes the tensors (any device; stored as they are typed, row-major).
 void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors,

@@ -18,6 +18,27 @@ TEST_CASE("the engine decodes as LibTorch does", "[engine]") {
   CHECK(largest_difference(*engine_of(*model, wide), *model, 4, 60) < 1e-4);
 }
 
+TEST_CASE("the engine takes weights from memory and leaves them there", "[engine]") {
+  for (const Settings& settings : grid()) {
+    CAPTURE(name_of(settings));
+    const auto model = random_model(settings, kSizes);
+    model->parameters().flatten();
+    for (const double change : {0.0, 0.05}) {  // as between two updates
+      {
+        at::NoGradGuard no_grad;
+        model->parameters().flat_values().add_(normals(model->parameters().flat_values().sizes(), 3), change);
+      }
+      const at::Tensor before = model->parameters().flat_values().clone();
+      const auto engine = engine_in_memory(*model, settings);
+      CHECK(at::equal(before, model->parameters().flat_values()));
+      CHECK(largest_difference(*engine, *model, 3, 10) < 2e-4);
+    }
+  }
+  std::vector<io::TensorRecord> twice(2);
+  twice[0].name = twice[1].name = "w";
+  CHECK(failure_of([&] { infer::Weights weights(twice); }).says("w is there twice"));
+}
+
 TEST_CASE("source and target may have vocabularies of their own in the engine", "[engine]") {
   const VocabularySizes sizes{31, 23, false};
   for (const char* tie : {"none", "decoder"}) {

@@ -22,18 +22,26 @@ inline void save_weights(Seq2Seq& model, const std::string& path) {
   tensor::save_tensors(path, weights);
 }
 
-inline std::unique_ptr<infer::TranslationModel> engine_from(const std::vector<std::string>& files, const Settings& settings,
-                                                     const VocabularySizes& sizes = kSizes, bool to_bfloat16 = false) {
+inline std::unique_ptr<infer::TranslationModel> engine_with(infer::Weights weights, const Settings& settings, const VocabularySizes& sizes) {
   Options options;
   const auto config = Registry<infer::EngineType>::instance().get(type_of(settings)).config();
   config->declare(options);
   for (const auto& [key, value] : settings) {
     if (key != "type") REQUIRE(options.find("model." + key)->set({value}).empty());
   }
-  infer::Weights weights(files, to_bfloat16);
   auto engine = config->build(sizes, weights);
   weights.check();
   return engine;
+}
+
+inline std::unique_ptr<infer::TranslationModel> engine_in_memory(Seq2Seq& model, const Settings& settings) {
+  const tensor::InMemory weights = tensor::in_memory(model.parameters().named());
+  return engine_with(infer::Weights(weights.records), settings, kSizes);
+}
+
+inline std::unique_ptr<infer::TranslationModel> engine_from(const std::vector<std::string>& files, const Settings& settings,
+                                                     const VocabularySizes& sizes = kSizes, bool to_bfloat16 = false) {
+  return engine_with(infer::Weights(files, to_bfloat16), settings, sizes);
 }
 
 inline std::unique_ptr<infer::TranslationModel> engine_of(Seq2Seq& model, const Settings& settings, const VocabularySizes& sizes = kSizes) {
