@@ -8,13 +8,13 @@ namespace {
 
 class IndependentSearch {
  public:
-  IndependentSearch(const Task& task, int64_t copies, const Choose& choose)
+  IndependentSearch(const Task& task, const std::vector<int64_t>& copies, const Choose& choose)
       : task_(task), choose_(choose), penalty_(task.options), vocabulary_(task.decoder.vocabulary_size()),
         results_(task.inputs.size()) {
     for (size_t s = 0; s < task.inputs.size(); ++s) {
       limits_.emplace_back(task.options, task.inputs[s]);
-      results_[s].resize(static_cast<size_t>(copies));
-      for (int64_t copy = 0; copy < copies; ++copy) rows_.push_back({static_cast<int64_t>(s), copy});
+      results_[s].resize(static_cast<size_t>(copies[s]));
+      for (int64_t copy = 0; copy < copies[s]; ++copy) rows_.push_back({static_cast<int64_t>(s), copy});
     }
   }
 
@@ -54,14 +54,14 @@ class IndependentSearch {
     Hypothesis& hypothesis = results_[static_cast<size_t>(row.sentence)][static_cast<size_t>(row.copy)];
     const bool forced = step < static_cast<int64_t>(input.prefix.size());
     if (!forced && step < limits.min) logprobs[task_.eos] = -INFINITY;
-    const int32_t token =
-        forced ? input.prefix[static_cast<size_t>(step)] : choose_(row.sentence, row.copy, logprobs);
+    const auto [token, drawn] = forced ? Choice{input.prefix[static_cast<size_t>(step)]} : choose_(row.sentence, row.copy, logprobs);
     if (token == kNotFinite) fail_not_finite(input, step);
     if (token == kImpossible) return end(hypothesis, false);
     const double logprob = logprobs[token];
     if (!(logprob < INFINITY)) fail_not_finite(input, step);
     if (token != task_.eos && step >= limits.max) return end(hypothesis, false);
     hypothesis.logprob += logprob;
+    hypothesis.drawn_logprob += drawn;
     if (token == task_.eos) return end(hypothesis, true);
     hypothesis.tokens.push_back(token);
     return token;
@@ -85,7 +85,7 @@ class IndependentSearch {
 
 }  // namespace
 
-Results independent_search(const Task& task, int64_t copies, const Choose& choose) {
+Results independent_search(const Task& task, const std::vector<int64_t>& copies, const Choose& choose) {
   return IndependentSearch(task, copies, choose).run();
 }
 

@@ -62,13 +62,14 @@ Sampler::Sampler(const SamplerOptions& options, int64_t vocabulary)
     : options_(options), vocabulary_(static_cast<size_t>(vocabulary)),
       weights_((vocabulary_ + kBlock - 1) / kBlock * kBlock, 0.0f) {}
 
-int32_t Sampler::draw(const float* logprobs, Rng& rng) {
+int32_t Sampler::draw(const float* logprobs, Rng& rng, double temperature) {
   float max = -INFINITY;
   if (!find_max(logprobs, max)) return kNotFinite;
   if (max == -INFINITY) return kImpossible;
-  if (options_.temperature == 0) return static_cast<int32_t>(std::find(logprobs, logprobs + vocabulary_, max) - logprobs);
+  drawn_logprob_ = 0;
+  if (temperature == 0) return static_cast<int32_t>(std::find(logprobs, logprobs + vocabulary_, max) - logprobs);
   // Relative to the most probable token, so that no temperature can make all weights vanish.
-  const float scale = static_cast<float>(1 / options_.temperature);
+  const float scale = static_cast<float>(1 / temperature);
   for (size_t token = 0; token < vocabulary_; ++token) {
     weights_[token] = exp_of_negative((logprobs[token] - max) * scale);
   }
@@ -200,6 +201,7 @@ int32_t Sampler::pick(double uniform) {
     sum += weights_[token];
     if (sum > target) break;
   }
+  drawn_logprob_ = std::log(static_cast<double>(weights_[last]) / cumulative_.back());
   return static_cast<int32_t>(last);
 }
 

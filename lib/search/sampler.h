@@ -52,7 +52,11 @@ class Sampler {
   Sampler(const SamplerOptions& options, int64_t vocabulary);
 
   /// A token, kImpossible or kNotFinite. `logprobs` [vocabulary] need not sum to 1.
-  int32_t draw(const float* logprobs, Rng& rng);
+  int32_t draw(const float* logprobs, Rng& rng) { return draw(logprobs, rng, options_.temperature); }
+  /// At another temperature than that of the options.
+  int32_t draw(const float* logprobs, Rng& rng, double temperature);
+  /// Of the token that was drawn last, among those that could be drawn then.
+  double drawn_logprob() const { return drawn_logprob_; }
 
  private:
   bool find_max(const float* logprobs, float& max) const;
@@ -72,6 +76,7 @@ class Sampler {
   std::vector<double> cumulative_;  // [blocks]
   TopK ranked_;
   std::vector<Candidate> all_;
+  double drawn_logprob_ = 0;
 };
 
 }  // namespace seqmill::search

@@ -73,6 +73,9 @@ void check_inputs(const Task& task) {
     fail("search: the end symbol {} is outside the vocabulary of {}", task.eos, vocabulary);
   }
   for (const SentenceInput& input : task.inputs) {
+    if (input.samples < 0 || (input.temperature != 0 && !(input.temperature >= kLeastTemperature))) {
+      fail("{}: {} samples at temperature {}; expected 1 or more, at {} or more", name_of(input), input.samples, input.temperature, kLeastTemperature);
+    }
     for (const int32_t token : input.prefix) {
       if (token < 0 || token >= vocabulary) {
         fail("{}: token {} of the forced prefix is outside the vocabulary of {}", name_of(input), token, vocabulary);

@@ -39,6 +39,7 @@ struct Hypothesis {
   std::vector<int32_t> tokens;  ///< without begin and end symbols; a forced prefix is included
   double logprob = 0;           ///< natural log of the model's probability, with the end symbol's if reached
   double score = 0;             ///< logprob after the length penalty: what hypotheses are ranked by
+  double drawn_logprob = 0;     ///< of sampling: that of the distribution it was drawn from, with temperature and truncation
   bool finished = true;         ///< false: cut off at the length limit
 };
 
@@ -48,6 +49,8 @@ struct SentenceInput {
   std::vector<int32_t> prefix;  ///< forced first tokens, no end symbol; the limit is never below their number
   uint64_t line = 0;            ///< number of the line in the whole input, from 0; it selects the sampling stream
   std::string name = {};        ///< for messages; empty: "line <line + 1>"
+  int64_t samples = 0;          ///< of sampling: so many; 0: n_best
+  double temperature = 0;       ///< of sampling: instead of that of the options, and at least 0.001; 0: that one
 };
 
 /// Per sentence 1 to n_best hypotheses. The result for a sentence does not depend on the others of the batch
@@ -71,7 +74,7 @@ struct SentenceInput {
 /// ones of all groups.
 ///
 /// Sampling: sample s of a line draws from the stream Rng(seed, "sample", line) for s = 0, else from Rng(<that
-/// stream's key>, "sample", s), one uniform number per token. Samples are returned in this order, others best
+/// stream's key>, "sample", s), one uniform number per token. How many there are, and at what temperature, a sentence may say itself. Samples are returned in this order, others best
 /// first. logprob is that of the model, without temperature and truncation.
 ///
 /// Throws Error when the decoder gives a log-probability that is NaN or plus infinity, when `inputs` do not match

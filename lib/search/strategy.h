@@ -29,9 +29,14 @@ Results sampling_search(const Task& task);
 /// Stops the search: the model's output is no distribution.
 [[noreturn]] void fail_not_finite(const SentenceInput& input, int64_t step);
 
-/// Hypotheses that do not compete: `copies` per sentence, one row each until its end. `choose(sentence, copy,
-/// logprobs)` names the next token, kImpossible when there is none, or kNotFinite; it leaves the row as it is.
-using Choose = std::function<int32_t(int64_t sentence, int64_t copy, const float* logprobs)>;
-Results independent_search(const Task& task, int64_t copies, const Choose& choose);
+/// The next token, kImpossible when there is none, or kNotFinite; and with what log-probability it was chosen.
+struct Choice {
+  int32_t token;
+  double logprob = 0;
+};
+
+/// Hypotheses that do not compete: copies[sentence] of them, one row each until its end. `choose(sentence, copy, logprobs)` leaves the row as it is.
+using Choose = std::function<Choice(int64_t sentence, int64_t copy, const float* logprobs)>;
+Results independent_search(const Task& task, const std::vector<int64_t>& copies, const Choose& choose);
 
 }  // namespace seqmill::search

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <map>
 #include <numeric>
@@ -155,6 +156,59 @@ TEST_CASE("samples of a line are independent, and the first is that of a single 
     ++counts[hypothesis.tokens.empty() ? 0 : static_cast<size_t>(hypothesis.tokens[0])];
   }
   CHECK(chi_square(counts, kProbabilities) < kChiSquare6);
+}
+
+TEST_CASE("a sentence may say how many samples it has, and at what temperature", "[sample]") {
+  const Model model = random_model(6, 9, 1.0);
+  SearchOptions options = sample_options(8, 3);
+  options.top_k = 6;
+  std::vector<SentenceInput> inputs(3);
+  for (size_t i = 0; i < 3; ++i) inputs[i].line = i;
+  inputs[0].samples = 5;
+  inputs[1].temperature = 0.4;
+  inputs[2].samples = 1;
+  inputs[2].temperature = 2;
+  FakeDecoder decoder({0, 1, 2}, model);
+  const auto mixed = search::search(decoder, inputs, kBos, kEos, options, 9);
+  const auto alone = [&](uint64_t key, int64_t samples, double temperature) {
+    SearchOptions one = options;
+    one.n_best = samples;
+    one.temperature = temperature;
+    return run(model, {key}, one, 9).at(0);
+  };
+  CHECK(same(mixed[0], alone(0, 5, 1)));
+  CHECK(same(mixed[1], alone(1, 3, 0.4)));
+  CHECK(same(mixed[2], alone(2, 1, 2)));
+  inputs[0].samples = -1;
+  CHECK_THROWS(search::search(decoder, inputs, kBos, kEos, options, 9));
+  inputs[0].samples = 0;
+  inputs[0].temperature = 1e-5;
+  CHECK_THROWS(search::search(decoder, inputs, kBos, kEos, options, 9));
+}
+
+TEST_CASE("samples carry the probability that they were drawn with", "[sample]") {
+  const Model model = random_model(7, 9);
+  SearchOptions options = sample_options(6, 30);
+  CHECK(options.temperature == 1);
+  for (const Hypothesis& hypothesis : run_one(model, options)) CHECK(hypothesis.drawn_logprob == Approx(hypothesis.logprob).epsilon(1e-4));
+  options.temperature = 1.7;
+  options.top_k = 4;
+  for (const Hypothesis& hypothesis : run_one(model, options)) {
+    double expected = 0;
+    std::vector<int32_t> tokens;
+    for (size_t t = 0; t < hypothesis.tokens.size() + (hypothesis.finished ? 1 : 0); ++t) {
+      const std::vector<float> logprobs = model(0, tokens);
+      const int32_t token = t < hypothesis.tokens.size() ? hypothesis.tokens[t] : kEos;
+      std::vector<float> ranked = logprobs;
+      std::sort(ranked.rbegin(), ranked.rend());
+      double mass = 0;
+      for (size_t i = 0; i < 4; ++i) mass += std::exp(ranked[i] / 1.7);
+      REQUIRE(logprobs[static_cast<size_t>(token)] >= ranked[3]);
+      expected += logprobs[static_cast<size_t>(token)] / 1.7 - std::log(mass);
+      tokens.push_back(token);
+    }
+    CHECK(hypothesis.drawn_logprob == Approx(expected).epsilon(1e-4).margin(1e-5));
+  }
 }
 
 TEST_CASE("the stream depends on seed and line only", "[sample]") {
