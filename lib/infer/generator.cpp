@@ -283,7 +283,7 @@ class Generator::SamplingWorker final : public Worker {
       for (const int32_t end : generator_.ends_) logprobs[end] = -INFINITY;
     }
     if (row.seen) row.seen->penalise(logprobs, options_.sampler.repetition_penalty);
-    const int32_t token = sampler_.draw(logprobs, row.rng);
+    const int32_t token = sampler_.draw(logprobs, row.rng, request.temperature.value_or(options_.sampler.temperature));
     if (row.seen) row.seen->restore(logprobs);
     if (token == search::kNotFinite) {
       fail("record {}: the model gave NaN or infinity as a log-probability of token {} behind the prompt: it has diverged or is broken", request.id,
@@ -291,7 +291,9 @@ class Generator::SamplingWorker final : public Worker {
     }
     if (token == search::kImpossible) return false;
     result.logprob += static_cast<double>(logprobs[token]);
+    result.drawn_logprob += sampler_.drawn_logprob();
     if (contains(generator_.ends_, token)) {
+      result.end = token;
       result.finish = Finish::kEnd;
       return false;
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct Generated {
   std::string text;     ///< ends before a stop string; U+FFFD in place of bytes that are no whole character
   double logprob = 0;   ///< the model's own, without temperature, penalty and truncation; of `tokens`, and of the end token if reached
   double score = 0;     ///< of beam search: what it ranks by
+  double drawn_logprob = 0;  ///< of samples: that of the distribution they were drawn from, with temperature, penalty and truncation
+  int32_t end = -1;          ///< of samples: the end token that was reached
   Finish finish = Finish::kLength;
 
   /// Per token that logprob is the sum of; 0 when there is none.
@@ -36,6 +39,7 @@ struct GenerationRequest {
   std::string id;          ///< names it in messages
   Tokens prompt;           ///< at least one token
   int64_t samples = 1;
+  std::optional<double> temperature = {};  ///< of samples, instead of that of the options
   int64_t min_new = 0;     ///< tokens before which none ends it
   int64_t max_new = 1;     ///< >= 1; prompt and these together have positions in the model
 };

@@ -24,6 +24,7 @@ struct Call {
   std::vector<int32_t> ends{1};
   uint64_t seed = 5;
   bool continues = true;
+  std::optional<double> temperature;  // of the requests
   int64_t hesitates = 0;  // how often the source says "later" before each request, when it may
 };
 
@@ -42,6 +43,7 @@ std::vector<std::vector<Generated>> generate(const LanguageModel& model, const t
     request.id = std::to_string(next);
     request.prompt = call.prompts[next++];
     request.samples = call.options.samples;
+    request.temperature = call.temperature;
     request.min_new = call.options.min_new_tokens;
     request.max_new = call.options.max_new_tokens;
     return Next::kRequest;
@@ -179,6 +181,32 @@ TEST_CASE("log-probabilities are the model's own, whatever the tokens were drawn
   }
   CHECK(finishes[Finish::kEnd] > 0);
   CHECK(finishes[Finish::kLength] > 0);
+}
+
+TEST_CASE("samples say what they were drawn with and what ended them, and requests at what temperature") {
+  const FakeTokenizer tokenizer = FakeTokenizer({"a", "b", "c", "d", "e", "f"});
+  const FakeLanguageModel model(test::hashed_distribution(8), 8);
+  Call call;
+  call.prompts = some_prompts(12, 8);
+  call.ends = {1, 3};
+  call.options.samples = 3;
+  call.options.max_new_tokens = 10;
+  const auto plain = generate(model, tokenizer, call);
+  for (const std::vector<Generated>& results : plain) {
+    for (const Generated& generated : results) {
+      CHECK(generated.drawn_logprob == Approx(generated.logprob).epsilon(1e-5));
+      CHECK((generated.end == 1 || generated.end == 3) == (generated.finish == Finish::kEnd));
+    }
+  }
+  call.options.sampler.temperature = 0.5;
+  const auto cold = generate(model, tokenizer, call);
+  CHECK_FALSE(same(cold, plain));
+  call.options.sampler.temperature = 1;
+  call.temperature = 0.5;
+  CHECK(same(generate(model, tokenizer, call), cold));
+  call.temperature = 0;
+  const auto greedy = generate(model, tokenizer, call);
+  for (const std::vector<Generated>& results : greedy) CHECK((results[0].tokens == results[2].tokens && results[0].drawn_logprob == 0));
 }
 
 TEST_CASE("sample 0 is that of a single sample; greedy needs no seed") {
