@@ -113,6 +113,10 @@ std::vector<std::string> ChildProcess::ask(const std::vector<std::string>& lines
   for (const std::string& line : lines) text += line + "\n";
   std::vector<std::string> answers;
   size_t written = 0;
+  // What it has said since it was asked last belongs to no question.
+  pollfd early{out_, POLLIN, 0};
+  if (::poll(&early, 1, 0) > 0 && (early.revents & POLLIN) != 0) read_some(answers);
+  if (!answers.empty()) fail_talkative(0);
   while (answers.size() < lines.size()) {
     throw_if_stopped();
     pollfd ends[] = {{out_, POLLIN, 0}, {written < text.size() ? in_ : -1, POLLOUT, 0}};
@@ -120,9 +124,11 @@ std::vector<std::string> ChildProcess::ask(const std::vector<std::string>& lines
     if (ends[1].revents != 0) write_some(text, written);
     if (ends[0].revents != 0 && !read_some(answers)) fail_ended(answers.size(), lines.size());
   }
-  if (answers.size() > lines.size() || !line_.empty()) fail("'{}' answered more than the {} lines that it was asked", command_, lines.size());
+  if (answers.size() > lines.size()) fail_talkative(lines.size());
   return answers;
 }
+
+void ChildProcess::fail_talkative(size_t asked) const { fail("'{}' answered more than the {} lines that it was asked; expected one line for each", command_, asked); }
 
 void ChildProcess::write_some(const std::string& text, size_t& written) {
   const NoBrokenPipes quietly;

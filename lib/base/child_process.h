@@ -24,6 +24,7 @@ class ChildProcess {
  private:
   void write_some(const std::string& text, size_t& written);
   bool read_some(std::vector<std::string>& answers);
+  [[noreturn]] void fail_talkative(size_t asked) const;
   [[noreturn]] void fail_ended(size_t answered, size_t asked);
   std::string ending(bool waits);
 

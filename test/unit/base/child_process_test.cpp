@@ -1,7 +1,10 @@
 #include "base/child_process.h"
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <thread>
 
 #include "base/error.h"
 #include "support/files.h"
@@ -34,11 +37,24 @@ TEST_CASE("a program that ends is an error that names it and says how", "[child]
   CHECK(failure("read -r x; echo one; exit 3", {"a", "b"}).says("'read -r x; echo one; exit 3' ended with exit code 3 after 1 of 2 answers"));
   CHECK(failure("kill -9 $$", {"a"}).says("was killed by signal 9 after 0 of 1 answers"));
   CHECK(failure("no-such-program-here 2> /dev/null", {"a"}).says("exit code 127"));
-  CHECK(failure("echo one; echo two; cat > /dev/null", {"a"}).says("more than the 1 lines"));
+  CHECK(failure("printf 'one\\ntwo\\n'; cat > /dev/null", {"a"}).says("more than the 1 lines"));
   CHECK(failure("exec 1>&-; sleep 30", {"a"}).says("closed its output"));
   CHECK(failure("read -r x; exit 0", Lines(1, std::string(1 << 20, 'x'))).says("after 0 of 1"));
   // What it answers before it goes counts, although it has not read all.
   CHECK(ChildProcess("echo 1; echo 2; exit 0").ask({std::string(1 << 20, 'x'), "b"}) == Lines{"1", "2"});
+}
+
+TEST_CASE("what a program says unasked is an error, when it is seen", "[child]") {
+  const TempDir dir;
+  ChildProcess program("read -r x; echo one; echo two; echo > " + dir.path() + "/said; cat");
+  const auto ask = [&] { program.ask({"a"}); };
+  try {
+    ask();
+  } catch (const Error&) {
+    return;  // both came at once
+  }
+  for (int i = 0; i < 500 && !std::filesystem::exists(dir.path() + "/said"); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(failure_of(ask).says("more than the 0 lines"));
 }
 
 TEST_CASE("a program that does not heed the end of its input is stopped", "[child]") {
