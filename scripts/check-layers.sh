@@ -21,7 +21,7 @@ nn      tensor
 loss    tensor
 model   nn loss data search infer
 train   model
-rl      train
+rl      train reward
 align   train metric
 analyse model metric
 '
