@@ -279,6 +279,7 @@ class Generator::SamplingWorker final : public Worker {
   bool extend(Row& row, float* logprobs) {
     const GenerationRequest& request = row.prompt->request;
     Generated& result = row.result;
+    if (options_.observe) result.observed.add(logprobs, generator_.vocabulary_);
     if (static_cast<int64_t>(result.tokens.size()) < request.min_new) {
       for (const int32_t end : generator_.ends_) logprobs[end] = -INFINITY;
     }

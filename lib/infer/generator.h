@@ -28,6 +28,7 @@ struct Generated {
   double score = 0;     ///< of beam search: what it ranks by
   double drawn_logprob = 0;  ///< of samples: that of the distribution they were drawn from, with temperature, penalty and truncation
   int32_t end = -1;          ///< of samples: the end token that was reached
+  search::StepStatistics observed = {};  ///< of samples, where that was asked for
   Finish finish = Finish::kLength;
 
   /// Per token that logprob is the sum of; 0 when there is none.
@@ -53,6 +54,7 @@ struct GeneratorOptions {
   std::string length_penalty = "average";  ///< of beam search: none, average, gnmt, as search::SearchOptions
   double alpha = 1;
   std::vector<std::string> stop;
+  bool observe = false;  ///< of samples: how sure the model is, Generated::observed; not an option of the command line
 
   void declare(Options& options);
   /// Throws a usage error for combinations that make no sense.

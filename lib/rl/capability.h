@@ -8,15 +8,11 @@
 
 #include "base/options.h"
 #include "base/rng.h"
+#include "search/step_statistics.h"
 
 namespace seqmill::rl {
 
-/// Of the steps of one output, the last one included.
-struct StepStatistics {
-  double entropy = 0;  ///< sum of the entropies of next-token distributions, in nats
-  double peaks = 0;    ///< sum of q exp(q), q being the largest probability of a step
-  int64_t steps = 0;
-};
+using search::StepStatistics;
 
 /// Mean reward of probes / the largest there can be, within [0, 1]; 0 for NaN.
 double reward_capability(double reward, double largest);

@@ -52,6 +52,7 @@ class IndependentSearch {
     const SentenceInput& input = task_.inputs[static_cast<size_t>(row.sentence)];
     const LengthLimits& limits = limits_[static_cast<size_t>(row.sentence)];
     Hypothesis& hypothesis = results_[static_cast<size_t>(row.sentence)][static_cast<size_t>(row.copy)];
+    if (task_.options.observe) hypothesis.observed.add(logprobs, vocabulary_);
     const bool forced = step < static_cast<int64_t>(input.prefix.size());
     if (!forced && step < limits.min) logprobs[task_.eos] = -INFINITY;
     const auto [token, drawn] = forced ? Choice{input.prefix[static_cast<size_t>(step)]} : choose_(row.sentence, row.copy, logprobs);

@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 #include "search/step_decoder.h"
+#include "search/step_statistics.h"
 
 namespace seqmill::search {
 
@@ -27,6 +28,7 @@ struct SearchOptions {
   int64_t top_k = 0;           ///< draw among the k most probable tokens; 0: all
   double top_p = 1.0;          ///< in (0, 1]: and among the fewest whose share is >= top_p (Holtzman et al., 2020)
   int64_t diverse_groups = 1;  ///< diverse beam search (Vijayakumar et al., 2018): groups of beam / diverse_groups
+  bool observe = false;           ///< of greedy search and sampling: how sure the model is, Hypothesis::observed; not an option of the command line
   double diverse_strength = 0.5;  ///< its lambda, >= 0; diversity is Hamming's
 
   void declare(Options& options);
@@ -41,6 +43,7 @@ struct Hypothesis {
   double score = 0;             ///< logprob after the length penalty: what hypotheses are ranked by
   double drawn_logprob = 0;     ///< of sampling: that of the distribution it was drawn from, with temperature and truncation
   bool finished = true;         ///< false: cut off at the length limit
+  StepStatistics observed = {};  ///< where that was asked for
 };
 
 /// What differs between the sentences of a batch.

@@ -230,3 +230,34 @@ TEST_CASE("sampled hypotheses carry the probability of the model", "[sample]") {
           Approx(logprob_of(model, 0, hypothesis.tokens, hypothesis.finished)).epsilon(1e-12));
   }
 }
+
+TEST_CASE("how sure a model is of its steps is observed where asked for", "[sample]") {
+  StepStatistics steps;
+  const std::vector<float> logprobs = logs(kProbabilities);
+  steps.add(logprobs.data(), static_cast<int64_t>(logprobs.size()));
+  double entropy = 0;
+  for (const double p : kProbabilities) entropy -= p * std::log(p);
+  CHECK(steps.entropy == Approx(entropy).epsilon(1e-5));
+  CHECK(steps.peaks == Approx(0.3 * std::exp(0.3)).epsilon(1e-5));
+  CHECK(steps.steps == 1);
+  std::vector<float> one(1000, -INFINITY);
+  one[517] = 0;
+  StepStatistics sure;
+  sure.add(one.data(), 1000);
+  CHECK((sure.entropy == 0 && sure.peaks == Approx(std::exp(1.0))));
+  std::vector<float> flat(1000, std::log(0.001F));
+  StepStatistics unsure;
+  unsure.add(flat.data(), 1000);
+  CHECK(unsure.entropy == Approx(std::log(1000.0)).epsilon(1e-5));
+
+  SearchOptions options = sample_options(6, 4);
+  options.observe = true;
+  options.temperature = 0.5;  // it is the model that is observed
+  for (const Hypothesis& hypothesis : run_one(constant_model, options)) {
+    const auto count = static_cast<int64_t>(hypothesis.tokens.size()) + 1;  // the end, or the step that was one too many
+    CHECK(hypothesis.observed.steps == count);
+    CHECK(hypothesis.observed.entropy == Approx(entropy * static_cast<double>(count)).epsilon(1e-5));
+  }
+  options.observe = false;
+  CHECK(run_one(constant_model, options)[0].observed.steps == 0);
+}
