@@ -1,6 +1,9 @@
 #include "data/batch.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "data/prompt_trees.h"
 
 namespace seqmill::data {
 
@@ -14,6 +17,7 @@ void Batch::to(at::Device device) {
   source.to(device);
   target_input.to(device);
   target_output = target_output.to(device);
+  if (source_rows.defined()) source_rows = source_rows.to(device);
 }
 
 PackedTokens pack(const std::vector<Tokens>& sequences, int32_t first, int32_t last) {
@@ -47,6 +51,33 @@ Batch make_batch(const std::vector<Tokens>& sources, const std::vector<Tokens>& 
   batch.source = pack(sources, -1, source_eos);
   batch.target_input = pack(targets, bos, -1);
   batch.target_output = pack(targets, -1, eos).tokens;
+  return batch;
+}
+
+Batch make_batch(const std::vector<const PromptTree*>& trees, int32_t source_eos, int32_t bos) {
+  std::vector<Tokens> sources, inputs, outputs;
+  std::vector<int64_t> rows, lengths;
+  int64_t first = 0;
+  for (const PromptTree* tree : trees) {
+    sources.push_back(tree->prompt);
+    const int64_t length = static_cast<int64_t>(tree->prompt.size()) + 1;
+    for (const Tokens& ending : tree->endings) {
+      if (ending.empty()) fail("a target without tokens");
+      inputs.emplace_back(ending.begin(), ending.end() - 1);
+      outputs.push_back(ending);
+      for (int64_t r = 0; r < length; ++r) rows.push_back(first + r);
+      lengths.push_back(length);
+    }
+    first += length;
+  }
+  Batch batch;
+  batch.source = pack(sources, -1, source_eos);
+  batch.target_input = pack(inputs, bos, -1);
+  batch.target_output = pack(outputs, -1, -1).tokens;
+  if (lengths.size() == trees.size()) return batch;
+  batch.source_rows = at::empty({static_cast<int64_t>(rows.size())}, at::kLong);
+  std::copy(rows.begin(), rows.end(), batch.source_rows.data_ptr<int64_t>());
+  batch.source_spans = tensor::Spans::packed(std::move(lengths));
   return batch;
 }
 

@@ -123,8 +123,10 @@ class Transformer final : public Seq2Seq {
                                           settings(true, layer.self_polynomial, stream));
           },
           [&](const at::Tensor& q) {
-            return tensor::cross_attention(q, batch.target_input.spans, layer.cross_kv(memory), batch.source.spans,
-                                           settings(false, layer.cross_polynomial, stream));
+            const AttentionSettings how = settings(false, layer.cross_polynomial, stream);
+            const at::Tensor kv = layer.cross_kv(memory);
+            if (!batch.source_rows.defined()) return tensor::cross_attention(q, batch.target_input.spans, kv, batch.source.spans, how);
+            return tensor::cross_attention(q, batch.target_input.spans, kv.index_select(0, batch.source_rows), batch.source_spans, how);
           });
     }
     return finish(1, x);

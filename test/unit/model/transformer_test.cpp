@@ -1,3 +1,4 @@
+#include "data/prompt_trees.h"
 #include "models.h"
 
 using namespace seqmill;
@@ -220,5 +221,42 @@ TEST_CASE("source and target are read with their order", "[transformer]") {
     CHECK(difference(plain, model->target_logprobs(batch_of({turned}, {target}))) > 1e-3);
     const at::Tensor other = model->target_logprobs(batch_of({source}, {swapped}));
     CHECK(difference(plain.narrow(0, 2, 3), other.narrow(0, 2, 3)) > 1e-3);
+  }
+}
+
+TEST_CASE("candidates that share a source are what they are with a copy each, and so are gradients", "[transformer]") {
+  for (const Settings& settings : grid()) {
+    CAPTURE(name_of(settings));
+    const auto together = random_model(settings, kSizes), apart = random_model(settings, kSizes);
+    const std::vector<Tokens> sources = random_sequences({5, 3, 7}, kVocabulary, 8);
+    std::vector<Tokens> targets = random_sequences({4, 1, 6, 2, 3}, kVocabulary, 9);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (i != 2) targets[i].push_back(kEos);  // one was cut off
+    }
+    const data::PromptTree first{sources[0], {targets[0], targets[1], targets[2]}}, second{sources[1], {targets[3]}}, third{sources[2], {targets[4]}};
+    const data::Batch shared = data::make_batch({&first, &second, &third}, kEos, kBos);
+    REQUIRE(shared.source_rows.defined());
+    CHECK(shared.target_tokens() == 5 + 2 + 6 + 3 + 4);
+    const at::Tensor factors = normals({shared.target_tokens()}, 3);
+    const auto logprobs = [](const Seq2Seq& model, const data::Batch& batch) {
+      const OutputLayer output = model.output_layer();
+      return loss::token_logprobs(model.features(batch, nullptr), output.weight, output.bias, batch.target_output);
+    };
+    const at::Tensor all = logprobs(*together, shared);
+    (all * factors).sum().backward();
+    int64_t row = 0;
+    for (const auto& [source, target] : {std::pair(0, 0), std::pair(0, 1), std::pair(0, 2), std::pair(1, 3), std::pair(2, 4)}) {
+      const data::PromptTree one{sources[static_cast<size_t>(source)], {targets[static_cast<size_t>(target)]}};
+      const data::Batch alone = data::make_batch({&one}, kEos, kBos);
+      CHECK_FALSE(alone.source_rows.defined());
+      const at::Tensor some = logprobs(*apart, alone);
+      CHECK(difference(some, all.narrow(0, row, some.size(0))) < 1e-4);
+      (some * factors.narrow(0, row, some.size(0))).sum().backward();
+      row += some.size(0);
+    }
+    for (size_t i = 0; i < together->parameters().all().size(); ++i) {
+      CAPTURE(together->parameters().all()[i].name);
+      CHECK(difference(together->parameters().all()[i].value.grad(), apart->parameters().all()[i].value.grad()) < 1e-3);
+    }
   }
 }
