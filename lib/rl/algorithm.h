@@ -56,6 +56,8 @@ class Algorithm {
   /// A value head is learned beside the policy, and advantages are those of tokens (rl/returns.h).
   virtual bool needs_values() const { return false; }
   virtual PolicyLoss loss(const ScoredCandidates& candidates) const = 0;
+  /// What PolicyLoss::weight comes to over a batch of so many.
+  virtual double weight_of(int64_t inputs, int64_t candidates, int64_t tokens) const = 0;
 };
 
 struct AlgorithmType {

@@ -22,6 +22,8 @@ class Esrl final : public Algorithm {
     return form_ == "mrt" ? mrt_loss(candidates, alpha_) : reinforce_loss(candidates, importance_.weights(candidates));
   }
 
+  double weight_of(int64_t inputs, int64_t candidates, int64_t) const override { return static_cast<double>(form_ == "mrt" ? inputs : candidates); }
+
  private:
   std::string form_ = "reinforce";
   double alpha_ = 0.005;

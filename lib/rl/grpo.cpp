@@ -32,6 +32,8 @@ class Grpo final : public Algorithm {
     return {-(sum_by_candidate(gains, c.lengths) / lengths).sum(), static_cast<double>(c.count())};
   }
 
+  double weight_of(int64_t, int64_t candidates, int64_t) const override { return static_cast<double>(candidates); }
+
  private:
   double clip_ = 0.2, beta_ = 0.04;
 };

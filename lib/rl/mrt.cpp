@@ -12,6 +12,8 @@ class Mrt final : public Algorithm {
   void declare(Options& options) override { options.add("algorithm.alpha", alpha_, "Sharpness of the distribution over an input's candidates").range(0); }
   PolicyLoss loss(const ScoredCandidates& candidates) const override { return mrt_loss(candidates, alpha_); }
 
+  double weight_of(int64_t inputs, int64_t, int64_t) const override { return static_cast<double>(inputs); }
+
  private:
   double alpha_ = 0.005;
 };

@@ -3,51 +3,77 @@
 #include <ATen/ATen.h>
 
 #include "loss/cross_entropy.h"
+#include "tensor/linear.h"
 
 namespace seqmill::rl {
 namespace {
 
-TokenScores score(const at::Tensor& states, const model::OutputLayer& output, const at::Tensor& targets) {
-  return {loss::token_logprobs(states, output.weight, output.bias, targets), states};
-}
+/// A linear function of the states that tokens are predicted from.
+struct ValueHead {
+  at::Tensor weight, bias;
 
-class TranslationPolicy final : public Policy {
+  ValueHead(nn::Parameters& parameters, int64_t dim, bool is_wanted) {
+    if (!is_wanted) return;
+    weight = parameters.add(kValueWeight, {1, dim}, nn::Init::constant(0), true);
+    bias = parameters.add(kValueBias, {1}, nn::Init::constant(0), false);
+  }
+
+  at::Tensor operator()(const at::Tensor& states) const { return weight.defined() ? tensor::linear(states, weight, bias).squeeze(1) : at::Tensor(); }
+};
+
+/// What a model of either kind is as a policy: `Model` gives an output layer and parameters.
+template <typename Model>
+class ModelPolicy : public Policy {
  public:
-  TranslationPolicy(model::Seq2Seq& model, int32_t source_eos, int32_t bos) : model_(model), source_eos_(source_eos), bos_(bos) {}
-  nn::Parameters& parameters() override { return model_.parameters(); }
-  int64_t dim() const override { return model_.output_layer().weight.size(1); }
+  ModelPolicy(std::shared_ptr<Model> model, bool with_values)
+      : model_(std::move(model)), values_(model_->parameters(), model_->output_layer().weight.size(1), with_values) {}
+  nn::Parameters& parameters() override { return model_->parameters(); }
+  model::OutputLayer output_layer() const override { return model_->output_layer(); }
+
+ protected:
+  TokenScores scores(const at::Tensor& states, const at::Tensor& targets) const {
+    const model::OutputLayer output = model_->output_layer();
+    return {loss::token_logprobs(states, output.weight, output.bias, targets), values_(states)};
+  }
+
+  const std::shared_ptr<Model> model_;
+
+ private:
+  const ValueHead values_;
+};
+
+class TranslationPolicy final : public ModelPolicy<model::Seq2Seq> {
+ public:
+  TranslationPolicy(std::shared_ptr<model::Seq2Seq> model, int32_t source_eos, int32_t bos, bool with_values)
+      : ModelPolicy(std::move(model), with_values), source_eos_(source_eos), bos_(bos) {}
 
   TokenScores score(const std::vector<const Candidates*>& inputs, tensor::DropoutStream* stream) const override {
     data::Batch batch = data::make_batch(inputs, source_eos_, bos_);
-    batch.to(model_.output_layer().weight.device());
-    return rl::score(model_.features(batch, stream), model_.output_layer(), batch.target_output);
+    batch.to(output_layer().weight.device());
+    return scores(model_->features(batch, stream), batch.target_output);
   }
 
  private:
-  model::Seq2Seq& model_;
   const int32_t source_eos_, bos_;
 };
 
-class LanguagePolicy final : public Policy {
+class LanguagePolicy final : public ModelPolicy<model::Lm> {
  public:
-  explicit LanguagePolicy(model::Lm& model) : model_(model) { model.check_predicts(); }
-  nn::Parameters& parameters() override { return model_.parameters(); }
-  int64_t dim() const override { return model_.output_layer().weight.size(1); }
+  LanguagePolicy(std::shared_ptr<model::Lm> model, bool with_values) : ModelPolicy(std::move(model), with_values) { model_->check_predicts(); }
 
   TokenScores score(const std::vector<const Candidates*>& inputs, tensor::DropoutStream* stream) const override {
     data::TreeBatch batch = data::make_tree_batch(inputs, data::LastTokens::kPredicted);
-    batch.to(model_.output_layer().weight.device());
-    return rl::score(model_.features(batch.input, stream).index_select(0, batch.rows), model_.output_layer(), batch.targets);
+    batch.to(output_layer().weight.device());
+    return scores(model_->features(batch.input, stream).index_select(0, batch.rows), batch.targets);
   }
-
- private:
-  model::Lm& model_;
 };
 
 }  // namespace
 
-std::unique_ptr<Policy> make_policy(model::Seq2Seq& model, int32_t source_eos, int32_t bos) { return std::make_unique<TranslationPolicy>(model, source_eos, bos); }
+std::unique_ptr<Policy> make_policy(std::shared_ptr<model::Seq2Seq> model, int32_t source_eos, int32_t bos, bool with_values) {
+  return std::make_unique<TranslationPolicy>(std::move(model), source_eos, bos, with_values);
+}
 
-std::unique_ptr<Policy> make_policy(model::Lm& model) { return std::make_unique<LanguagePolicy>(model); }
+std::unique_ptr<Policy> make_policy(std::shared_ptr<model::Lm> model, bool with_values) { return std::make_unique<LanguagePolicy>(std::move(model), with_values); }
 
 }  // namespace seqmill::rl

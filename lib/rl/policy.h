@@ -21,20 +21,23 @@ using Candidates = data::PromptTree;
 /// Of every token of all candidates, one after another.
 struct TokenScores {
   at::Tensor logprobs;  ///< [M] log p, with a graph where gradients are on; the model's own, at temperature 1
-  at::Tensor states;    ///< [M, D] what the token was predicted from
+  at::Tensor values;    ///< [M] of the value head: what is expected of the rest; undefined without one
 };
+
+/// Tensors of a value head (PPO), which travel with the model of a training and mean nothing to whoever decodes it.
+constexpr const char *kValueWeight = "value_head.weight", *kValueBias = "value_head.bias";
 
 class Policy {
  public:
   virtual ~Policy() = default;
   virtual nn::Parameters& parameters() = 0;
-  virtual int64_t dim() const = 0;
+  virtual model::OutputLayer output_layer() const = 0;
   /// Inputs are encoded once for all of their candidates. `stream` null: without dropout, which alone gives the log-probabilities that candidates were drawn with.
   virtual TokenScores score(const std::vector<const Candidates*>& inputs, tensor::DropoutStream* stream) const = 0;
 };
 
-/// The models must outlive them.
-std::unique_ptr<Policy> make_policy(model::Seq2Seq& model, int32_t source_eos, int32_t bos);
-std::unique_ptr<Policy> make_policy(model::Lm& model);
+/// `with_values`: a value head is added to the parameters of the model, of zeros.
+std::unique_ptr<Policy> make_policy(std::shared_ptr<model::Seq2Seq> model, int32_t source_eos, int32_t bos, bool with_values = false);
+std::unique_ptr<Policy> make_policy(std::shared_ptr<model::Lm> model, bool with_values = false);
 
 }  // namespace seqmill::rl

@@ -30,6 +30,8 @@ class Ppo final : public Algorithm {
     return {policy + value_weight_ * errors.sum(), static_cast<double>(c.logprobs.size(0))};
   }
 
+  double weight_of(int64_t, int64_t, int64_t tokens) const override { return static_cast<double>(tokens); }
+
  private:
   double clip_ = 0.2, value_clip_ = 0.2, value_weight_ = 0.5;
 };

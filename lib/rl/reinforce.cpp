@@ -12,6 +12,8 @@ class Reinforce final : public Algorithm {
   void declare(Options& options) override { importance_.declare(options); }
   PolicyLoss loss(const ScoredCandidates& candidates) const override { return reinforce_loss(candidates, importance_.weights(candidates)); }
 
+  double weight_of(int64_t, int64_t candidates, int64_t) const override { return static_cast<double>(candidates); }
+
  private:
   ImportanceOptions importance_;
 };

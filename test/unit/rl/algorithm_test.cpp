@@ -286,6 +286,16 @@ TEST_CASE("GRPO is the mean over the tokens of a candidate, less the divergence 
   CHECK(make("grpo")->loss(c).sum.isfinite().item<bool>());
 }
 
+TEST_CASE("the weight of a loss is known before it is computed", "[rl]") {
+  for (const std::string& name : Registry<AlgorithmType>::instance().names()) {
+    CAPTURE(name);
+    ScoredCandidates c = some(3);
+    if (name == "ppo") c.advantages = normals({10}, 1, at::kDouble);
+    CHECK(make(name)->weight_of(2, 4, 10) == make(name)->loss(c).weight);
+  }
+  CHECK(make("esrl", {{"loss", "mrt"}})->weight_of(2, 4, 10) == make("esrl", {{"loss", "mrt"}})->loss(some(3)).weight);
+}
+
 TEST_CASE("every algorithm of lib/rl is in the registry, and nothing else is", "[registration]") {
   const fs::path folder = fs::path(__FILE__).parent_path() / "../../../lib/rl";
   REQUIRE(fs::is_directory(folder));

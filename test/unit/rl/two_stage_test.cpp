@@ -117,14 +117,14 @@ void check_stages(Sampler& sampler, const Policy& policy, const std::vector<infe
 }  // namespace
 
 TEST_CASE("translations: stage 2 finds what stage 1 drew with", "[rl][esrl]") {
-  const auto model = letter_model();
+  const std::shared_ptr<Seq2Seq> model = letter_model();
   const infer::Vocabularies vocabularies = shared_letters();
   const auto sampler = make_sampler([&] { return std::make_unique<TorchTranslation>(*model); }, vocabularies, short_ones());
-  check_stages(*sampler, *make_policy(*model, kEos, kBos), kSources);
+  check_stages(*sampler, *make_policy(model, kEos, kBos), kSources);
 }
 
 TEST_CASE("answers: stage 2 finds what stage 1 drew with", "[rl][esrl]") {
-  const auto lm = byte_lm();
+  const std::shared_ptr<Lm> lm = byte_lm();
   // Answers end often enough to see it.
   const ByteTokenizer tokenizer;
   class Ending final : public LetterTemplate {
@@ -135,7 +135,7 @@ TEST_CASE("answers: stage 2 finds what stage 1 drew with", "[rl][esrl]") {
     std::vector<int32_t> ends_{1, 40, 60, 80, 100, 120, 140, 160, 180, 200, 220, 240};
   } chat;
   const auto sampler = make_sampler([&] { return std::make_unique<TorchLm>(*lm); }, tokenizer, chat, short_ones());
-  check_stages(*sampler, *make_policy(*lm), kSources);
+  check_stages(*sampler, *make_policy(lm), kSources);
   sampler->take_weights();
   const infer::Tokens too_long(40, 5);
   CHECK(failure_of([&] { sampler->draw({{&too_long, "record x", 0, 1, 1}}, 1, 1); }).says("record x: the prompt takes all 40 positions"));
@@ -168,9 +168,25 @@ TEST_CASE("one pass is what a pass for each step is, to 1e-10 with its gradient,
     const std::vector<Candidates> more{all[0], {kSources[2], {{4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2}}}};
     CHECK(difference(policy.score(pointers(more), nullptr).logprobs.narrow(0, 0, 9), together.narrow(0, 0, 9)) < 1e-12);
   };
-  const auto model = general_twin(small({{"dropout", "0.3"}}), shared_letters().sizes());
-  check(model->parameters(), *make_policy(*model, kEos, kBos));
-  const auto lm = byte_lm({{"dropout", "0.3"}});
+  const std::shared_ptr<Seq2Seq> model = general_twin(small({{"dropout", "0.3"}}), shared_letters().sizes());
+  check(model->parameters(), *make_policy(model, kEos, kBos));
+  const std::shared_ptr<Lm> lm = byte_lm({{"dropout", "0.3"}});
   lm->parameters().to(at::kCPU, at::kDouble);
-  check(lm->parameters(), *make_policy(*lm));
+  check(lm->parameters(), *make_policy(lm));
+}
+
+TEST_CASE("a value head gives each token a value, from zero on, and learns with the model", "[rl][ppo]") {
+  const std::shared_ptr<Seq2Seq> model = letter_model();
+  const size_t before = model->parameters().all().size();
+  const auto policy = make_policy(model, kEos, kBos, true);
+  CHECK(policy->parameters().all().size() == before + 2);
+  const std::vector<Candidates> all{{kSources[0], {{5, 6, 2}, {7, 2}}}, {kSources[1], {{2}}}};
+  const TokenScores scores = policy->score(pointers(all), nullptr);
+  CHECK((scores.values.sizes() == scores.logprobs.sizes() && scores.values.abs().max().item<double>() == 0));
+  at::square(scores.values - 1).sum().backward();
+  for (const nn::Parameter& parameter : policy->parameters().all()) {
+    if (parameter.name == kValueWeight || parameter.name == kValueBias) CHECK(parameter.value.grad().abs().max().item<double>() > 0);
+  }
+  const std::shared_ptr<Seq2Seq> bare = letter_model();
+  CHECK_FALSE(make_policy(bare, kEos, kBos)->score(pointers(all), nullptr).values.defined());
 }
