@@ -25,7 +25,7 @@ void settle(Work work) {
 }  // namespace
 
 const char* name_of(Work work) {
-  constexpr std::array<const char*, kKindsOfWork> names{"batches", "products", "attention", "loss", "elementwise", "optimizer", "ranks"};
+  constexpr std::array<const char*, kKindsOfWork> names{"batches", "products", "attention", "loss", "elementwise", "optimizer", "ranks", "sampling", "rewards"};
   return names[static_cast<std::size_t>(work)];
 }
 

@@ -7,9 +7,9 @@
 
 namespace seqmill {
 
-enum class Work { kBatches, kProducts, kAttention, kLoss, kElementwise, kOptimizer, kRanks };
+enum class Work { kBatches, kProducts, kAttention, kLoss, kElementwise, kOptimizer, kRanks, kSampling, kRewards };
 
-constexpr std::size_t kKindsOfWork = static_cast<std::size_t>(Work::kRanks) + 1;
+constexpr std::size_t kKindsOfWork = static_cast<std::size_t>(Work::kRewards) + 1;
 
 /// As in logs: "batches", "products", ...
 const char* name_of(Work work);

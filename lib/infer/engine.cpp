@@ -14,12 +14,12 @@ void EngineConfig::check_scale_propagation() const {
   fail_usage("scale-propagation is for models of type integer-transformer; --mode dynamic takes others");
 }
 
-std::unique_ptr<EngineConfig> configure_engine(const ModelSource& source) { return configure<EngineType>(source); }
+std::unique_ptr<EngineConfig> configure_engine(const ModelConfig& config) { return configure<EngineType>(config); }
 
 LoadedModel load_in_engine(const ModelSource& source, int64_t average, bool to_bfloat16) {
   LoadedModel loaded;
   loaded.vocabularies = load_vocabularies(source.files.directory);
-  const std::unique_ptr<EngineConfig> engine = configure_engine(source);
+  const std::unique_ptr<EngineConfig> engine = configure_engine(source.config);
   loaded.model = build_from(source, weights_of(source, average, to_bfloat16), [&](Weights& weights) { return engine->build(loaded.vocabularies.sizes(), weights); });
   return loaded;
 }

@@ -53,10 +53,10 @@ bool registry_has(const std::string& type) {
 
 /// The options of its architecture, as its config.yaml has them: those of a registry's entry `Type`.
 template <typename Type>
-auto configure(const ModelSource& source) {
-  auto options_of_type = Registry<Type>::instance().get(source.config.type).config();
-  std::string type = source.config.type;
-  source.config.apply([&](Options& options) {
+auto configure(const ModelConfig& config) {
+  auto options_of_type = Registry<Type>::instance().get(config.type).config();
+  std::string type = config.type;
+  config.apply([&](Options& options) {
     options.add("model.type", type, "Architecture");
     options_of_type->declare(options);
   });
@@ -77,7 +77,7 @@ auto build_from(const ModelSource& source, Weights weights, Build build) {
 }
 
 /// The options of its architecture.
-std::unique_ptr<EngineConfig> configure_engine(const ModelSource& source);
+std::unique_ptr<EngineConfig> configure_engine(const ModelConfig& config);
 
 /// `average` > 0: the mean of that many newest checkpoints of a run.
 /// `to_bfloat16`: products in bfloat16, where the CPU has them (else Error); those of 8-bit integers stay what they are.

@@ -49,7 +49,7 @@ LanguageModelSize size_language_model(const std::string& path, const std::shared
   LanguageModelSize size;
   size.type = source.config.type;
   size.vocabulary = (tokenizer ? tokenizer : text::load_tokenizer(source.files.directory))->size();
-  const LmSize known = with_options_of(source.files.config, [&] { return configure<LmEngineType>(source)->size(size.vocabulary); });
+  const LmSize known = with_options_of(source.files.config, [&] { return configure<LmEngineType>(source.config)->size(size.vocabulary); });
   size.max_positions = known.max_positions;
   size.cache_numbers = known.cache_numbers;
   size.rows = known.rows;

@@ -50,7 +50,7 @@ LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average
   loaded.tokenizer = tokenizer ? std::move(tokenizer) : text::load_tokenizer(source.files.directory);
   loaded.chat_template = source.config.chat_template;
   loaded.pooling = source.config.pooling;
-  const auto engine = configure<LmEngineType>(source);
+  const auto engine = configure<LmEngineType>(source.config);
   loaded.model = build_from(source, weights_of(source, average, to_bfloat16), [&](Weights& weights) {
     auto model = engine->build(loaded.tokenizer->size(), weights);
     loaded.score_head = take_score_head(weights, *model);
@@ -62,7 +62,7 @@ LoadedLanguageModel load_lm_in_engine(const ModelSource& source, int64_t average
 
 void check_lm_in_engine(const ModelSource& source) {
   const int64_t tokens = text::load_tokenizer(source.files.directory)->size();
-  const auto engine = configure<LmEngineType>(source);
+  const auto engine = configure<LmEngineType>(source.config);
   build_from(source, Weights({source.files.weights}, false, Weights::Use::kCheck), [&](Weights& weights) {
     auto model = engine->build(tokens, weights);
     take_score_head(weights, *model);

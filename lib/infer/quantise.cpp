@@ -78,9 +78,9 @@ Subject subject_of(const ModelSource& source, const QuantiseOptions& options) {
   if (engine_knows(source.config.type)) {
     subject.more_scopes = {{"encoder.embedding", "embedding"}};  // the table may be the decoder's
     subject.check = [](const ModelSource& model) { load_in_engine(model); };
-    subject.check_scale_propagation = [&] { configure_engine(source)->check_scale_propagation(); };
+    subject.check_scale_propagation = [&] { configure_engine(source.config)->check_scale_propagation(); };
   } else if (lm_engine_knows(source.config.type)) {
-    const std::shared_ptr<LmEngineConfig> engine = configure<LmEngineType>(source);
+    const std::shared_ptr<LmEngineConfig> engine = configure<LmEngineType>(source.config);
     subject.module_of = [engine](const io::TensorRecord& record) { return engine->module_of(record); };
     subject.place_of = [engine](const std::string& tensor) { return engine->place_of(tensor); };
     subject.copies = engine->copies();

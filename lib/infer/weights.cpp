@@ -228,7 +228,7 @@ void Weights::check_fit() const {
 void Weights::check() const {
   std::vector<std::string> unexpected;
   for (const io::TensorRecord& record : files_.front().tensors()) {
-    if (!taken_.count(record.name)) unexpected.push_back(record.name);
+    if (!taken_.count(record.name) && !io::belongs_to_training(record.name)) unexpected.push_back(record.name);
   }
   if (!fit() || !unexpected.empty()) refuse(unexpected);
 }

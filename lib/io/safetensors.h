@@ -43,6 +43,10 @@ class SafetensorsFile {
   std::unique_ptr<State> state_;
 };
 
+/// What only a training needs that a checkpoint belongs to, and whoever else reads it passes over: the value head of PPO.
+bool belongs_to_training(const std::string& tensor);
+constexpr const char *kValueWeight = "value_head.weight", *kValueBias = "value_head.bias";
+
 /// Whether both are there and hold the same bytes in the same shape and type.
 bool same_numbers(const TensorRecord& a, const TensorRecord* b);
 

@@ -15,6 +15,8 @@ constexpr const char* kDerived = ".rotary_emb.inv_freq";
 
 }  // namespace
 
+bool belongs_to_training(const std::string& tensor) { return tensor == kValueWeight || tensor == kValueBias; }
+
 bool same_numbers(const TensorRecord& a, const TensorRecord* b) {
   return b && a.dtype == b->dtype && a.shape == b->shape && std::memcmp(a.data, b->data, static_cast<size_t>(a.bytes())) == 0;
 }

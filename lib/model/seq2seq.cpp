@@ -18,6 +18,12 @@ at::Tensor Seq2Seq::target_logprobs(const data::Batch& batch) const {
 
 std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type) { return declare_type<Seq2SeqType>(options, type); }
 
+std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type, const infer::ModelConfig& defaults) {
+  std::unique_ptr<Seq2SeqConfig> theirs;
+  defaults.apply([&](Options& own) { theirs = declare_seq2seq(own, type); });
+  return declare_type<Seq2SeqType>(options, type, std::move(theirs));
+}
+
 std::string list_seq2seq_models() { return list_types<Seq2SeqType>(); }
 
 }  // namespace seqmill::model

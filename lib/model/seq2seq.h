@@ -13,6 +13,7 @@
 #include "base/options.h"
 #include "base/registry.h"
 #include "data/batch.h"
+#include "infer/model_config.h"
 #include "infer/vocabularies.h"
 #include "loss/cross_entropy.h"
 #include "model/output_layer.h"
@@ -59,6 +60,8 @@ struct Seq2SeqType {
 
 /// Declares "model.type" and the options of the type the user chose.
 std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type);
+/// The same with the type and the options of another model as defaults.
+std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type, const infer::ModelConfig& defaults);
 
 /// "name  paper" lines for --list-models.
 std::string list_seq2seq_models();

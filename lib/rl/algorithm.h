@@ -53,6 +53,8 @@ class Algorithm {
   virtual void check() const {}
   /// Of the candidates under the weights that they were drawn with: what importance ratios compare with.
   virtual bool needs_old_logprobs() const { return false; }
+  /// Of the model that the training began with, without what rewards take of it.
+  virtual bool needs_reference() const { return false; }
   /// A value head is learned beside the policy, and advantages are those of tokens (rl/returns.h).
   virtual bool needs_values() const { return false; }
   virtual PolicyLoss loss(const ScoredCandidates& candidates) const = 0;

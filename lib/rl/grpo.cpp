@@ -19,6 +19,7 @@ class Grpo final : public Algorithm {
     options.add("algorithm.beta", beta_, "Of the divergence from the reference model, within the loss").range(0);
   }
   bool needs_old_logprobs() const override { return true; }
+  bool needs_reference() const override { return beta_ > 0; }
 
   /// Shao et al., 2024, eq. 3 and 4: of each candidate the mean over its tokens of min(ratio A, clip(ratio) A) - beta (r - log r - 1) with r = p_reference / p; over candidates.
   PolicyLoss loss(const ScoredCandidates& c) const override {

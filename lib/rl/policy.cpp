@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "io/safetensors.h"
 #include "loss/cross_entropy.h"
 #include "tensor/linear.h"
 
@@ -14,8 +15,8 @@ struct ValueHead {
 
   ValueHead(nn::Parameters& parameters, int64_t dim, bool is_wanted) {
     if (!is_wanted) return;
-    weight = parameters.add(kValueWeight, {1, dim}, nn::Init::constant(0), true);
-    bias = parameters.add(kValueBias, {1}, nn::Init::constant(0), false);
+    weight = parameters.add(io::kValueWeight, {1, dim}, nn::Init::constant(0), true);
+    bias = parameters.add(io::kValueBias, {1}, nn::Init::constant(0), false);
   }
 
   at::Tensor operator()(const at::Tensor& states) const { return weight.defined() ? tensor::linear(states, weight, bias).squeeze(1) : at::Tensor(); }

@@ -24,9 +24,6 @@ struct TokenScores {
   at::Tensor values;    ///< [M] of the value head: what is expected of the rest; undefined without one
 };
 
-/// Tensors of a value head (PPO), which travel with the model of a training and mean nothing to whoever decodes it.
-constexpr const char *kValueWeight = "value_head.weight", *kValueBias = "value_head.bias";
-
 class Policy {
  public:
   virtual ~Policy() = default;

@@ -98,7 +98,7 @@ void load_into(const std::string& path, const std::vector<NamedTensor>& targets,
     }
   }
   for (const io::TensorRecord& record : file.tensors()) {
-    if (!known.count(record.name) && !is_copy(file, record, copies)) unexpected.push_back(record.name);
+    if (!known.count(record.name) && !io::belongs_to_training(record.name) && !is_copy(file, record, copies)) unexpected.push_back(record.name);
   }
   if (!missing.empty() || !misfits.empty() || !unexpected.empty()) {
     std::string message = path + " does not fit the model that its configuration describes";

@@ -34,6 +34,10 @@ TEST_CASE("the engine takes weights from memory and leaves them there", "[engine
       CHECK(largest_difference(*engine, *model, 3, 10) < 2e-4);
     }
   }
+  // A value head is nobody's business.
+  const auto model = random_model(small(), kSizes);
+  model->parameters().add(io::kValueWeight, {1, 16}, nn::Init::constant(1), true);
+  CHECK(largest_difference(*engine_in_memory(*model, small()), *model, 3, 10) < 2e-4);
   std::vector<io::TensorRecord> twice(2);
   twice[0].name = twice[1].name = "w";
   CHECK(failure_of([&] { infer::Weights weights(twice); }).says("w is there twice"));

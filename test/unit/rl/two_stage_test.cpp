@@ -185,7 +185,7 @@ TEST_CASE("a value head gives each token a value, from zero on, and learns with 
   CHECK((scores.values.sizes() == scores.logprobs.sizes() && scores.values.abs().max().item<double>() == 0));
   at::square(scores.values - 1).sum().backward();
   for (const nn::Parameter& parameter : policy->parameters().all()) {
-    if (parameter.name == kValueWeight || parameter.name == kValueBias) CHECK(parameter.value.grad().abs().max().item<double>() > 0);
+    if (parameter.name == io::kValueWeight || parameter.name == io::kValueBias) CHECK(parameter.value.grad().abs().max().item<double>() > 0);
   }
   const std::shared_ptr<Seq2Seq> bare = letter_model();
   CHECK_FALSE(make_policy(bare, kEos, kBos)->score(pointers(all), nullptr).values.defined());
