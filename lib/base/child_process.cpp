@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/signals.h"
 
 extern char** environ;
@@ -20,6 +21,7 @@ extern char** environ;
 namespace seqmill {
 namespace {
 
+constexpr std::chrono::seconds kPatience{30};
 constexpr size_t kLongestLine = size_t{1} << 24;
 
 struct Pipe {
@@ -117,8 +119,14 @@ std::vector<std::string> ChildProcess::ask(const std::vector<std::string>& lines
   pollfd early{out_, POLLIN, 0};
   if (::poll(&early, 1, 0) > 0 && (early.revents & POLLIN) != 0) read_some(answers);
   if (!answers.empty()) fail_talkative(0);
+  const auto asked = std::chrono::steady_clock::now();
+  bool warned = false;
   while (answers.size() < lines.size()) {
     throw_if_stopped();
+    if (!warned && std::chrono::steady_clock::now() - asked > kPatience) {
+      warned = true;
+      log::warn("'{}' has not answered for {} seconds: does it flush each line that it writes?", command_, kPatience.count());
+    }
     pollfd ends[] = {{out_, POLLIN, 0}, {written < text.size() ? in_ : -1, POLLOUT, 0}};
     if (::poll(ends, 2, kMoment) < 0 && errno != EINTR) fail_errno("'" + command_ + "'");
     if (ends[1].revents != 0) write_some(text, written);

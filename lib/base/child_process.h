@@ -17,7 +17,7 @@ class ChildProcess {
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
 
-  /// Writes lines, and returns as many that it answers, without their ends. It may answer before it has read all, or after. Throws Error naming the command when it ends before, with how it
+  /// Writes lines, and returns as many that it answers, without their ends. After half a minute without an answer a warning asks whether it flushes its output; there is no limit. It may answer before it has read all, or after. Throws Error naming the command when it ends before, with how it
   /// ended and how many lines there were, for a line longer than 16 MiB, and for more lines than were asked for; and what throw_if_stopped() throws.
   std::vector<std::string> ask(const std::vector<std::string>& lines);
 

@@ -1,5 +1,7 @@
 // Metrics of single sentences, from 0 to 1.
 
+#include <algorithm>
+
 #include "base/threads.h"
 #include "metric/bleu.h"
 #include "metric/chrf.h"
@@ -25,7 +27,7 @@ class MetricReward final : public Reward {
         const std::vector<std::string_view> references(question.references.begin(), question.references.end());
         for (const std::string& candidate : question.candidates) {
           counter->count(candidate, references, statistics.data());
-          rewards[static_cast<size_t>(q)].push_back(metric_->score(statistics.data(), 1) / largest_);
+          rewards[static_cast<size_t>(q)].push_back(std::min(1.0, metric_->score(statistics.data(), 1) / largest_));  // rounding may exceed it
         }
       }
     });
