@@ -131,8 +131,9 @@ class TranslationSession final : public Session<model::Seq2Seq> {
     session_.ranks.first_then_others(
         [&] {
           if (session_.resumes) return;
-          for (const std::string& name : io::model_companions(training_.start.source_directory())) {
-            if (name.find("vocab") == 0) io::write_file(session_.run.file(name), io::read_file(training_.start.source_directory() + "/" + name));
+          const std::string directory = io::find_model(training_.start.init_from).directory;
+          for (const std::string& name : io::model_companions(directory)) {
+            if (starts_with(name, "vocab")) io::write_file(session_.run.file(name), io::read_file(directory + "/" + name));
           }
         },
         [] {});
@@ -233,7 +234,9 @@ void RlTraining::declare(Options& options) {
   task.passes = defaults.passes;
   learns->declare(options);
   options.add("reward", rewards, "What candidates are worth: NAME, NAME:ARGUMENT or WEIGHT*NAME, given several times for a sum; --list-rewards names them").placeholder("REWARD");
-  const bool language = start.source() && infer::lm_engine_knows(start.source()->type);
+  // A run that goes on has the type in its configuration, whatever became of the model that it began with.
+  const std::string type = start.source() ? start.source()->type : options.preview("model.type", "transformer");
+  const bool language = infer::lm_engine_knows(type);
   task.declare(options);
   options.group("Sampling");
   sampling.declare_common(options);
@@ -248,7 +251,7 @@ void RlTraining::declare(Options& options) {
     options.add("skip-bad", skip_bad, "Leave out bad records instead of stopping");
     start.declare_chat(options, "How prompts are framed; default: as the model has it");
     start.declare_model(options);
-    model_type = options.preview("model.type", start.source()->type);
+    model_type = options.preview("model.type", type);
     return;
   }
   options.add("train-src", train_source, "Source text to learn of, plain or .gz; a TSV of both sides without --train-tgt").placeholder("FILE");

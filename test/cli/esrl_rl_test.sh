@@ -138,6 +138,17 @@ for options in '--algorithm esrl --kl.weight 0.05 --mle-weight 0.2 --model.dropo
   same "$name-halves" "$name-whole" || report "$options: a run in two parts ends with other weights"
 done
 
+# It goes on without the model that it began with, by its own configuration.
+runs 'to go on' 'training ends' --run moved --max-updates 3 --kl.weight 0.01
+answers --run lm-moved --reward length --max-updates 2 --kl.weight 0.01 || report "to go on: $(tail -n 2 err)"
+mv mle mle-gone && mv lm lm-gone
+"$bin/esrl-rl" -c moved/config.yaml --run moved --max-updates 5 2> err || report "without its model: $(tail -n 2 err)"
+"$bin/esrl-rl" -c lm-moved/config.yaml --run lm-moved --max-updates 4 2> err || report "without its language model: $(tail -n 2 err)"
+refuses 'no such model' 1 'mle' --max-updates 2
+mv mle-gone mle && mv lm-gone lm
+rm moved/cache/reference.safetensors
+fails 'without what rewards are held against' 1 'reference.safetensors is gone' -c moved/config.yaml --run moved --max-updates 6 < /dev/null
+
 # Bad input.
 refuses 'no model' 2 'missing --model' --model ''
 refuses 'unknown algorithm' 2 "did you mean 'esrl'" --algorithm esrI
