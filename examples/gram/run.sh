@@ -49,7 +49,7 @@ reward() {
 measure() {
   local options=()
   if [[ $2 == auto-j ]]; then options=(--labels "0,1,2"); fi
-  "$bin/rm-score" --model "$run/$1" --pairs --json --skip-bad --window 448 --threads "$threads" ${options[@]+"${options[@]}"} <"$run/data/$2.jsonl" |
+  "$bin/rm-score" --model "$run/$1" --pairs --json --skip-bad --window 320 --threads "$threads" ${options[@]+"${options[@]}"} <"$run/data/$2.jsonl" |
     python3 -c 'import json, sys
 record = {"model": sys.argv[1], "test": sys.argv[2], "seed": int(sys.argv[3]), **json.load(sys.stdin)}
 print(json.dumps(record))
@@ -89,9 +89,9 @@ write("valid.jsonl", mod(helpful, 1))
 write("helpful.jsonl", mod(helpful, 0))
 write("harmless.jsonl", mod(harmless, 0, 1))
 write("harmless.train.jsonl", mod(harmless, 2, 3, 4, 5))
-write("rm-bench.jsonl", read("pref-rmbench/chat.jsonl.gz", 60) + read("pref-rmbench/safety-response.jsonl.gz", 60))
+write("rm-bench.jsonl", read("pref-rmbench/chat.jsonl.gz", 40) + read("pref-rmbench/safety-response.jsonl.gz", 40))
 write("judgebench.jsonl", read("pref-judgebench/gpt-4o-2024-05-13.jsonl.gz"))
-write("auto-j.jsonl", read("pref-autoj/testdata_pairwise.jsonl.gz", 600))
+write("auto-j.jsonl", read("pref-autoj/testdata_pairwise.jsonl.gz", 400))
 END
 fi
 

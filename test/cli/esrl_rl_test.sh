@@ -138,6 +138,19 @@ for options in '--algorithm esrl --kl.weight 0.05 --mle-weight 0.2 --model.dropo
   same "$name-halves" "$name-whole" || report "$options: a run in two parts ends with other weights"
 done
 
+# Two processes learn together, each of candidates of its own and all of one queue of rewards; what they leave goes on in one.
+in_two -c conf.yaml --run two --max-updates 6 --kl.weight 0.01 || report "two processes: $(tail -n 3 err.0)"
+[[ ! -s err.1 ]] || report "the second of two processes prints: $(head -n 2 err.1)"
+in_two -c conf.yaml --run two --max-updates 9 --kl.weight 0.01 || report "two processes, resumed: $(tail -n 3 err.0)"
+grep -q 'resumed from' err.0 || report 'two processes do not go on'
+in_two -c conf.yaml --run two-at-once --max-updates 9 --kl.weight 0.01 || report "two processes at once: $(tail -n 3 err.0)"
+same two two-at-once || report 'two processes that went on end with other weights'
+runs 'one of two' 'is another one than before' --run two --max-updates 12 --kl.weight 0.01
+in_two -c conf.yaml --run two-passes --algorithm ppo --passes 3 --max-updates 4 || report "two processes, passes: $(tail -n 3 err.0)"
+in_two -c conf.yaml --run two-passes --algorithm ppo --passes 3 --max-updates 8 || report "two processes, passes, resumed: $(tail -n 3 err.0)"
+in_two -c conf.yaml --run two-passes-at-once --algorithm ppo --passes 3 --max-updates 8 || report "two processes, passes at once: $(tail -n 3 err.0)"
+same two-passes two-passes-at-once || report 'two processes that went on in the middle of a rollout end with other weights'
+
 # It goes on without the model that it began with, by its own configuration.
 runs 'to go on' 'training ends' --run moved --max-updates 3 --kl.weight 0.01
 answers --run lm-moved --reward length --max-updates 2 --kl.weight 0.01 || report "to go on: $(tail -n 2 err)"
