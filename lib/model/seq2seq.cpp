@@ -1,5 +1,6 @@
 #include "model/seq2seq.h"
 
+#include "base/error.h"
 #include "model/types.h"
 
 namespace seqmill::model {
@@ -14,6 +15,10 @@ at::Tensor Seq2Seq::target_logprobs(const data::Batch& batch) const {
   at::NoGradGuard no_grad;
   const OutputLayer output = output_layer();
   return -loss::token_nll(features(batch, nullptr), output.weight, output.bias, batch.target_output);
+}
+
+std::unique_ptr<GraphDecoder> Seq2Seq::start_with_graph(const data::PackedTokens&, const std::vector<int64_t>&) const {
+  fail_usage("this type of model does not decode within the graph of a training");
 }
 
 std::unique_ptr<Seq2SeqConfig> declare_seq2seq(Options& options, std::string& type) { return declare_type<Seq2SeqType>(options, type); }

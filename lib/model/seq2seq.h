@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/options.h"
 #include "base/registry.h"
@@ -21,6 +22,14 @@
 #include "search/step_decoder.h"
 
 namespace seqmill::model {
+
+/// Decoding step by step within the graph of a training, as one-stage sampling does it: every step's activations, and the keys and values so far, stay until the backward pass.
+class GraphDecoder {
+ public:
+  virtual ~GraphDecoder() = default;
+  /// One step of all rows: their last tokens, at first the begin symbol. Hidden states [rows, D] that the next token is predicted from.
+  virtual at::Tensor advance(const std::vector<int32_t>& tokens) = 0;
+};
 
 class Seq2Seq {
  public:
@@ -36,6 +45,9 @@ class Seq2Seq {
 
   /// Incremental decoding of these sources, in evaluation mode, on the CPU side of the interface. The model must outlive it.
   virtual std::unique_ptr<search::StepDecoder> start(const data::PackedTokens& source) const = 0;
+
+  /// `copies`: how many rows each source has, one after another. Without dropout. Throws a usage error for an architecture that has none. The model must outlive it.
+  virtual std::unique_ptr<GraphDecoder> start_with_graph(const data::PackedTokens& source, const std::vector<int64_t>& copies) const;
 
   loss::TokenLoss loss(const data::Batch& batch, double label_smoothing, tensor::DropoutStream* stream) const;
   /// log p of every target token [M], without gradient.

@@ -133,6 +133,7 @@ class Transformer final : public Seq2Seq {
   }
 
   std::unique_ptr<search::StepDecoder> start(const PackedTokens& source) const override;
+  std::unique_ptr<GraphDecoder> start_with_graph(const PackedTokens& source, const std::vector<int64_t>& copies) const override;
 
   at::Tensor encode(const PackedTokens& source, DropoutStream* stream) const {
     at::Tensor x = embed(0, source.tokens, source.positions, stream);
@@ -293,6 +294,61 @@ class TransformerStepDecoder final : public search::StepDecoder {
   int64_t length_ = 0, capacity_ = 0;
   at::Tensor logprobs_;
 };
+
+/// Caches grow by concatenation, so that each step's is a node of the graph.
+class TransformerGraphDecoder final : public GraphDecoder {
+ public:
+  TransformerGraphDecoder(const Transformer& model, const PackedTokens& source, const std::vector<int64_t>& copies) : model_(model) {
+    const at::Tensor memory = model.encode(source, nullptr);
+    std::vector<int64_t> rows, lengths;
+    for (size_t s = 0; s < copies.size(); ++s) {
+      for (int64_t copy = 0; copy < copies[s]; ++copy) {
+        for (int64_t t = 0; t < source.spans.length[s]; ++t) rows.push_back(source.spans.begin[s] + t);
+        lengths.push_back(source.spans.length[s]);
+      }
+    }
+    source_spans_ = Spans::packed(std::move(lengths));
+    const at::Tensor index = at::tensor(rows, at::kLong).to(memory.device());
+    for (const DecoderLayer& layer : model.decoder_layers()) cross_.push_back(layer.cross_kv(memory).index_select(0, index));
+    caches_.resize(cross_.size());
+  }
+
+  at::Tensor advance(const std::vector<int32_t>& tokens) override {
+    const auto rows = static_cast<int64_t>(tokens.size());
+    const at::TensorOptions options = at::TensorOptions(at::kLong).device(cross_[0].device());
+    const at::Tensor ids = at::tensor(std::vector<int64_t>(tokens.begin(), tokens.end()), at::kLong).to(options.device()), positions = at::full({rows}, length_, options);
+    const Spans queries = Spans::packed(std::vector<int64_t>(static_cast<size_t>(rows), 1));
+    ++length_;
+    const Spans keys = Spans::packed(std::vector<int64_t>(static_cast<size_t>(rows), length_));
+    at::Tensor x = model_.embed(1, ids, positions, nullptr);
+    for (size_t i = 0; i < cross_.size(); ++i) {
+      const DecoderLayer& layer = model_.decoder_layers()[i];
+      x = layer(
+          x, 0, nullptr,
+          [&](const at::Tensor& qkv) {
+            const at::Tensor turned = model_.turned(qkv, positions);
+            const int64_t dim = model_.dim();
+            const at::Tensor kv = turned.narrow(1, dim, 2 * dim).unsqueeze(1);
+            caches_[i] = caches_[i].defined() ? at::cat({caches_[i], kv}, 1) : kv;
+            return tensor::cross_attention(turned.narrow(1, 0, dim).contiguous(), queries, caches_[i].reshape({rows * length_, 2 * dim}), keys,
+                                           model_.settings(false, layer.self_polynomial, nullptr));
+          },
+          [&](const at::Tensor& q) { return tensor::cross_attention(q, queries, cross_[i], source_spans_, model_.settings(false, layer.cross_polynomial, nullptr)); });
+    }
+    return model_.finish(1, x);
+  }
+
+ private:
+  const Transformer& model_;
+  Spans source_spans_;
+  std::vector<at::Tensor> cross_;   ///< per layer: keys and values of the source, a copy a row [K, 2D]
+  std::vector<at::Tensor> caches_;  ///< per layer: keys and values so far [rows, length, 2D]
+  int64_t length_ = 0;
+};
+
+std::unique_ptr<GraphDecoder> Transformer::start_with_graph(const PackedTokens& source, const std::vector<int64_t>& copies) const {
+  return std::make_unique<TransformerGraphDecoder>(*this, source, copies);
+}
 
 std::unique_ptr<search::StepDecoder> Transformer::start(const PackedTokens& source) const {
   return std::make_unique<TransformerStepDecoder>(*this, source);

@@ -21,6 +21,7 @@ at::Tensor doubles(const std::vector<double>& values) { return at::tensor(values
 /// What one part of an update learns of.
 struct PartOfUpdate {
   std::vector<const RolledOut*> groups;
+  at::Tensor logprobs;                 ///< with one stage: of the candidates, from when they were drawn
   std::vector<Candidates> references;  ///< sources and their translations; empty without MLE
 };
 
@@ -36,7 +37,8 @@ class RlTask final : public train::Task {
         rollout_(setting.sampler, setting.rewards, setting.policy, setting.reference, setting.algorithm, options.rollout, setting.seed, setting.threads) {
     if (options_.valid_inputs > 0 && options_.valid_inputs < static_cast<int64_t>(valid_.size())) valid_.resize(static_cast<size_t>(options_.valid_inputs));
     ranks.expect_same("data", fmt::format("{} inputs, {:016x}", train_.size(), fingerprint()));
-    parts_ = workers_.parts(expected_tokens(), options_.part_tokens);
+    // A graph is that of one worker.
+    parts_ = options_.stages == 1 ? 1 : workers_.parts(expected_tokens(), options_.part_tokens);
   }
 
   nn::Parameters& parameters() override { return setting_.policy.parameters(); }
@@ -209,6 +211,7 @@ class RlTask final : public train::Task {
         part.references.push_back({train_[one.input].tokens, {train_[one.input].target}});
         weights->reference_tokens += static_cast<double>(train_[one.input].target.size());
       }
+      if (options_.stages == 1) part.logprobs = setting_.graph();
       if (!part.groups.empty()) all.push_back(std::move(part));
     }
     weights->inputs = static_cast<double>(items.size());
@@ -240,7 +243,7 @@ class RlTask final : public train::Task {
       append(returns, group->returns);
     }
     // Without dropout: these are to be the log-probabilities that the candidates were drawn with.
-    const TokenScores scores = policy.score(inputs, nullptr);
+    const TokenScores scores = part.logprobs.defined() ? TokenScores{part.logprobs, {}} : policy.score(inputs, nullptr);
     result.logprobs = scores.logprobs;
     result.values = scores.values;
     const at::TensorOptions options = scores.logprobs.options();
@@ -301,6 +304,7 @@ void RlTaskOptions::declare(Options& options) {
   options.add("inputs", inputs, "Inputs of a micro-batch, whose candidates an update learns of").range(1);
   options.add("passes", passes, "How often the candidates of a rollout are learned of").range(1);
   options.add("minibatches", minibatches, "Updates of a pass, each with a share of the inputs").range(1);
+  options.add("stages", stages, "2: candidates are drawn without gradient and scored in one pass; 1: they are drawn within the graph, the baseline").range(1, 2);
   options.add("mle-weight", mle_weight, "Share of the cross-entropy of references in the loss").range(0, 1);
   options.add("part-tokens", part_tokens, "Candidates are worked on in parts of about this many tokens at the same time (CPU)").range(1);
   options.add("valid-inputs", valid_inputs, "Validate on so many inputs, the first ones; 0: on all").range(0);
@@ -308,10 +312,14 @@ void RlTaskOptions::declare(Options& options) {
   rollout.declare(options);
 }
 
-void RlTaskOptions::check(const Algorithm& algorithm, bool has_targets, int64_t accumulate, int ranks) const {
+void RlTaskOptions::check(const Algorithm& algorithm, bool translates, int64_t accumulate, int ranks) const {
   algorithm.check();
   rollout.check();
-  if (mle_weight > 0 && !has_targets) fail_usage("--mle-weight {}: the cross-entropy is that of references, and the inputs have none", mle_weight);
+  if (mle_weight > 0 && !translates) fail_usage("--mle-weight {}: the cross-entropy is that of references, and the inputs have none", mle_weight);
+  if (stages == 1 && !translates) fail_usage("--stages 1: language models are sampled in two stages");
+  if (stages == 1 && (passes * minibatches > 1 || algorithm.needs_old_logprobs() || algorithm.needs_values())) {
+    fail_usage("--stages 1: a graph is learned of once, and by algorithms that compare with no older probabilities (esrl, reinforce, mrt; --passes 1, --minibatches 1)");
+  }
   if (minibatches > inputs) fail_usage("--minibatches {}: there are {} inputs to share out (--inputs)", minibatches, inputs);
   if (accumulate % ranks != 0) fail_usage("--accumulate {}: each of {} ranks takes as many micro-batches as the others, so that all draw at the same time", accumulate, ranks);
   if (passes * minibatches > 1 && accumulate != ranks) {

@@ -1,6 +1,8 @@
 #pragma once
 // Training on rewards as the training loop sees it: an update takes inputs, has candidates drawn and judged, and learns of them in one packed pass (ESRL, section 3.5 of which the two stages are).
 
+#include <ATen/core/Tensor.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,6 +19,7 @@ struct RlTaskOptions {
   int64_t inputs = 32;         ///< of a micro-batch
   int64_t passes = 1;          ///< over the candidates of a rollout
   int64_t minibatches = 1;     ///< a pass is split into so many updates
+  int64_t stages = 2;          ///< 1: candidates are drawn within the graph, the baseline (rl/graph_sampler.h)
   double mle_weight = 0;       ///< 1 - lambda: the loss is lambda of the algorithm's and 1 - lambda of the cross-entropy of references
   int64_t part_tokens = 2048;  ///< candidates are worked on in parts of about this many tokens at the same time
   int64_t valid_inputs = 0;    ///< of the validation data, the first ones; 0: all
@@ -25,7 +28,7 @@ struct RlTaskOptions {
 
   void declare(Options& options);
   /// Throws usage errors. `accumulate`: micro-batches of an update, over all ranks.
-  void check(const Algorithm& algorithm, bool has_targets, int64_t accumulate, int ranks) const;
+  void check(const Algorithm& algorithm, bool translates, int64_t accumulate, int ranks) const;
 };
 
 /// Scores of outputs against references, larger is better, by name.
@@ -40,6 +43,7 @@ struct RlSetting {
   RewardSum& rewards;
   const Algorithm& algorithm;
   OutputScorer scorer;
+  std::function<at::Tensor()> graph = {};  ///< with one stage: log-probabilities of the tokens of all candidates drawn last [M], with their graph
   uint64_t seed = 1;
   int threads = 1;
 };

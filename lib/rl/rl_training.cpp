@@ -18,6 +18,7 @@
 #include "model/load.h"
 #include "model/torch_lm.h"
 #include "model/torch_translation.h"
+#include "rl/graph_sampler.h"
 #include "tensor/weights.h"
 #include "train/trainer.h"
 
@@ -60,8 +61,10 @@ class Session {
     check_references(rewards, train, valid);
     const std::unique_ptr<Sampler> sampler = sampler_of(*model);
     const bool scored = std::none_of(valid.begin(), valid.end(), [](const Input& input) { return input.question.references.empty(); });
-    const RlSetting setting{*policy, [&] { return policy_of(built(), values); }, reference.get(), *sampler, rewards, *training_.learns, training_.translates() && scored ? corpus_scores : OutputScorer(),
-                            call_.seed, call_.threads};
+    auto* const graph = dynamic_cast<GraphSampler*>(sampler.get());
+    RlSetting setting{*policy, [&] { return policy_of(built(), values); }, reference.get(), *sampler, rewards, *training_.learns, training_.translates() && scored ? corpus_scores : OutputScorer(), {},
+                      call_.seed, call_.threads};
+    if (graph) setting.graph = [graph] { return graph->take_logprobs(); };
     const auto task = make_rl_task(setting, std::move(train), std::move(valid), training_.task, session_.ranks);
     train::train(*task, session_.run, call_.session.trainer, call_.seed, call_.progress, session_.ranks, session_.begins);
   }
@@ -153,6 +156,18 @@ class TranslationSession final : public Session<model::Seq2Seq> {
   }
 
   std::unique_ptr<Sampler> sampler_of(const model::Seq2Seq& model) const override {
+    std::unique_ptr<Sampler> sampler = two_stage_sampler_of(model);
+    if (training_.task.stages == 2) return sampler;
+    return std::make_unique<GraphSampler>(model, vocabularies_, training_.sampling, std::move(sampler));
+  }
+
+  std::vector<Input> load(bool trains) const override {
+    return trains ? read_pairs(training_.train_source, training_.train_target, vocabularies_, training_.max_length, "training data")
+                  : read_pairs(training_.valid_source, training_.valid_target, vocabularies_, training_.max_length, "validation data");
+  }
+
+ private:
+  std::unique_ptr<Sampler> two_stage_sampler_of(const model::Seq2Seq& model) const {
     if (!uses_engine(infer::engine_knows(training_.model_type))) {
       return make_sampler([&model] { return std::make_unique<model::TorchTranslation>(model); }, vocabularies_, training_.sampling);
     }
@@ -167,12 +182,6 @@ class TranslationSession final : public Session<model::Seq2Seq> {
     return make_sampler(build, vocabularies_, training_.sampling);
   }
 
-  std::vector<Input> load(bool trains) const override {
-    return trains ? read_pairs(training_.train_source, training_.train_target, vocabularies_, training_.max_length, "training data")
-                  : read_pairs(training_.valid_source, training_.valid_target, vocabularies_, training_.max_length, "validation data");
-  }
-
- private:
   infer::Vocabularies vocabularies_;
 };
 

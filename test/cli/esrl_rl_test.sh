@@ -69,6 +69,15 @@ for record in records:
     assert all(0 <= h["scores"]["reward"] <= 1 and h["drawn-logprob"] < 0.001 for h in record["hypotheses"]), record
 assert len({record["id"] for record in records}) == 96
 END
+# One stage learns what two stages learn: the same candidates, the same gradient but for rounding.
+for stages in 1 2; do runs "$stages stages" 'training ends' --run "stages$stages" --stages "$stages" --max-updates 3 --log-every 1 --precision fp32; done
+python3 - << 'END' 2> trace || report "stages: $(tail -n 1 trace)"
+import json
+one, two = ([e for e in map(json.loads, open(f"stages{n}/metrics.jsonl")) if e["split"] == "train"] for n in (1, 2))
+for a, b in zip(one, two):
+    for key in ("loss", "reward", "candidates", "gradient-norm"):
+        assert abs(a[key] - b[key]) < 2e-3 * max(1, abs(b[key])), (key, a, b)
+END
 runs 'fixed sampling' 'candidates 3, temperature 0.7' --run fixed --dynamic.capability none --candidates 3 --temperature 0.7 --max-updates 10
 runs 'entropy' 'training ends' --run entropy --dynamic.capability entropy --max-updates 2
 runs 'largest probability' 'training ends' --run peaks --dynamic.capability max-probability --eliminate 0.3 --max-updates 2
@@ -168,6 +177,7 @@ refuses 'unknown algorithm' 2 "did you mean 'esrl'" --algorithm esrI
 refuses 'unknown reward' 2 "did you mean 'bleu'" --reward blue
 refuses 'capability of nothing' 2 'which --dynamic.capability none does not know' --eliminate 0.3 --dynamic.capability none
 refuses 'range' 2 '--dynamic.least 9 is more than' --dynamic.least 9
+refuses 'passes over a graph' 2 'a graph is learned of once' --stages 1 --algorithm ppo
 refuses 'standard input' 2 "cannot be standard input" --train-src -
 refuses 'an option of another algorithm' 2 "unknown option '--algorithm.clip'" --algorithm.clip 0.1
 refuses 'another shape' 1 'does not fit the model' --model.ffn 65

@@ -260,3 +260,35 @@ TEST_CASE("candidates that share a source are what they are with a copy each, an
     }
   }
 }
+
+TEST_CASE("decoding within the graph gives the log-probabilities of teacher forcing, and their gradient", "[transformer]") {
+  for (const Settings& settings : grid()) {
+    CAPTURE(name_of(settings));
+    const auto stepped = general_twin(settings, kSizes), forced = general_twin(settings, kSizes);
+    const std::vector<Tokens> sources = random_sequences({5, 3}, kVocabulary, 8), targets = random_sequences({4, 4, 4}, kVocabulary, 9);
+    const data::PromptTree first{sources[0], {targets[0], targets[1]}}, second{sources[1], {targets[2]}};
+    const data::Batch batch = data::make_batch({&first, &second}, kEos, kBos);
+    const at::Tensor factors = normals({12}, 3, at::kDouble);
+    const auto logprobs = [](const Seq2Seq& model, const at::Tensor& states, const at::Tensor& tokens) {
+      const OutputLayer output = model.output_layer();
+      return loss::token_logprobs(states, output.weight, output.bias, tokens);
+    };
+    const at::Tensor expected = logprobs(*forced, forced->features(batch, nullptr), batch.target_output);
+    (expected * factors).sum().backward();
+    const auto decoder = stepped->start_with_graph(batch.source, {2, 1});
+    std::vector<at::Tensor> steps;
+    std::vector<int32_t> last(3, kBos);
+    for (size_t t = 0; t < 4; ++t) {
+      const at::Tensor states = decoder->advance(last);
+      for (size_t r = 0; r < 3; ++r) last[r] = targets[r][t];
+      steps.push_back(logprobs(*stepped, states, at::tensor(std::vector<int64_t>(last.begin(), last.end()), at::kLong)));
+    }
+    const at::Tensor found = at::stack(steps, 1).view({-1});
+    CHECK(difference(found, expected) < 1e-10);
+    (found * factors).sum().backward();
+    for (size_t i = 0; i < stepped->parameters().all().size(); ++i) {
+      const at::Tensor ours = stepped->parameters().all()[i].value.grad(), theirs = forced->parameters().all()[i].value.grad();
+      CHECK(difference(ours, theirs) < 1e-10);
+    }
+  }
+}

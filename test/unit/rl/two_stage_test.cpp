@@ -4,6 +4,7 @@
 
 #include "loss/cross_entropy.h"
 #include "model/torch_lm.h"
+#include "rl/graph_sampler.h"
 #include "rl/policy.h"
 #include "rl/sampler.h"
 #include "support/letter_template.h"
@@ -189,4 +190,43 @@ TEST_CASE("a value head gives each token a value, from zero on, and learns with 
   }
   const std::shared_ptr<Seq2Seq> bare = letter_model();
   CHECK_FALSE(make_policy(bare, kEos, kBos)->score(pointers(all), nullptr).values.defined());
+}
+
+TEST_CASE("one stage draws what two stages draw, with a graph whose gradient is that of stage 2", "[rl][esrl]") {
+  const std::shared_ptr<Seq2Seq> one = letter_model(), two = letter_model();
+  const infer::Vocabularies vocabularies = shared_letters();
+  SamplingOptions options = short_ones();
+  options.min_length = 2;
+  options.top_k = 6;
+  const auto view = [&](const std::shared_ptr<Seq2Seq>& model) { return make_sampler([&model] { return std::make_unique<TorchTranslation>(*model); }, vocabularies, options); };
+  const auto sampler = view(two);
+  GraphSampler graph(*one, vocabularies, options, view(one));
+  sampler->take_weights();
+  graph.take_weights();
+  std::vector<Draw> draws = draws_of(kSources, 4);
+  draws[1].temperature = 0.5;
+  draws[2].samples = 2;
+  const auto expected = sampler->draw(draws, 3, 1), found = graph.draw(draws, 3, 1);
+  std::vector<Candidates> all;
+  for (size_t i = 0; i < draws.size(); ++i) {
+    REQUIRE(found[i].size() == expected[i].size());
+    for (size_t s = 0; s < found[i].size(); ++s) {
+      CHECK(same(found[i][s], expected[i][s]));
+      CHECK(found[i][s].length == expected[i][s].length);
+      CHECK(found[i][s].drawn_logprob == Approx(expected[i][s].drawn_logprob).margin(1e-3));
+      CHECK(found[i][s].observed.entropy == Approx(expected[i][s].observed.entropy).margin(1e-2));
+    }
+    all.push_back(candidates_of(kSources[i], found[i]));
+  }
+  const at::Tensor ours = graph.take_logprobs(), theirs = make_policy(two, kEos, kBos)->score(pointers(all), nullptr).logprobs;
+  CHECK(difference(ours, theirs) < 1e-3);
+  CHECK_FALSE(graph.take_logprobs().defined());
+  const at::Tensor advantages = normals(ours.sizes(), 4);
+  (ours * advantages).sum().backward();
+  (theirs * advantages).sum().backward();
+  for (size_t i = 0; i < one->parameters().all().size(); ++i) {
+    CHECK(difference(one->parameters().all()[i].value.grad(), two->parameters().all()[i].value.grad()) < 2e-2);
+  }
+  for (Draw& draw : draws) draw.temperature = 0;
+  CHECK(same(graph.draw(draws, 3, 1)[0][0], sampler->draw(draws, 3, 1)[0][0]));
 }
