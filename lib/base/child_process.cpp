@@ -100,13 +100,15 @@ ChildProcess::ChildProcess(std::string command) : command_(std::move(command)) {
 }
 
 ChildProcess::~ChildProcess() {
+  const pid_t group = process_;
   ::close(in_);
   ::close(out_);
   for (const int signal : {0, SIGTERM, SIGKILL}) {
-    if (process_ < 0) return;
+    if (process_ < 0) break;
     if (signal != 0) ::kill(-process_, signal);
     ending(true);
   }
+  if (group > 0) ::kill(-group, SIGTERM);  // what it has left behind
 }
 
 std::vector<std::string> ChildProcess::ask(const std::vector<std::string>& lines) {
@@ -118,19 +120,23 @@ std::vector<std::string> ChildProcess::ask(const std::vector<std::string>& lines
   // What it has said since it was asked last belongs to no question.
   pollfd early{out_, POLLIN, 0};
   if (::poll(&early, 1, 0) > 0 && (early.revents & POLLIN) != 0) read_some(answers);
-  if (!answers.empty()) fail_talkative(0);
-  const auto asked = std::chrono::steady_clock::now();
-  bool warned = false;
+  if (!answers.empty()) fail("'{}' said something before it was asked; expected one line for each that it is given", command_);
+  auto heard = std::chrono::steady_clock::now();
   while (answers.size() < lines.size()) {
     throw_if_stopped();
-    if (!warned && std::chrono::steady_clock::now() - asked > kPatience) {
-      warned = true;
+    // Who waits for a program that may never answer stops at once.
+    const bool waits = std::chrono::steady_clock::now() - heard > kPatience;
+    if (waits && stop_signal() != 0) throw Error(fmt::format("stopped by signal {} while '{}' did not answer", stop_signal(), command_), kExitSignalBase + stop_signal());
+    if (!warned_ && waits) {
+      warned_ = true;
       log::warn("'{}' has not answered for {} seconds: does it flush each line that it writes?", command_, kPatience.count());
     }
     pollfd ends[] = {{out_, POLLIN, 0}, {written < text.size() ? in_ : -1, POLLOUT, 0}};
     if (::poll(ends, 2, kMoment) < 0 && errno != EINTR) fail_errno("'" + command_ + "'");
     if (ends[1].revents != 0) write_some(text, written);
-    if (ends[0].revents != 0 && !read_some(answers)) fail_ended(answers.size(), lines.size());
+    if (ends[0].revents == 0) continue;
+    heard = std::chrono::steady_clock::now();
+    if (!read_some(answers)) fail_ended(answers.size(), lines.size());
   }
   if (answers.size() > lines.size()) fail_talkative(lines.size());
   return answers;

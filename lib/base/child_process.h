@@ -31,6 +31,7 @@ class ChildProcess {
   std::string command_;
   pid_t process_ = -1;
   int in_ = -1, out_ = -1;  ///< what it reads, what it writes
+  bool warned_ = false;
   std::string line_;        ///< of which the end has not come yet
 };
 

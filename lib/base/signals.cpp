@@ -10,6 +10,7 @@ namespace seqmill {
 namespace {
 
 std::atomic<int> received{0};
+std::atomic<int> put_off{0};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
 
 void remember(int number) {
@@ -40,7 +41,11 @@ void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
 int stop_signal() { return received.load(); }
 
+StopsLater::StopsLater() { ++put_off; }
+StopsLater::~StopsLater() { --put_off; }
+
 void throw_if_stopped() {
+  if (put_off > 0) return;
   const int number = stop_signal();
   if (number != 0) throw Error(fmt::format("stopped by signal {}", number), kExitSignalBase + number);
 }

@@ -16,7 +16,16 @@ void ignore_broken_pipes();
 /// The number of the first signal that asked this process to stop, or 0.
 int stop_signal();
 
-/// Throws Error with the exit code 128 + n when signal n has asked this process to stop.
+/// Throws Error with the exit code 128 + n when signal n has asked this process to stop, unless that is put off.
 void throw_if_stopped();
+
+/// While one exists throw_if_stopped() throws nothing, in any thread: whoever holds it stops when it can save what was done.
+class StopsLater {
+ public:
+  StopsLater();
+  ~StopsLater();
+  StopsLater(const StopsLater&) = delete;
+  StopsLater& operator=(const StopsLater&) = delete;
+};
 
 }  // namespace seqmill

@@ -59,6 +59,7 @@ Batch make_batch(const std::vector<const PromptTree*>& trees, int32_t source_eos
   std::vector<int64_t> rows, lengths;
   int64_t first = 0;
   for (const PromptTree* tree : trees) {
+    if (tree->endings.empty()) fail("a source without targets");
     sources.push_back(tree->prompt);
     const int64_t length = static_cast<int64_t>(tree->prompt.size()) + 1;
     for (const Tokens& ending : tree->endings) {

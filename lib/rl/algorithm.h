@@ -50,7 +50,8 @@ class Algorithm {
   virtual ~Algorithm() = default;
   virtual void set_defaults(RolloutDefaults&) const {}
   virtual void declare(Options&) {}  ///< keys "algorithm.<name>"
-  virtual void check() const {}
+  /// Of an input, without which there is nothing to learn.
+  virtual int64_t least_candidates() const { return 1; }
   /// Of the candidates under the weights that they were drawn with: what importance ratios compare with.
   virtual bool needs_old_logprobs() const { return false; }
   /// Of the model that the training began with, without what rewards take of it.

@@ -18,6 +18,7 @@ class Esrl final : public Algorithm {
     options.add("algorithm.alpha", alpha_, "Of mrt: sharpness of the distribution over an input's candidates").range(0);
     importance_.declare(options);
   }
+  int64_t least_candidates() const override { return form_ == "mrt" ? 2 : 1; }
   PolicyLoss loss(const ScoredCandidates& candidates) const override {
     return form_ == "mrt" ? mrt_loss(candidates, alpha_) : reinforce_loss(candidates, importance_.weights(candidates));
   }

@@ -20,7 +20,7 @@ std::vector<std::string> references_of(const text::PromptRecord& record, const s
   if (const io::Json* one = record.json.find("reference"); one && !one->is_null()) add(*one, "reference");
   if (const io::Json* list = record.json.find("references"); list && !list->is_null()) {
     if (!list->is_array()) add(*list, "references");
-    references.clear();
+    if (!list->as_array().empty()) references.clear();
     for (const io::Json& value : list->as_array()) add(value, "references");
   }
   return references;

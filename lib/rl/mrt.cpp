@@ -10,6 +10,7 @@ namespace {
 class Mrt final : public Algorithm {
  public:
   void declare(Options& options) override { options.add("algorithm.alpha", alpha_, "Sharpness of the distribution over an input's candidates").range(0); }
+  int64_t least_candidates() const override { return 2; }
   PolicyLoss loss(const ScoredCandidates& candidates) const override { return mrt_loss(candidates, alpha_); }
 
   double weight_of(int64_t inputs, int64_t, int64_t) const override { return static_cast<double>(inputs); }

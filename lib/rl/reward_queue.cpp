@@ -27,13 +27,15 @@ double RewardQueue::deviation() const {
 io::Json RewardQueue::to_json() const { return io::Json::list(std::vector<double>(rewards_.begin(), rewards_.end())); }
 
 void RewardQueue::set(const io::Json& json) {
-  if (!json.is_array() || json.as_array().size() > capacity_) fail("the queue of rewards: expected a list of at most {} numbers", capacity_);
-  rewards_.clear();
+  if (!json.is_array()) fail("the queue of rewards: expected a list of numbers");
+  std::vector<double> rewards;
   for (const io::Json& value : json.as_array()) {
     const double reward = value.as_double();
     if (!std::isfinite(reward)) fail("the queue of rewards: found {}", reward);
-    rewards_.push_back(reward);
+    rewards.push_back(reward);
   }
+  rewards_.clear();
+  push(rewards);
 }
 
 }  // namespace seqmill::rl

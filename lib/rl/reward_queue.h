@@ -30,7 +30,7 @@ class RewardQueue {
   double deviation() const;  ///< standard deviation of the rewards as they are (divided by their number): 0 of one
 
   io::Json to_json() const;
-  /// Throws Error for what is no list of so many finite numbers.
+  /// Of a longer list the newest. Throws Error for what is no list of finite numbers.
   void set(const io::Json& json);
 
  private:

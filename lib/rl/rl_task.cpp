@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "data/batches.h"
 #include "data/token_file.h"
 #include "io/output.h"
@@ -25,7 +26,7 @@ struct PartOfUpdate {
   std::vector<Candidates> references;  ///< sources and their translations; empty without MLE
 };
 
-/// Of a whole update of this rank: what its parts' losses are divided by.
+/// Of a whole micro-batch: what its parts' losses are divided by.
 struct Weights {
   double inputs = 0, policy = 0, reference_tokens = 0;
 };
@@ -36,7 +37,11 @@ class RlTask final : public train::Task {
       : setting_(setting), train_(std::move(train)), valid_(std::move(valid)), options_(options), ranks_(ranks), workers_(setting.policy, setting.copy),
         rollout_(setting.sampler, setting.rewards, setting.policy, setting.reference, setting.algorithm, options.rollout, setting.seed, setting.threads) {
     if (options_.valid_inputs > 0 && options_.valid_inputs < static_cast<int64_t>(valid_.size())) valid_.resize(static_cast<size_t>(options_.valid_inputs));
-    ranks.expect_same("data", fmt::format("{} inputs, {:016x}", train_.size(), fingerprint()));
+    const int64_t taken = std::min<int64_t>(options_.inputs, static_cast<int64_t>(train_.size()));
+    const int64_t kept = std::max<int64_t>(1, taken - static_cast<int64_t>(std::ceil(options_.rollout.eliminate * static_cast<double>(taken) - 1e-9)));
+    if (options_.minibatches > kept) fail_usage("--minibatches {}: there are {} inputs of a rollout to share out (--inputs, --eliminate)", options_.minibatches, kept);
+    data_ = fmt::format("{:016x}", fingerprint());
+    ranks.expect_same("data", fmt::format("{} inputs, {}", train_.size(), data_));
     // A graph is that of one worker.
     parts_ = options_.stages == 1 ? 1 : workers_.parts(expected_tokens(), options_.part_tokens);
   }
@@ -51,6 +56,7 @@ class RlTask final : public train::Task {
   }
 
   std::vector<train::Part> next() override {
+    const StopsLater later;  // the trainer saves before it stops
     const int64_t update = batch_ / ranks_.count(), turn = update % turns();
     if (turn == 0 || rolled_out_.empty()) {
       // In the middle of a rollout that is not there, as after a change of ranks, a new one is made of the same inputs.
@@ -69,6 +75,7 @@ class RlTask final : public train::Task {
   double epoch_progress() const override { return static_cast<double>(rollouts_so_far() % epoch_rollouts()) / static_cast<double>(epoch_rollouts()); }
 
   train::Scores validate(train::Ranks& ranks) override {
+    const StopsLater later;
     setting_.sampler.take_weights();
     std::vector<int64_t> items;
     for (size_t i = static_cast<size_t>(ranks.rank()); i < valid_.size(); i += static_cast<size_t>(ranks.count())) items.push_back(static_cast<int64_t>(i));
@@ -97,6 +104,7 @@ class RlTask final : public train::Task {
   io::Json cursor() const override {
     io::Json json = io::Json::object();
     json.set("batch", batch_);
+    json.set("rollouts", rollouts_begun());
     json.set("inputs", static_cast<int64_t>(train_.size()));
     json.set("order", order());
     json.set("queue", rollout_.state());
@@ -117,7 +125,10 @@ class RlTask final : public train::Task {
     rolled_out_.clear();
     const io::JsonArray& all = json.at("candidates").as_array();
     if (json.at("order").as_string() != order()) {
-      log::warn("the data, --seed, --inputs, --passes, --minibatches or the number of ranks is another one than before: the order of the inputs changes from here on");
+      log::warn("the data, --seed, --inputs, --passes, --minibatches, the algorithm or the number of ranks is another one than before: the order of the inputs changes from here on");
+      // All ranks begin with a rollout that none of them has begun.
+      const int64_t begun = json.at("rollouts").as_int(), ranks = ranks_.count();
+      batch_ = (begun + ranks - 1) / ranks * turns() * ranks;
       return;
     }
     for (const io::Json& one : all.at(static_cast<size_t>(ranks_.rank())).as_array()) rolled_out_.push_back(RolledOut::from_json(one));
@@ -129,27 +140,32 @@ class RlTask final : public train::Task {
  private:
   int64_t turns() const { return options_.passes * options_.minibatches; }
   int64_t rollouts_so_far() const { return batch_ / turns(); }
+  /// Of all ranks, one under way included.
+  int64_t rollouts_begun() const { return (batch_ / ranks_.count() + turns() - 1) / turns() * ranks_.count(); }
   int64_t epoch_rollouts() const { return std::max<int64_t>(1, static_cast<int64_t>(train_.size()) / options_.inputs); }
 
   /// Tokens of an update, to know how many workers it keeps busy.
   int64_t expected_tokens() const {
     int64_t tokens = 0;
     for (const Input& input : train_) tokens += static_cast<int64_t>(input.tokens.size() + std::max<size_t>(input.target.size(), input.tokens.size()) * static_cast<size_t>(options_.rollout.candidates));
-    return tokens / static_cast<int64_t>(train_.size()) * options_.inputs;
+    return tokens / static_cast<int64_t>(train_.size()) * options_.inputs / options_.minibatches;
   }
 
   uint64_t fingerprint() const {
     data::Fingerprint fingerprint;
     for (const Input& input : train_) {
       for (const int32_t token : input.tokens) fingerprint.add(static_cast<uint64_t>(token));
+      for (const int32_t token : input.target) fingerprint.add(static_cast<uint64_t>(token));
+      for (const std::string& reference : input.question.references) fingerprint.add(std::hash<std::string>()(reference));
       fingerprint.add(static_cast<uint64_t>(input.tokens.size()));
     }
     return fingerprint.value();
   }
 
   std::string order() const {
-    return fmt::format("seed {}, inputs {}, passes {}, minibatches {}, ranks {}, tokens {:016x}", setting_.seed, options_.inputs, options_.passes, options_.minibatches, ranks_.count(),
-                       fingerprint());
+    const Algorithm& algorithm = setting_.algorithm;
+    return fmt::format("seed {}, inputs {}, passes {}, minibatches {}, ranks {}, data {}, old {}, values {}, reference {}", setting_.seed, options_.inputs, options_.passes, options_.minibatches,
+                       ranks_.count(), data_, algorithm.needs_old_logprobs(), algorithm.needs_values(), setting_.reference != nullptr);
   }
 
   /// The number of the rollout at the cursor, counted over all ranks: with several turns the ranks' rollouts alternate as their batches do.
@@ -217,10 +233,9 @@ class RlTask final : public train::Task {
     weights->inputs = static_cast<double>(items.size());
     weights->policy = setting_.algorithm.weight_of(static_cast<int64_t>(items.size()), candidates, tokens);
     std::vector<train::Part> parts;
-    const double baseline = rollout_.baseline();
     for (PartOfUpdate& part : all) {
-      parts.push_back([this, shared, weights, baseline, part = std::move(part)](int64_t worker, tensor::DropoutStream& dropout) {
-        return loss_of(workers_.of(worker), part, *weights, baseline, dropout);
+      parts.push_back([this, shared, weights, part = std::move(part)](int64_t worker, tensor::DropoutStream& dropout) {
+        return loss_of(workers_.of(worker), part, *weights, dropout);
       });
     }
     return parts;
@@ -256,8 +271,8 @@ class RlTask final : public train::Task {
     return result;
   }
 
-  /// A part's share of (1 - m) L_policy + m L_reference, each a mean over the update, times the inputs of the update.
-  train::StepLoss loss_of(const Policy& policy, const PartOfUpdate& part, const Weights& weights, double baseline, tensor::DropoutStream& dropout) const {
+  /// A part's share of (1 - m) L_policy + m L_reference, each a mean over the micro-batch, times its inputs.
+  train::StepLoss loss_of(const Policy& policy, const PartOfUpdate& part, const Weights& weights, tensor::DropoutStream& dropout) const {
     const double m = options_.mle_weight;
     at::Tensor sum = (1 - m) * weights.inputs / weights.policy * setting_.algorithm.loss(scored(policy, part)).sum;
     int64_t source_tokens = 0;
@@ -267,10 +282,10 @@ class RlTask final : public train::Task {
       for (const Candidates& one : part.references) references.push_back(&one);
       sum = sum - m * weights.inputs / weights.reference_tokens * policy.score(references, &dropout).logprobs.sum();
     }
-    return {sum, 0, static_cast<int64_t>(part.groups.size()), source_tokens, measures_of(part, baseline)};
+    return {sum, 0, static_cast<int64_t>(part.groups.size()), source_tokens, measures_of(part)};
   }
 
-  static std::vector<double> measures_of(const PartOfUpdate& part, double baseline) {
+  static std::vector<double> measures_of(const PartOfUpdate& part) {
     std::vector<double> sums(9);
     for (const RolledOut* group : part.groups) {
       const auto count = static_cast<double>(group->rewards.size());
@@ -278,7 +293,7 @@ class RlTask final : public train::Task {
       double squares = 0;
       for (const double reward : group->rewards) squares += (reward - mean) * (reward - mean);
       const double length = static_cast<double>(std::accumulate(group->lengths.begin(), group->lengths.end(), int64_t{0})) / count;
-      const std::array<double, 9> values{mean, std::sqrt(squares / count), baseline, count, group->temperature, group->capability, length, group->entropy, group->divergence};
+      const std::array<double, 9> values{mean, std::sqrt(squares / count), group->baseline, count, group->temperature, group->capability, length, group->entropy, group->divergence};
       for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
     }
     return sums;
@@ -293,6 +308,7 @@ class RlTask final : public train::Task {
   int64_t parts_ = 1;
   int64_t batch_ = 0;                  ///< micro-batches so far, those of all ranks
   std::vector<RolledOut> rolled_out_;  ///< of this rank; empty between rollouts
+  std::string data_;                   ///< a fingerprint of the inputs
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;
 };
@@ -313,20 +329,24 @@ void RlTaskOptions::declare(Options& options) {
 }
 
 void RlTaskOptions::check(const Algorithm& algorithm, bool translates, int64_t accumulate, int ranks) const {
-  algorithm.check();
   rollout.check();
-  if (mle_weight > 0 && !translates) fail_usage("--mle-weight {}: the cross-entropy is that of references, and the inputs have none", mle_weight);
+  if (mle_weight > 0 && !translates) fail_usage("--mle-weight {}: the cross-entropy of references is that of translation models", mle_weight);
   if (stages == 1 && !translates) fail_usage("--stages 1: language models are sampled in two stages");
   if (stages == 1 && (passes * minibatches > 1 || algorithm.needs_old_logprobs() || algorithm.needs_values())) {
     fail_usage("--stages 1: a graph is learned of once, and by algorithms that compare with no older probabilities (esrl, reinforce, mrt; --passes 1, --minibatches 1)");
   }
-  if (minibatches > inputs) fail_usage("--minibatches {}: there are {} inputs to share out (--inputs)", minibatches, inputs);
+  if (dump == "-") fail_usage("--dump -: expected the name of a file");
+  const int64_t fewest = rollout.dynamic.follows_size() ? rollout.dynamic.least : rollout.candidates;
+  const bool compares = rollout.advantage.baseline == "group-mean" || rollout.advantage.normalise != "none";
+  if (fewest < algorithm.least_candidates() || (compares && fewest < 2)) {
+    fail_usage("{} {}: candidates of an input are compared with each other, which takes two of them", rollout.dynamic.follows_size() ? "--dynamic.least" : "--candidates", fewest);
+  }
   if (accumulate % ranks != 0) fail_usage("--accumulate {}: each of {} ranks takes as many micro-batches as the others, so that all draw at the same time", accumulate, ranks);
   if (passes * minibatches > 1 && accumulate != ranks) {
     fail_usage("--accumulate {}: with several updates of a rollout (--passes, --minibatches) each rank takes one micro-batch an update", accumulate);
   }
   if (passes * minibatches > 1 && !algorithm.needs_old_logprobs()) {
-    log::warn("--passes, --minibatches: this algorithm takes no account of candidates that older weights have drawn");
+    log::warn("--passes, --minibatches: without --algorithm.importance-clip this algorithm takes no account of candidates that older weights have drawn");
   }
 }
 

@@ -11,7 +11,6 @@
 #include "io/run_dir.h"
 #include "io/line_reader.h"
 #include "io/output.h"
-#include "io/run_dir.h"
 #include "io/yaml.h"
 #include "metric/bleu.h"
 #include "metric/chrf.h"
@@ -27,7 +26,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kReference = "reference.safetensors";
+/// In the run: the weights that the training began with.
+constexpr const char* kReference = "reference/model.safetensors";
 
 train::Scores corpus_scores(const std::vector<std::string>& outputs, const std::vector<Question>& questions) {
   std::vector<std::string> references;
@@ -43,6 +43,9 @@ class Session {
   virtual ~Session() = default;
 
   void run() {
+    std::optional<RewardSum> made;
+    session_.ranks.all_at_once([&] { made.emplace(training_.rewards, call_.threads); });
+    RewardSum& rewards = *made;
     prepare();
     const bool begins = session_.ranks.first() && !session_.resumes;
     const std::shared_ptr<Model> model = begins ? drawn() : built();
@@ -54,11 +57,11 @@ class Session {
     policy->parameters().to(session_.device);
     std::vector<Input> train, valid;
     session_.ranks.all_at_once([&] {
-      train = load(true);
-      valid = load(false);
+      train = load(true, model->max_positions());
+      valid = load(false, model->max_positions());
     });
-    RewardSum rewards(training_.rewards, call_.threads);
     check_references(rewards, train, valid);
+    if (rewards.needs_rival()) check_judge(valid);
     const std::unique_ptr<Sampler> sampler = sampler_of(*model);
     const bool scored = std::none_of(valid.begin(), valid.end(), [](const Input& input) { return input.question.references.empty(); });
     auto* const graph = dynamic_cast<GraphSampler*>(sampler.get());
@@ -76,7 +79,7 @@ class Session {
   virtual std::shared_ptr<Model> drawn() const = 0;
   virtual std::unique_ptr<Policy> policy_of(std::shared_ptr<Model> model, bool with_values) const = 0;
   virtual std::unique_ptr<Sampler> sampler_of(const Model& model) const = 0;
-  virtual std::vector<Input> load(bool trains) const = 0;
+  virtual std::vector<Input> load(bool trains, int64_t positions) const = 0;
 
   infer::ModelConfig config() const { return infer::model_config_of(io::parse_yaml(call_.config_yaml, "configuration"), "configuration"); }
 
@@ -98,21 +101,33 @@ class Session {
   /// The model that the training began with lies in the run: what it was taken from may change or go.
   std::unique_ptr<Policy> reference_of(const Model& model, bool begins) const {
     if (!wants_reference()) return nullptr;
-    const std::string directory = session_.run.file("cache"), file = directory + "/" + kReference;
+    const std::string file = session_.run.file(kReference);
     session_.ranks.first_then_others(
         [&] {
           if (!begins) return;
-          fs::create_directories(directory);
+          fs::create_directories(fs::path(file).parent_path());
           tensor::save_tensors(file + ".tmp", const_cast<Model&>(model).parameters().named());
           fs::rename(file + ".tmp", file);
         },
         [] {});
-    if (!fs::exists(file)) fail("{} is gone: the model that this run began with, which rewards are held against; without it begin anew, or with --kl.weight 0", file);
+    if (!fs::exists(file)) {
+      fail("{} is not there: the model that this run began with, which {} compares with. It is kept from the beginning of a run that is held against it, and cannot be made later", file,
+           training_.task.rollout.kl_weight > 0 ? "--kl.weight" : "the algorithm");
+    }
     const std::shared_ptr<Model> reference = built();
     tensor::load_into(file, reference->parameters().named());
-    for (const nn::Parameter& parameter : reference->parameters().all()) parameter.value.set_requires_grad(false);
     reference->parameters().to(session_.device);
     return policy_of(reference, false);
+  }
+
+  /// A judge compares two outputs: candidates with the greedy one, and that, in validations, with the reference.
+  void check_judge(const std::vector<Input>& valid) const {
+    if (training_.task.rollout.dynamic.capability == "reward" || training_.task.rollout.advantage.needs_greedy()) {
+      fail_usage("--reward model: a judge compares candidates with the greedy output, which has no reward of its own: --dynamic.capability reward and --advantage.baseline greedy mean nothing with it");
+    }
+    for (const Input& input : valid) {
+      if (input.question.references.empty()) fail("{}: it has no reference, which a judge compares outputs with in validations", input.question.place);
+    }
   }
 
   static void check_references(const RewardSum& rewards, const std::vector<Input>& train, const std::vector<Input>& valid) {
@@ -135,6 +150,7 @@ class TranslationSession final : public Session<model::Seq2Seq> {
         [&] {
           if (session_.resumes) return;
           const std::string directory = io::find_model(training_.start.init_from).directory;
+          for (const char* old : {"vocab.spm", "vocab.src.spm", "vocab.tgt.spm"}) fs::remove(session_.run.file(old));  // of a run that came to no checkpoint
           for (const std::string& name : io::model_companions(directory)) {
             if (starts_with(name, "vocab")) io::write_file(session_.run.file(name), io::read_file(directory + "/" + name));
           }
@@ -161,9 +177,10 @@ class TranslationSession final : public Session<model::Seq2Seq> {
     return std::make_unique<GraphSampler>(model, vocabularies_, training_.sampling, std::move(sampler));
   }
 
-  std::vector<Input> load(bool trains) const override {
-    return trains ? read_pairs(training_.train_source, training_.train_target, vocabularies_, training_.max_length, "training data")
-                  : read_pairs(training_.valid_source, training_.valid_target, vocabularies_, training_.max_length, "validation data");
+  std::vector<Input> load(bool trains, int64_t positions) const override {
+    const int64_t most = std::min(training_.max_length, positions - 1);
+    return trains ? read_pairs(training_.train_source, training_.train_target, vocabularies_, most, "training data")
+                  : read_pairs(training_.valid_source, training_.valid_target, vocabularies_, most, "validation data");
   }
 
  private:
@@ -214,8 +231,8 @@ class LanguageSession final : public Session<model::Lm> {
     return make_sampler(build, *language_.tokenizer, *chat_, training_.sampling);
   }
 
-  std::vector<Input> load(bool trains) const override {
-    const int64_t positions = built()->max_positions(), room = positions - std::min(training_.sampling.max_length, positions / 2);
+  std::vector<Input> load(bool trains, int64_t positions) const override {
+    const int64_t room = positions - std::min(training_.sampling.max_length, positions / 2);
     const int64_t most = training_.max_prompt > 0 ? std::min(training_.max_prompt, positions - 1) : room;
     return read_prompts(trains ? training_.train : training_.valid, *chat_, *language_.tokenizer, most, training_.skip_bad, trains ? "training data" : "validation data");
   }
@@ -243,6 +260,9 @@ void RlTraining::declare(Options& options) {
   task.passes = defaults.passes;
   learns->declare(options);
   options.add("reward", rewards, "What candidates are worth: NAME, NAME:ARGUMENT or WEIGHT*NAME, given several times for a sum; --list-rewards names them").placeholder("REWARD");
+  const std::string path = options.preview("model", options.preview("init-from", ""));
+  // Which options there are follows from the model: one that is not there is to be said before any of them is unknown.
+  if (!start.source() && !path.empty() && options.preview("model.type", "").empty()) io::find_model(path);
   // A run that goes on has the type in its configuration, whatever became of the model that it began with.
   const std::string type = start.source() ? start.source()->type : options.preview("model.type", "transformer");
   const bool language = infer::lm_engine_knows(type);
@@ -296,6 +316,8 @@ void RlTraining::check(const train::SessionOptions& session, int ranks) const {
   if (std::count(train.begin(), train.end(), "-") + std::count(valid.begin(), valid.end(), "-") > 0) {
     fail_usage("training and validation data is read again when a run goes on and cannot be standard input ('-')");
   }
+  sampling.check();
+  if (sampling_backend == "torch" && sampling_precision != "fp32") fail_usage("--sampling.precision {} is the engine's; LibTorch draws in float32", sampling_precision);
   task.check(*learns, translates(), session.trainer.accumulate > 0 ? session.trainer.accumulate : ranks, ranks);
 }
 

@@ -86,6 +86,7 @@ io::Json RolledOut::to_json() const {
   json.set("reference-logprobs", io::Json::list(reference_logprobs));
   json.set("old-values", io::Json::list(old_values));
   json.set("returns", io::Json::list(returns));
+  json.set("baseline", baseline);
   json.set("entropy", entropy);
   json.set("divergence", divergence);
   return json;
@@ -110,6 +111,7 @@ RolledOut RolledOut::from_json(const io::Json& json) {
   result.reference_logprobs = numbers_of<Values>(json, "reference-logprobs");
   result.old_values = numbers_of<Values>(json, "old-values");
   result.returns = numbers_of<Values>(json, "returns");
+  result.baseline = json.at("baseline").as_double();
   result.entropy = json.at("entropy").as_double();
   result.divergence = json.at("divergence").as_double();
   return result;
@@ -266,7 +268,6 @@ void Rollout::sample(const std::vector<Input>& data, std::vector<RolledOut>& all
     for (Drawn& drawn : found[i]) {
       entropy += drawn.observed.entropy;
       steps += drawn.observed.steps;
-      // Of an output that was cut off before its first token nothing can be learned; it is scored as what it is, the shortest there can be.
       if (drawn.tokens.empty()) fail("{}: a candidate has no tokens: --sampling.max-length, or the positions of the model, leave no room", data[all[i].input].question.place);
       all[i].candidates.endings.push_back(std::move(drawn.tokens));
       all[i].texts.push_back(std::move(drawn.text));
@@ -285,14 +286,11 @@ void Rollout::score_tokens(std::vector<RolledOut>& all) const {
     if (on_cpu && each == 1) tensor::limit_thread_to_itself();
     std::vector<const Candidates*> inputs;
     for (size_t i = begin; i < end; ++i) inputs.push_back(&all[i].candidates);
-    // As in training, where products may be of another precision than without a graph: ratios are 1 before the first step.
+    // As in training, where products may be of another precision than without a graph: ratios are 1, and the divergence from the reference is 0, before the first step.
     const TokenScores scores = policy_.score(inputs, nullptr);
     const std::vector<double> logprobs = to_vector(scores.logprobs), values = scores.values.defined() ? to_vector(scores.values) : std::vector<double>();
     std::vector<double> reference;
-    if (reference_) {
-      at::NoGradGuard no_grad;
-      reference = to_vector(reference_->score(inputs, nullptr).logprobs);
-    }
+    if (reference_) reference = to_vector(reference_->score(inputs, nullptr).logprobs);
     size_t first = 0;
     for (size_t i = begin; i < end; ++i) {
       size_t count = 0;
@@ -308,6 +306,10 @@ void Rollout::score_tokens(std::vector<RolledOut>& all) const {
     }
   });
   for (RolledOut& one : all) {
+    const auto finite = [](const std::vector<double>& values) { return std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); }); };
+    if (!finite(one.old_logprobs) || !finite(one.reference_logprobs) || !finite(one.old_values)) {
+      throw Error("the model gives candidates log-probabilities or values that are not finite: it has diverged. A lower --learning-rate or a smaller --clip may help; the last checkpoint is good", kExitDiverged);
+    }
     if (one.reference_logprobs.empty()) continue;
     one.divergence = mean(one.old_logprobs) - mean(one.reference_logprobs);
   }
@@ -337,7 +339,8 @@ void Rollout::find_advantages(std::vector<RolledOut>& all, const std::vector<Pro
       queue_.push(rewards);
     }
   }
-  baseline_ = mean_baseline(groups, options_.advantage, queue_);
+  const double baseline = mean_baseline(groups, options_.advantage, queue_);
+  for (RolledOut& one : all) one.baseline = baseline;
   const std::vector<std::vector<double>> advantages = advantages_of(groups, options_.advantage, queue_);
   for (size_t i = 0; i < all.size(); ++i) {
     if (!values) {

@@ -25,7 +25,7 @@ struct RolloutOptions {
   double temperature = 1;      ///< likewise
   DynamicSampling dynamic;
   AdvantageOptions advantage;
-  double eliminate = 0;        ///< share of the inputs that is dropped after sampling
+  double eliminate = 0;        ///< share of the inputs that is dropped before anything is drawn for them
   std::string eliminate_by = "capability";  ///< capability (the highest are dropped), random (the control)
   double kl_weight = 0;        ///< of the divergence from the reference model in rewards: of the whole, or with values of each token
   bool kl_one_sided = false;   ///< what is less probable than under the reference model gains nothing
@@ -47,6 +47,7 @@ struct RolledOut {
   std::vector<double> advantages;  ///< of each candidate; with values of each token
   // Of each token, where the algorithm needs them.
   std::vector<double> old_logprobs, reference_logprobs, old_values, returns;
+  double baseline = 0;          ///< of the rollout, averaged over inputs
   double entropy = 0;           ///< mean over the steps of all candidates, in nats
   double divergence = 0;        ///< mean over the tokens of log p - log p_reference
 
@@ -54,7 +55,7 @@ struct RolledOut {
   static RolledOut from_json(const io::Json& json);
 };
 
-/// One hypotheses record of it, for a dump of candidates: {id, source|prompt, references, hypotheses: [{text, logprob, length, scores: {reward}}], ...}.
+/// One hypotheses record of it, for a dump of candidates: {id, source|prompt, references, hypotheses: [{text, drawn-logprob, length, scores: {reward}}], ...}.
 io::Json record_of(const RolledOut& rolled_out, const Input& input);
 
 class Rollout {
@@ -65,8 +66,6 @@ class Rollout {
   /// Of these inputs of the data; `number` is that of the draw, which names its random numbers: another one each time. Every rank calls it with inputs of its own: the queue of rewards is one.
   std::vector<RolledOut> run(const std::vector<Input>& data, const std::vector<int64_t>& items, int64_t number, train::Ranks& ranks);
 
-  /// Of the last run: the baseline, averaged over inputs.
-  double baseline() const { return baseline_; }
   /// Greedy outputs with their rewards, without touching the queue.
   std::vector<double> greedy_rewards(const std::vector<Input>& data, const std::vector<int64_t>& items, std::vector<std::string>* texts);
 
@@ -90,7 +89,6 @@ class Rollout {
   const uint64_t seed_;
   const int threads_;
   RewardQueue queue_;
-  double baseline_ = 0;
 };
 
 }  // namespace seqmill::rl

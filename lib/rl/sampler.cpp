@@ -37,8 +37,8 @@ class TranslationSampler final : public Sampler {
       // A worker has several batches, so that all end at about the same time.
       const size_t share = std::accumulate(sizes.begin(), sizes.end(), size_t{0}) / (3 * static_cast<size_t>(std::max(1, threads))) + 1;
       const auto limit = std::min<int64_t>(options_.batch_tokens, std::max<int64_t>(64, static_cast<int64_t>(share)));
-      infer::for_each_batch(sizes, limit, threads, [&](size_t begin, size_t end, int) {
-        model_->begin_worker();
+      infer::for_each_batch(sizes, limit, threads, [&](size_t begin, size_t end, int each) {
+        if (each == 1 && threads > 1) model_->begin_worker();  // a thread of its own
         const std::vector<size_t> items(order.begin() + static_cast<std::ptrdiff_t>(begin), order.begin() + static_cast<std::ptrdiff_t>(end));
         search_batch(draws, items, greedy, seed, all);
       });
@@ -108,6 +108,7 @@ class LanguageSampler final : public Sampler {
     options.sampler.top_p = options_.top_p;
     options.batch = options_.batch;
     options.observe = true;
+    for (const Draw& draw : draws) options.samples = std::max(options.samples, draw.samples);  // rows that a prompt takes
     infer::Generator generator(*model_, tokenizer_, chat_, options, seed);
     std::map<int64_t, size_t> places;  // by number, which a result comes back with
     for (size_t i = 0; i < draws.size(); ++i) {
@@ -156,6 +157,11 @@ class LanguageSampler final : public Sampler {
 };
 
 }  // namespace
+
+void SamplingOptions::check() const {
+  if (min_length > max_length) fail_usage("--sampling.min-length {} is more than --sampling.max-length {}", min_length, max_length);
+  if (max_ratio == 0 && max_extra == 0) fail_usage("--sampling.max-ratio 0 and --sampling.max-extra 0 leave no room for a token");
+}
 
 void SamplingOptions::declare_common(Options& options) {
   options.add("sampling.top-k", top_k, "Draw among this many most probable tokens; 0: all").range(0);

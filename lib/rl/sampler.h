@@ -1,5 +1,5 @@
 #pragma once
-// Stage 1 of two-stage sampling (ESRL): candidates are drawn without gradient, by the inference engine with the weights of the moment or by LibTorch; token ids are kept and nothing else.
+// Stage 1 of two-stage sampling (ESRL): candidates are drawn without gradient, by the inference engine with the weights of the moment or by LibTorch; tokens are kept, and how probable they were, but no graph.
 
 #include <cstdint>
 #include <functional>
@@ -50,6 +50,7 @@ struct SamplingOptions {
   void declare_common(Options& options);       ///< keys "sampling.<name>"
   void declare_translation(Options& options);
   void declare_language(Options& options);
+  void check() const;
 };
 
 class Sampler {

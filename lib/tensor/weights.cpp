@@ -126,7 +126,7 @@ PartialLoad load_matching(const std::string& path, const std::vector<NamedTensor
     }
   }
   for (const io::TensorRecord& record : file.tensors()) {
-    if (!known.count(record.name) && !is_copy(file, record, copies)) result.not_taken.push_back(record.name + ": the model has no such tensor");
+    if (!known.count(record.name) && !io::belongs_to_training(record.name) && !is_copy(file, record, copies)) result.not_taken.push_back(record.name + ": the model has no such tensor");
   }
   return result;
 }

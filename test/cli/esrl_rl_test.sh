@@ -83,7 +83,7 @@ runs 'entropy' 'training ends' --run entropy --dynamic.capability entropy --max-
 runs 'largest probability' 'training ends' --run peaks --dynamic.capability max-probability --eliminate 0.3 --max-updates 2
 runs 'cross-entropy too' 'training ends' --run mixed --mle-weight 0.3 --max-updates 2
 runs 'held near its beginning' 'training ends' --run near --kl.weight 0.1 --max-updates 4
-[[ -s near/cache/reference.safetensors ]] || report 'the model that rewards are held against does not lie in the run'
+[[ -s near/reference/model.safetensors ]] || report 'the model that rewards are held against does not lie in the run'
 runs 'passes' 'training ends' --run passes --algorithm ppo --passes 2 --minibatches 2 --max-updates 8
 runs 'several rewards' 'training ends' --run several --reward '0.5*bleu' --reward chrf --reward '-0.01*length' --max-updates 2
 
@@ -168,8 +168,37 @@ mv mle mle-gone && mv lm lm-gone
 "$bin/esrl-rl" -c lm-moved/config.yaml --run lm-moved --max-updates 4 2> err || report "without its language model: $(tail -n 2 err)"
 refuses 'no such model' 1 'mle' --max-updates 2
 mv mle-gone mle && mv lm-gone lm
-rm moved/cache/reference.safetensors
-fails 'without what rewards are held against' 1 'reference.safetensors is gone' -c moved/config.yaml --run moved --max-updates 6 < /dev/null
+rm moved/reference/model.safetensors
+fails 'without what rewards are held against' 1 'reference/model.safetensors is not there' -c moved/config.yaml --run moved --max-updates 6 < /dev/null
+
+# Stopped while a slow program judges, it saves first, and nothing of it shows in the end.
+cat > slow.py << 'END'
+import json, sys, time
+for line in sys.stdin:
+    time.sleep(0.004)
+    print(json.dumps({"rewards": [len(h["text"]) / 100 for h in json.loads(line)["hypotheses"]]}), flush=True)
+END
+runs 'slow program' 'training ends' --run slow --reward 'command:python3 slow.py' --max-updates 12 --validate-every 0 --save-every 0
+"${command[@]}" -c conf.yaml --run slow-stopped --reward 'command:python3 slow.py' --max-updates 12 --validate-every 0 --save-every 0 2> err &
+child=$!
+for ((i = 0; i < 200; ++i)); do
+  [[ -s slow-stopped/config.yaml ]] && break
+  sleep 0.05
+done
+sleep 0.7
+kill -TERM "$child"
+status=0
+wait "$child" || status=$?
+child=""
+if [[ $status != 0 ]]; then
+  [[ $status == 143 ]] || report "stopped while it waits: exit $status: $(tail -n 1 err)"
+  [[ -s slow-stopped/ckpt/last/model.safetensors ]] || report 'stopped while it waits: no checkpoint'
+fi
+runs 'goes on' 'training ends' --run slow-stopped --reward 'command:python3 slow.py' --max-updates 12 --validate-every 0 --save-every 0
+same slow slow-stopped || report 'stopped while a program judged, a run ends with other weights'
+
+# What was learned on is a model to learn on.
+"$bin/lm-train" --init-from lm-ppo --train words --valid words --run onward --threads 1 --window 64 --batch-tokens 512 --max-updates 2 --warmup 0 2> err || report "lm-train of a policy with values: $(tail -n 2 err)"
 
 # Bad input.
 refuses 'no model' 2 'missing --model' --model ''
@@ -178,6 +207,9 @@ refuses 'unknown reward' 2 "did you mean 'bleu'" --reward blue
 refuses 'capability of nothing' 2 'which --dynamic.capability none does not know' --eliminate 0.3 --dynamic.capability none
 refuses 'range' 2 '--dynamic.least 9 is more than' --dynamic.least 9
 refuses 'passes over a graph' 2 'a graph is learned of once' --stages 1 --algorithm ppo
+refuses 'nothing to compare' 2 'which takes two of them' --algorithm mrt --candidates 1 --dynamic.capability none
+refuses 'lengths' 2 '--sampling.min-length 9 is more than' --sampling.min-length 9 --sampling.max-length 5
+refuses 'shares of nothing' 2 'inputs of a rollout to share out' --algorithm ppo --inputs 4 --minibatches 4 --dynamic.capability entropy --eliminate 0.5
 refuses 'standard input' 2 "cannot be standard input" --train-src -
 refuses 'an option of another algorithm' 2 "unknown option '--algorithm.clip'" --algorithm.clip 0.1
 refuses 'another shape' 1 'does not fit the model' --model.ffn 65
@@ -187,7 +219,7 @@ refuses 'sides that differ' 1 'ends after line' --train-tgt valid.b
 answers --run x --reward bleu --train <(echo '{"prompt":"x"}') 2> err && report 'a prompt without reference is taken for one with'
 grep -q 'record 1: it has no reference' err || report "no reference: $(tail -n 1 err)"
 answers --run x --reward length --mle-weight 0.5 && report '--mle-weight without references is accepted'
-grep -q 'the inputs have none' err || report "mle-weight: $(tail -n 1 err)"
+grep -q 'that of translation models' err || report "mle-weight: $(tail -n 1 err)"
 answers --run x --reward length --train <(echo '{"prompt":""}') && report 'an empty prompt is accepted'
 grep -q 'record 1' err || report "empty prompt: $(tail -n 1 err)"
 "$bin/esrl-rl" --list-algorithms | grep -q '^esrl .*Efficient' || report '--list-algorithms'

@@ -54,7 +54,7 @@ TEST_CASE("what a program says unasked is an error, when it is seen", "[child]")
     return;  // both came at once
   }
   for (int i = 0; i < 500 && !std::filesystem::exists(dir.path() + "/said"); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  CHECK(failure_of(ask).says("more than the 0 lines"));
+  CHECK(failure_of(ask).says("said something before it was asked"));
 }
 
 TEST_CASE("a program that does not heed the end of its input is stopped", "[child]") {

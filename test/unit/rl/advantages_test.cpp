@@ -45,7 +45,9 @@ TEST_CASE("the queue keeps the newest rewards, in order, and its state goes on a
   other.push({0.1});
   CHECK(queue.to_json().dump() == other.to_json().dump());
   CHECK((queue.mean() == other.mean() && queue.deviation() == other.deviation()));
-  for (const char* bad : {"[1,2,3,4]", "{}", "[1,\"x\"]", "[null]"}) CHECK_THROWS_AS(other.set(io::parse_json(bad, "test")), Error);
+  other.set(io::parse_json("[1,2,3,4]", "test"));
+  CHECK(other.to_json().dump() == "[2.0,3.0,4.0]");
+  for (const char* bad : {"{}", "[1,\"x\"]", "[null]"}) CHECK_THROWS_AS(other.set(io::parse_json(bad, "test")), Error);
   CHECK_THROWS_AS(RewardQueue(0), Error);
 }
 
