@@ -34,10 +34,11 @@ END
 
 # Every algorithm makes candidates of the training data better than they were.
 for algorithm in esrl reinforce mrt ppo grpo; do
-  options=()
-  if [[ $algorithm == mrt ]]; then options=(--algorithm.alpha 0.5); fi
-  if [[ $algorithm == ppo ]]; then options=(--candidates 4 --max-updates 120 --advantage.baseline fifo-z); fi
-  if [[ $algorithm == reinforce ]]; then options=(--advantage.baseline group-mean); fi
+  # Long enough that chance does not decide.
+  options=(--learning-rate 0.001 --max-updates 100 --log-every 20 --validate-every 0)
+  if [[ $algorithm == mrt ]]; then options+=(--algorithm.alpha 0.5); fi
+  if [[ $algorithm == ppo ]]; then options+=(--candidates 4 --max-updates 200 --log-every 40 --advantage.baseline fifo-z); fi
+  if [[ $algorithm == reinforce ]]; then options+=(--advantage.baseline group-mean); fi
   runs "$algorithm" 'training ends' --run "$algorithm" --algorithm "$algorithm" "${options[@]}"
   above "reward of $algorithm" "$(last_measure "$algorithm" reward)" "$(first_measure "$algorithm" reward)"
 done
@@ -130,7 +131,7 @@ learns() {
 }
 learns esrl --reward chrf
 learns grpo --reward chrf --algorithm grpo
-learns ppo --reward chrf --algorithm ppo --kl.weight 0.01
+learns ppo --reward chrf --algorithm ppo --kl.weight 0.01 --max-updates 80
 learns model --reward model:rm --algorithm reinforce --advantage.baseline group-mean --advantage.normalise z
 learns torch --reward -0.1*length --algorithm reinforce --advantage.baseline group-mean --sampling.backend torch
 "$bin/lm-generate" --model lm-ppo --max-new-tokens 5 < dev.jsonl > generated 2> err || report "lm-generate: $(tail -n 2 err)"
