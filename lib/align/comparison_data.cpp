@@ -70,23 +70,11 @@ std::vector<bool> even_coins(size_t count, uint64_t seed) {
 template <typename Labelled, typename Read>
 std::vector<Labelled> read_labelled(const std::vector<std::string>& files, bool skip_bad, const std::vector<std::string>& aspects, const char* noun, Read read) {
   std::vector<Labelled> all;
-  int64_t bad = 0;
-  for (const std::string& file : files) {
-    text::RecordReader reader(file);
-    const auto read_one = [&] {
-      text::Record record;
-      if (!reader.next(record)) return false;
-      Labelled labelled = read(std::move(record));
-      check_aspects(labelled, aspects);
-      all.push_back(std::move(labelled));
-      return true;
-    };
-    const auto leave_out = [&](const Error& error) {
-      log::warn("left out: {}", error.what());
-      ++bad;
-    };
-    while (text::read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read_one, leave_out)) continue;
-  }
+  const int64_t bad = text::read_all_records(files, skip_bad, [&](text::Record record) {
+    Labelled labelled = read(std::move(record));
+    check_aspects(labelled, aspects);
+    all.push_back(std::move(labelled));
+  });
   if (all.empty()) fail("no {} of {} is left{}", noun, join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
   return all;
 }

@@ -78,14 +78,18 @@ double mean_baseline(const std::vector<Group>& groups, const AdvantageOptions& o
   return count > 0 ? sum / count : 0;
 }
 
+size_t left_of(size_t inputs, double ratio) {
+  // Of 10 inputs 0.3 are 3, although 0.3 * 10 may be rounded to a little more.
+  const auto dropped = static_cast<size_t>(std::ceil(ratio * static_cast<double>(inputs) - 1e-9));
+  return std::max<size_t>(1, inputs - std::min(inputs, dropped));
+}
+
 std::vector<size_t> eliminate(const std::vector<double>& capabilities, double ratio) {
   std::vector<size_t> order(capabilities.size());
   std::iota(order.begin(), order.end(), size_t{0});
   if (order.empty()) return order;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return capabilities[a] < capabilities[b]; });
-  // Of 10 inputs 0.3 are 3, although 0.3 * 10 may be rounded to a little more.
-  const auto dropped = static_cast<size_t>(std::ceil(ratio * static_cast<double>(order.size()) - 1e-9));
-  order.resize(std::max<size_t>(1, order.size() - std::min(order.size(), dropped)));
+  order.resize(left_of(order.size(), ratio));
   std::sort(order.begin(), order.end());
   return order;
 }

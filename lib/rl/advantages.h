@@ -38,6 +38,8 @@ std::vector<std::vector<double>> advantages_of(const std::vector<Group>& groups,
 /// What the queue's mean (or that of the groups) is for the log.
 double mean_baseline(const std::vector<Group>& groups, const AdvantageOptions& options, const RewardQueue& queue);
 
+/// So many of `inputs` are left when ceil(ratio inputs) are dropped; at least one.
+size_t left_of(size_t inputs, double ratio);
 /// Which of `capabilities.size()` inputs stay when ceil(ratio B) of them are dropped, those of the highest capability, of equals the later ones; at least one stays. In their order.
 std::vector<size_t> eliminate(const std::vector<double>& capabilities, double ratio);
 

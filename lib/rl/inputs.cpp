@@ -60,30 +60,19 @@ std::vector<Input> read_pairs(const std::string& source, const std::string& targ
 std::vector<Input> read_prompts(const std::vector<std::string>& files, const text::ChatTemplate& chat, const text::Tokenizer& tokenizer, int64_t max_prompt, bool skip_bad,
                                 const std::string& what) {
   std::vector<Input> inputs;
-  int64_t bad = 0, cut = 0;
-  for (const std::string& file : files) {
-    text::RecordReader reader(file);
-    const auto read_one = [&] {
-      text::Record record;
-      if (!reader.next(record)) return false;
-      const std::string place = record.place;
-      const text::PromptRecord prompt = text::read_prompt(std::move(record), text::EmptyPrompts::kRefuse);
-      Input input;
-      input.question.id = prompt.id;
-      input.question.place = place;
-      input.question.messages = prompt.messages;
-      input.question.references = references_of(prompt, place);
-      input.tokens = chat.prompt(prompt.messages);
-      cut += infer::cut_left(input.tokens, max_prompt, tokenizer.bos());
-      inputs.push_back(std::move(input));
-      return true;
-    };
-    const auto leave_out = [&](const Error& error) {
-      log::warn("left out: {}", error.what());
-      ++bad;
-    };
-    while (text::read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read_one, leave_out)) continue;
-  }
+  int64_t cut = 0;
+  const int64_t bad = text::read_all_records(files, skip_bad, [&](text::Record record) {
+    const std::string place = record.place;
+    const text::PromptRecord prompt = text::read_prompt(std::move(record), text::EmptyPrompts::kRefuse);
+    Input input;
+    input.question.id = prompt.id;
+    input.question.place = place;
+    input.question.messages = prompt.messages;
+    input.question.references = references_of(prompt, place);
+    input.tokens = chat.prompt(prompt.messages);
+    cut += infer::cut_left(input.tokens, max_prompt, tokenizer.bos());
+    inputs.push_back(std::move(input));
+  });
   if (inputs.empty()) fail("{}: no prompt of {} is left{}", what, join(files, ", "), bad > 0 ? fmt::format(": {} records are bad", bad) : "");
   log::info("{}: {} prompts; {} of more than {} tokens lost their first ones", what, inputs.size(), cut, max_prompt);
   if (bad > 0) log::warn("{}: {} bad records were left out (--skip-bad)", what, bad);

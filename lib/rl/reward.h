@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/registry.h"
+#include "io/json.h"
 #include "text/chat.h"
 
 namespace seqmill::rl {
@@ -22,6 +23,9 @@ struct Question {
   std::vector<int64_t> lengths;         ///< of candidates, in tokens, what ends them not counted
   std::string rival;                    ///< another output, which a judge compares them with; where needs_rival()
 };
+
+/// {id, source or prompt, reference?, references?, hypotheses: [{text, length}]}, as nmt-translate and lm-generate write records.
+io::Json record_of(const Question& question);
 
 /// [question][candidate]
 using Rewards = std::vector<std::vector<double>>;
@@ -47,7 +51,7 @@ std::string list_rewards();
 /// Rewards of an update.
 struct RewardTotals {
   Rewards sums;                   ///< weighted
-  std::vector<double> means;      ///< of each reward by itself, over all candidates
+  std::vector<std::vector<double>> means;  ///< [question][reward]: of each by itself, without its weight, over candidates
 };
 
 class RewardSum {

@@ -8,44 +8,13 @@
 namespace seqmill::rl {
 namespace {
 
-io::Json messages_of(const std::vector<text::Message>& messages) {
-  io::Json list = io::Json::array();
-  for (const text::Message& message : messages) {
-    io::Json json = io::Json::object();
-    json.set("role", message.role);
-    json.set("content", message.content);
-    list.push_back(std::move(json));
-  }
-  return list;
-}
-
-/// As lm-generate and nmt-translate write records.
-std::string record_of(const Question& question) {
-  io::Json record = io::Json::object();
-  record.set("id", question.id);
-  if (question.messages.empty()) record.set("source", question.source);
-  else if (question.messages.size() == 1 && question.messages[0].role == "user") record.set("prompt", question.messages[0].content);
-  else record.set("prompt", messages_of(question.messages));
-  if (!question.references.empty()) record.set("reference", question.references[0]);
-  if (question.references.size() > 1) record.set("references", io::Json::list(question.references));
-  io::Json hypotheses = io::Json::array();
-  for (size_t i = 0; i < question.candidates.size(); ++i) {
-    io::Json hypothesis = io::Json::object();
-    hypothesis.set("text", question.candidates[i]);
-    hypothesis.set("length", question.lengths[i]);
-    hypotheses.push_back(std::move(hypothesis));
-  }
-  record.set("hypotheses", std::move(hypotheses));
-  return record.dump();
-}
-
 class Command final : public Reward {
  public:
   explicit Command(const std::string& command) : command_(command), program_(command) {}
 
   Rewards of(const std::vector<Question>& questions, int) override {
     std::vector<std::string> lines;
-    for (const Question& question : questions) lines.push_back(record_of(question));
+    for (const Question& question : questions) lines.push_back(record_of(question).dump());
     const std::vector<std::string> answers = program_.ask(lines);
     Rewards rewards;
     for (size_t q = 0; q < questions.size(); ++q) rewards.push_back(read(answers[q], questions[q]));

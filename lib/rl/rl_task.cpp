@@ -37,9 +37,8 @@ class RlTask final : public train::Task {
       : setting_(setting), train_(std::move(train)), valid_(std::move(valid)), options_(options), ranks_(ranks), workers_(setting.policy, setting.copy),
         rollout_(setting.sampler, setting.rewards, setting.policy, setting.reference, setting.algorithm, options.rollout, setting.seed, setting.threads) {
     if (options_.valid_inputs > 0 && options_.valid_inputs < static_cast<int64_t>(valid_.size())) valid_.resize(static_cast<size_t>(options_.valid_inputs));
-    const int64_t taken = std::min<int64_t>(options_.inputs, static_cast<int64_t>(train_.size()));
-    const int64_t kept = std::max<int64_t>(1, taken - static_cast<int64_t>(std::ceil(options_.rollout.eliminate * static_cast<double>(taken) - 1e-9)));
-    if (options_.minibatches > kept) fail_usage("--minibatches {}: there are {} inputs of a rollout to share out (--inputs, --eliminate)", options_.minibatches, kept);
+    const size_t kept = left_of(std::min(static_cast<size_t>(options_.inputs), train_.size()), options_.rollout.eliminate);
+    if (options_.minibatches > static_cast<int64_t>(kept)) fail_usage("--minibatches {}: there are {} inputs of a rollout to share out (--inputs, --eliminate)", options_.minibatches, kept);
     data_ = fmt::format("{:016x}", fingerprint());
     ranks.expect_same("data", fmt::format("{} inputs, {}", train_.size(), data_));
     // A graph is that of one worker.
@@ -52,20 +51,23 @@ class RlTask final : public train::Task {
   std::vector<nn::Parameters*> workers(int64_t count) override { return workers_.make(count); }
 
   std::vector<std::string> measures() const override {
-    return {"reward", "reward-deviation", "baseline", "candidates", "temperature", "capability", "length", "entropy", "divergence"};
+    std::vector<std::string> names{"reward", "reward-deviation", "baseline", "candidates", "temperature", "capability", "length", "entropy", "divergence"};
+    if (setting_.rewards.names().size() < 2) return names;
+    for (const std::string& name : setting_.rewards.names()) names.push_back("reward-" + name);
+    return names;
   }
 
   std::vector<train::Part> next() override {
     const StopsLater later;  // the trainer saves before it stops
     const int64_t update = batch_ / ranks_.count(), turn = update % turns();
-    if (turn == 0 || rolled_out_.empty()) {
+    if (turn == 0 || !rolled_out_) {
       // In the middle of a rollout that is not there, as after a change of ranks, a new one is made of the same inputs.
-      rolled_out_ = roll_out();
+      rolled_out_ = std::make_shared<const std::vector<RolledOut>>(roll_out());
       if (turn != 0) log::warn("the candidates of the last rollout are gone; they are drawn anew");
     }
     std::vector<train::Part> parts = parts_of(turn);
     skip(1);
-    if (turn + 1 == turns()) rolled_out_.clear();
+    if (turn + 1 == turns()) rolled_out_.reset();
     return parts;
   }
 
@@ -109,7 +111,9 @@ class RlTask final : public train::Task {
     json.set("order", order());
     json.set("queue", rollout_.state());
     io::Json mine = io::Json::array();
-    for (const RolledOut& one : rolled_out_) mine.push_back(one.to_json());
+    if (rolled_out_) {
+      for (const RolledOut& one : *rolled_out_) mine.push_back(one.to_json());
+    }
     io::Json all = io::Json::array();
     for (const std::string& theirs : ranks_.gather_text(mine.dump())) all.push_back(io::parse_json(theirs, "a rank"));
     json.set("candidates", std::move(all));
@@ -122,7 +126,7 @@ class RlTask final : public train::Task {
     batch_ = json.at("batch").as_int();
     if (batch_ < 0) fail("batch {} is no place in the data", batch_);
     rollout_.set_state(json.at("queue"));
-    rolled_out_.clear();
+    rolled_out_.reset();
     const io::JsonArray& all = json.at("candidates").as_array();
     if (json.at("order").as_string() != order()) {
       log::warn("the data, --seed, --inputs, --passes, --minibatches, the algorithm or the number of ranks is another one than before: the order of the inputs changes from here on");
@@ -131,10 +135,12 @@ class RlTask final : public train::Task {
       batch_ = (begun + ranks - 1) / ranks * turns() * ranks;
       return;
     }
-    for (const io::Json& one : all.at(static_cast<size_t>(ranks_.rank())).as_array()) rolled_out_.push_back(RolledOut::from_json(one));
-    for (const RolledOut& one : rolled_out_) {
-      if (one.input >= train_.size()) fail("input {} of a rollout is none of {}", one.input, train_.size());
+    std::vector<RolledOut> mine;
+    for (const io::Json& one : all.at(static_cast<size_t>(ranks_.rank())).as_array()) {
+      mine.push_back(RolledOut::from_json(one));
+      if (mine.back().input >= train_.size()) fail("input {} of a rollout is none of {}", mine.back().input, train_.size());
     }
+    if (!mine.empty()) rolled_out_ = std::make_shared<const std::vector<RolledOut>>(std::move(mine));
   }
 
  private:
@@ -201,7 +207,7 @@ class RlTask final : public train::Task {
 
   /// The groups that this turn learns of, dealt into parts.
   std::vector<train::Part> parts_of(int64_t turn) {
-    const auto count = static_cast<int64_t>(rolled_out_.size());
+    const auto count = static_cast<int64_t>(rolled_out_->size());
     const int64_t minibatch = turn % options_.minibatches, begin = count * minibatch / options_.minibatches, end = count * (minibatch + 1) / options_.minibatches;
     std::vector<int64_t> order(static_cast<size_t>(count));
     std::iota(order.begin(), order.end(), int64_t{0});
@@ -209,17 +215,16 @@ class RlTask final : public train::Task {
     if (turn >= options_.minibatches) Rng(setting_.seed, "minibatches", static_cast<uint64_t>(rollout_number() * options_.passes + turn / options_.minibatches)).shuffle(order);
     const std::vector<int64_t> items(order.begin() + begin, order.begin() + end);
     const auto tokens_of = [&](int64_t item) {
-      const RolledOut& one = rolled_out_[static_cast<size_t>(item)];
+      const RolledOut& one = (*rolled_out_)[static_cast<size_t>(item)];
       return std::pair<int64_t, int64_t>(0, one.candidates.tokens());
     };
-    auto shared = std::make_shared<std::vector<RolledOut>>(rolled_out_);
     const auto weights = std::make_shared<Weights>();
     int64_t candidates = 0, tokens = 0;
     std::vector<PartOfUpdate> all;
     for (const std::vector<int64_t>& dealt : data::deal(items, tokens_of, parts_)) {
       PartOfUpdate part;
       for (const int64_t item : dealt) {
-        const RolledOut& one = (*shared)[static_cast<size_t>(item)];
+        const RolledOut& one = (*rolled_out_)[static_cast<size_t>(item)];
         part.groups.push_back(&one);
         candidates += static_cast<int64_t>(one.candidates.endings.size());
         for (const data::Tokens& ending : one.candidates.endings) tokens += static_cast<int64_t>(ending.size());
@@ -234,7 +239,7 @@ class RlTask final : public train::Task {
     weights->policy = setting_.algorithm.weight_of(static_cast<int64_t>(items.size()), candidates, tokens);
     std::vector<train::Part> parts;
     for (PartOfUpdate& part : all) {
-      parts.push_back([this, shared, weights, part = std::move(part)](int64_t worker, tensor::DropoutStream& dropout) {
+      parts.push_back([this, rolled_out = rolled_out_, weights, part = std::move(part)](int64_t worker, tensor::DropoutStream& dropout) {
         return loss_of(workers_.of(worker), part, *weights, dropout);
       });
     }
@@ -285,15 +290,17 @@ class RlTask final : public train::Task {
     return {sum, 0, static_cast<int64_t>(part.groups.size()), source_tokens, measures_of(part)};
   }
 
-  static std::vector<double> measures_of(const PartOfUpdate& part) {
-    std::vector<double> sums(9);
+  /// As measures() names them.
+  std::vector<double> measures_of(const PartOfUpdate& part) const {
+    std::vector<double> sums(measures().size());
     for (const RolledOut* group : part.groups) {
       const auto count = static_cast<double>(group->rewards.size());
       const double mean = std::accumulate(group->rewards.begin(), group->rewards.end(), 0.0) / count;
       double squares = 0;
       for (const double reward : group->rewards) squares += (reward - mean) * (reward - mean);
       const double length = static_cast<double>(std::accumulate(group->lengths.begin(), group->lengths.end(), int64_t{0})) / count;
-      const std::array<double, 9> values{mean, std::sqrt(squares / count), group->baseline, count, group->temperature, group->capability, length, group->entropy, group->divergence};
+      std::vector<double> values{mean, std::sqrt(squares / count), group->baseline, count, group->temperature, group->capability, length, group->entropy, group->divergence};
+      if (group->by_reward.size() > 1) values.insert(values.end(), group->by_reward.begin(), group->by_reward.end());
       for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
     }
     return sums;
@@ -307,7 +314,7 @@ class RlTask final : public train::Task {
   Rollout rollout_;
   int64_t parts_ = 1;
   int64_t batch_ = 0;                  ///< micro-batches so far, those of all ranks
-  std::vector<RolledOut> rolled_out_;  ///< of this rank; empty between rollouts
+  std::shared_ptr<const std::vector<RolledOut>> rolled_out_;  ///< of this rank; null between rollouts
   std::string data_;                   ///< a fingerprint of the inputs
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;

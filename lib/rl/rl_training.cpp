@@ -9,8 +9,6 @@
 #include "infer/engine.h"
 #include "infer/lm_engine.h"
 #include "io/run_dir.h"
-#include "io/line_reader.h"
-#include "io/output.h"
 #include "io/yaml.h"
 #include "metric/bleu.h"
 #include "metric/chrf.h"
@@ -20,6 +18,7 @@
 #include "rl/graph_sampler.h"
 #include "tensor/weights.h"
 #include "train/trainer.h"
+#include "train/vocabularies.h"
 
 namespace seqmill::rl {
 namespace {
@@ -37,10 +36,10 @@ train::Scores corpus_scores(const std::vector<std::string>& outputs, const std::
 
 /// What both kinds of models are trained with alike. `Model`: model::Seq2Seq or model::Lm.
 template <typename Model>
-class Session {
+class PolicySession {
  public:
-  Session(RlTraining& training, const RlCall& call, train::Session& session) : training_(training), call_(call), session_(session) {}
-  virtual ~Session() = default;
+  PolicySession(RlTraining& training, const RlCall& call, train::Session& session) : training_(training), call_(call), session_(session) {}
+  virtual ~PolicySession() = default;
 
   void run() {
     std::optional<RewardSum> made;
@@ -78,7 +77,7 @@ class Session {
   /// With the weights of the source.
   virtual std::shared_ptr<Model> drawn() const = 0;
   virtual std::unique_ptr<Policy> policy_of(std::shared_ptr<Model> model, bool with_values) const = 0;
-  virtual std::unique_ptr<Sampler> sampler_of(const Model& model) const = 0;
+  virtual std::unique_ptr<Sampler> sampler_of(Model& model) const = 0;
   virtual std::vector<Input> load(bool trains, int64_t positions) const = 0;
 
   infer::ModelConfig config() const { return infer::model_config_of(io::parse_yaml(call_.config_yaml, "configuration"), "configuration"); }
@@ -89,7 +88,15 @@ class Session {
     if (backend == "engine" && !engine_knows) fail_usage("--sampling.backend engine: it knows no models of type {}; torch does", training_.model_type);
     return backend == "engine" || (backend == "auto" && session_.device.is_cpu() && engine_knows);
   }
-  bool to_bfloat16() const { return training_.sampling_precision == "bf16"; }
+  /// The engine's model with the weights of the moment.
+  template <typename Engine, typename Size>
+  auto packed(const Engine& engine, const Size& vocabulary, Model& model) const {
+    const tensor::InMemory weights = tensor::in_memory(model.parameters().named());
+    infer::Weights taken(weights.records, training_.sampling_precision == "bf16");
+    auto built = engine.build(vocabulary, taken);
+    taken.check();
+    return built;
+  }
 
   RlTraining& training_;
   const RlCall& call_;
@@ -99,14 +106,14 @@ class Session {
   bool wants_reference() const { return training_.task.rollout.kl_weight > 0 || training_.learns->needs_reference(); }
 
   /// The model that the training began with lies in the run: what it was taken from may change or go.
-  std::unique_ptr<Policy> reference_of(const Model& model, bool begins) const {
+  std::unique_ptr<Policy> reference_of(Model& model, bool begins) const {
     if (!wants_reference()) return nullptr;
     const std::string file = session_.run.file(kReference);
     session_.ranks.first_then_others(
         [&] {
           if (!begins) return;
           fs::create_directories(fs::path(file).parent_path());
-          tensor::save_tensors(file + ".tmp", const_cast<Model&>(model).parameters().named());
+          tensor::save_tensors(file + ".tmp", model.parameters().named());
           fs::rename(file + ".tmp", file);
         },
         [] {});
@@ -140,22 +147,13 @@ class Session {
   }
 };
 
-class TranslationSession final : public Session<model::Seq2Seq> {
+class TranslationSession final : public PolicySession<model::Seq2Seq> {
  public:
-  using Session::Session;
+  using PolicySession::PolicySession;
 
  protected:
   void prepare() override {
-    session_.ranks.first_then_others(
-        [&] {
-          if (session_.resumes) return;
-          const std::string directory = io::find_model(training_.start.init_from).directory;
-          for (const char* old : {"vocab.spm", "vocab.src.spm", "vocab.tgt.spm"}) fs::remove(session_.run.file(old));  // of a run that came to no checkpoint
-          for (const std::string& name : io::model_companions(directory)) {
-            if (starts_with(name, "vocab")) io::write_file(session_.run.file(name), io::read_file(directory + "/" + name));
-          }
-        },
-        [] {});
+    session_.ranks.first_then_others([&] { train::prepare_vocabularies(session_.resumes ? train::VocabularyOptions() : vocabularies_of_source(), "", "", session_.run, call_.threads); }, [] {});
     vocabularies_ = infer::load_vocabularies(session_.run.path());
   }
 
@@ -171,7 +169,7 @@ class TranslationSession final : public Session<model::Seq2Seq> {
     return make_policy(std::move(model), vocabularies_.source->eos(), vocabularies_.target->bos(), with_values);
   }
 
-  std::unique_ptr<Sampler> sampler_of(const model::Seq2Seq& model) const override {
+  std::unique_ptr<Sampler> sampler_of(model::Seq2Seq& model) const override {
     std::unique_ptr<Sampler> sampler = two_stage_sampler_of(model);
     if (training_.task.stages == 2) return sampler;
     return std::make_unique<GraphSampler>(model, vocabularies_, training_.sampling, std::move(sampler));
@@ -184,27 +182,33 @@ class TranslationSession final : public Session<model::Seq2Seq> {
   }
 
  private:
-  std::unique_ptr<Sampler> two_stage_sampler_of(const model::Seq2Seq& model) const {
+  /// Those of the model that the training begins with.
+  train::VocabularyOptions vocabularies_of_source() const {
+    const std::string directory = io::find_model(training_.start.init_from).directory + "/";
+    train::VocabularyOptions options;
+    if (fs::exists(directory + "vocab.spm")) {
+      options.joint = directory + "vocab.spm";
+    } else {
+      options.source = directory + "vocab.src.spm";
+      options.target = directory + "vocab.tgt.spm";
+    }
+    return options;
+  }
+
+  std::unique_ptr<Sampler> two_stage_sampler_of(model::Seq2Seq& model) const {
     if (!uses_engine(infer::engine_knows(training_.model_type))) {
       return make_sampler([&model] { return std::make_unique<model::TorchTranslation>(model); }, vocabularies_, training_.sampling);
     }
     const std::shared_ptr<infer::EngineConfig> engine = infer::configure_engine(config());
-    const auto build = [this, engine, &model] {
-      const tensor::InMemory weights = tensor::in_memory(const_cast<model::Seq2Seq&>(model).parameters().named());
-      infer::Weights taken(weights.records, to_bfloat16());
-      auto built = engine->build(vocabularies_.sizes(), taken);
-      taken.check();
-      return built;
-    };
-    return make_sampler(build, vocabularies_, training_.sampling);
+    return make_sampler([this, engine, &model] { return packed(*engine, vocabularies_.sizes(), model); }, vocabularies_, training_.sampling);
   }
 
   infer::Vocabularies vocabularies_;
 };
 
-class LanguageSession final : public Session<model::Lm> {
+class LanguageSession final : public PolicySession<model::Lm> {
  public:
-  using Session::Session;
+  using PolicySession::PolicySession;
 
  protected:
   void prepare() override {
@@ -216,19 +220,12 @@ class LanguageSession final : public Session<model::Lm> {
   std::shared_ptr<model::Lm> drawn() const override { return training_.start.draw(*language_.tokenizer, call_.seed); }
   std::unique_ptr<Policy> policy_of(std::shared_ptr<model::Lm> model, bool with_values) const override { return make_policy(std::move(model), with_values); }
 
-  std::unique_ptr<Sampler> sampler_of(const model::Lm& model) const override {
+  std::unique_ptr<Sampler> sampler_of(model::Lm& model) const override {
     if (!uses_engine(infer::lm_engine_knows(training_.model_type))) {
       return make_sampler([&model] { return std::make_unique<model::TorchLm>(model); }, *language_.tokenizer, *chat_, training_.sampling);
     }
     const std::shared_ptr<infer::LmEngineConfig> engine = infer::configure<infer::LmEngineType>(config());
-    const auto build = [this, engine, &model] {
-      const tensor::InMemory weights = tensor::in_memory(const_cast<model::Lm&>(model).parameters().named());
-      infer::Weights taken(weights.records, to_bfloat16());
-      auto built = engine->build(language_.tokenizer->size(), taken);
-      taken.check();
-      return built;
-    };
-    return make_sampler(build, *language_.tokenizer, *chat_, training_.sampling);
+    return make_sampler([this, engine, &model] { return packed(*engine, language_.tokenizer->size(), model); }, *language_.tokenizer, *chat_, training_.sampling);
   }
 
   std::vector<Input> load(bool trains, int64_t positions) const override {

@@ -22,6 +22,12 @@ std::vector<double> to_vector(const at::Tensor& tensor) {
   return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
 }
 
+/// `count` values from `first` on; of none, none.
+std::vector<double> part_of(const std::vector<double>& values, size_t first, size_t count) {
+  const auto begin = values.begin() + static_cast<std::ptrdiff_t>(values.empty() ? 0 : first);
+  return values.empty() ? values : std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(count));
+}
+
 double mean(const std::vector<double>& values) { return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()); }
 
 /// Sums over the tokens of each candidate.
@@ -80,6 +86,7 @@ io::Json RolledOut::to_json() const {
   json.set("endings", std::move(endings));
   json.set("lengths", io::Json::list(lengths));
   json.set("rewards", io::Json::list(rewards));
+  json.set("by-reward", io::Json::list(by_reward));
   json.set("drawn", io::Json::list(drawn));
   json.set("advantages", io::Json::list(advantages));
   json.set("old-logprobs", io::Json::list(old_logprobs));
@@ -105,6 +112,7 @@ RolledOut RolledOut::from_json(const io::Json& json) {
   result.lengths = numbers_of<std::vector<int64_t>>(json, "lengths");
   using Values = std::vector<double>;
   result.rewards = numbers_of<Values>(json, "rewards");
+  result.by_reward = numbers_of<Values>(json, "by-reward");
   result.drawn = numbers_of<Values>(json, "drawn");
   result.advantages = numbers_of<Values>(json, "advantages");
   result.old_logprobs = numbers_of<Values>(json, "old-logprobs");
@@ -118,32 +126,20 @@ RolledOut RolledOut::from_json(const io::Json& json) {
 }
 
 io::Json record_of(const RolledOut& rolled_out, const Input& input) {
-  io::Json record = io::Json::object();
-  record.set("id", input.question.id);
-  if (input.question.messages.empty()) {
-    record.set("source", input.question.source);
-  } else {
-    io::Json messages = io::Json::array();
-    for (const text::Message& message : input.question.messages) {
-      io::Json one = io::Json::object();
-      one.set("role", message.role);
-      one.set("content", message.content);
-      messages.push_back(std::move(one));
-    }
-    record.set("prompt", std::move(messages));
-  }
-  if (!input.question.references.empty()) record.set("references", io::Json::list(input.question.references));
-  io::Json hypotheses = io::Json::array();
-  for (size_t i = 0; i < rolled_out.texts.size(); ++i) {
-    io::Json hypothesis = io::Json::object(), scores = io::Json::object();
-    hypothesis.set("text", rolled_out.texts[i]);
+  Question question = input.question;
+  question.candidates = rolled_out.texts;
+  question.lengths = rolled_out.lengths;
+  io::Json record = record_of(question), hypotheses = io::Json::array();
+  for (size_t i = 0; i < question.candidates.size(); ++i) {
+    io::Json hypothesis = record.at("hypotheses").as_array()[i], scores = io::Json::object();
+    hypothesis.set("logprob", rolled_out.logprobs[i]);
     hypothesis.set("drawn-logprob", rolled_out.drawn[i]);
-    hypothesis.set("length", rolled_out.lengths[i]);
     scores.set("reward", rolled_out.rewards[i]);
     hypothesis.set("scores", std::move(scores));
     hypotheses.push_back(std::move(hypothesis));
   }
   record.set("hypotheses", std::move(hypotheses));
+  if (!question.references.empty()) record.set("references", io::Json::list(question.references));  // a list, as in all records of hypotheses
   record.set("temperature", rolled_out.temperature);
   record.set("capability", rolled_out.capability);
   return record;
@@ -245,7 +241,10 @@ std::vector<RolledOut> Rollout::run(const std::vector<Input>& data, const std::v
     questions.back().rival = kept[i].text;
   }
   const RewardTotals totals = rewards_of(questions);
-  for (size_t i = 0; i < all.size(); ++i) all[i].rewards = totals.sums[i];
+  for (size_t i = 0; i < all.size(); ++i) {
+    all[i].rewards = totals.sums[i];
+    all[i].by_reward = totals.means[i];
+  }
   if (reference_ || algorithm_.needs_old_logprobs() || algorithm_.needs_values()) score_tokens(all);
   find_advantages(all, kept, ranks);
   return all;
@@ -272,6 +271,7 @@ void Rollout::sample(const std::vector<Input>& data, std::vector<RolledOut>& all
       all[i].candidates.endings.push_back(std::move(drawn.tokens));
       all[i].texts.push_back(std::move(drawn.text));
       all[i].lengths.push_back(drawn.length);
+      all[i].logprobs.push_back(drawn.logprob);
       all[i].drawn.push_back(drawn.drawn_logprob);
     }
     all[i].entropy = steps > 0 ? entropy / static_cast<double>(steps) : 0;
@@ -295,10 +295,7 @@ void Rollout::score_tokens(std::vector<RolledOut>& all) const {
     for (size_t i = begin; i < end; ++i) {
       size_t count = 0;
       for (const data::Tokens& ending : all[i].candidates.endings) count += ending.size();
-      const auto part = [&](const std::vector<double>& from) {
-        const auto start = from.begin() + static_cast<std::ptrdiff_t>(first);
-        return from.empty() ? from : std::vector<double>(start, start + static_cast<std::ptrdiff_t>(count));
-      };
+      const auto part = [&](const std::vector<double>& from) { return part_of(from, first, count); };
       all[i].old_logprobs = part(logprobs);
       all[i].old_values = part(values);
       all[i].reference_logprobs = part(reference);
@@ -350,10 +347,7 @@ void Rollout::find_advantages(std::vector<RolledOut>& all, const std::vector<Pro
     size_t first = 0;
     for (size_t c = 0; c < all[i].candidates.endings.size(); ++c) {
       const size_t count = all[i].candidates.endings[c].size();
-      const auto part = [&](const std::vector<double>& from) {
-        const auto start = from.begin() + static_cast<std::ptrdiff_t>(first);
-        return from.empty() ? from : std::vector<double>(start, start + static_cast<std::ptrdiff_t>(count));
-      };
+      const auto part = [&](const std::vector<double>& from) { return part_of(from, first, count); };
       const std::vector<double> rewards = token_rewards(advantages[i][c], part(all[i].old_logprobs), part(all[i].reference_logprobs), options_.kl_weight, options_.kl_one_sided);
       const TokenReturns found = generalised_advantages(rewards, part(all[i].old_values), options_.gamma, options_.lambda);
       all[i].advantages.insert(all[i].advantages.end(), found.advantages.begin(), found.advantages.end());

@@ -40,9 +40,11 @@ struct RolledOut {
   size_t input = 0;             ///< its place in the data
   double capability = 0, temperature = 1;
   Candidates candidates;
-  std::vector<std::string> texts;
+  std::vector<std::string> texts;  ///< and `logprobs`, the model's own, as it was sampled: for a dump, and not kept with a checkpoint
+  std::vector<double> logprobs;
   std::vector<int64_t> lengths;  ///< without what ends them
   std::vector<double> rewards;   ///< of each candidate, as the rewards say
+  std::vector<double> by_reward; ///< of each reward by itself the mean over candidates
   std::vector<double> drawn;     ///< log-probability that each was drawn with
   std::vector<double> advantages;  ///< of each candidate; with values of each token
   // Of each token, where the algorithm needs them.
@@ -55,7 +57,7 @@ struct RolledOut {
   static RolledOut from_json(const io::Json& json);
 };
 
-/// One hypotheses record of it, for a dump of candidates: {id, source|prompt, references, hypotheses: [{text, drawn-logprob, length, scores: {reward}}], ...}.
+/// One hypotheses record of it, for a dump of candidates: {id, source|prompt, references, hypotheses: [{text, length, logprob, drawn-logprob, scores: {reward}}], ...}.
 io::Json record_of(const RolledOut& rolled_out, const Input& input);
 
 class Rollout {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "text/record_fields.h"
 
@@ -72,6 +73,25 @@ std::vector<Message> answered_instruction(const io::Json& json, EmptyPrompts emp
 }
 
 }  // namespace
+
+int64_t read_all_records(const std::vector<std::string>& files, bool skip_bad, const std::function<void(Record record)>& read) {
+  int64_t bad = 0;
+  for (const std::string& file : files) {
+    RecordReader reader(file);
+    const auto read_one = [&] {
+      Record record;
+      if (!reader.next(record)) return false;
+      read(std::move(record));
+      return true;
+    };
+    const auto leave_out = [&](const Error& error) {
+      log::warn("left out: {}", error.what());
+      ++bad;
+    };
+    while (read_or_leave_out(skip_bad, [&] { return reader.line_number(); }, read_one, leave_out)) continue;
+  }
+  return bad;
+}
 
 io::LineLimits record_limits() {
   io::LineLimits limits;

@@ -2,6 +2,7 @@
 // Records in JSON lines: prompts, conversations to learn from, and responses to be scored (docs/formats.md#records).
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,9 @@ bool read_or_leave_out(bool skip_bad, Position position, Read read, LeaveOut lea
     return true;
   }
 }
+
+/// Calls read(record) for all records of the files. With `skip_bad` one that it throws Error for is left out, with a warning; returns how many were.
+int64_t read_all_records(const std::vector<std::string>& files, bool skip_bad, const std::function<void(Record record)>& read);
 
 /// Of lines of records, and of prompts in plain text: 16 MiB.
 io::LineLimits record_limits();

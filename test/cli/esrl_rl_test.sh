@@ -86,7 +86,7 @@ runs 'cross-entropy too' 'training ends' --run mixed --mle-weight 0.3 --max-upda
 runs 'held near its beginning' 'training ends' --run near --kl.weight 0.1 --max-updates 4
 [[ -s near/reference/model.safetensors ]] || report 'the model that rewards are held against does not lie in the run'
 runs 'passes' 'training ends' --run passes --algorithm ppo --passes 2 --minibatches 2 --max-updates 8
-runs 'several rewards' 'training ends' --run several --reward '0.5*bleu' --reward chrf --reward '-0.01*length' --max-updates 2
+runs 'several rewards' 'reward-length ' --run several --reward '0.5*bleu' --reward chrf --reward '-0.01*length' --max-updates 2 --log-every 1
 
 # Rewards of a program, and of a model.
 cat > judge.py << 'END'

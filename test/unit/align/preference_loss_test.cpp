@@ -1,9 +1,9 @@
 #include <array>
-#include <regex>
 #include <set>
 
 #include "losses.h"
 #include "support/files.h"
+#include "support/registered.h"
 
 using namespace seqmill;
 using namespace seqmill::align;
@@ -273,19 +273,7 @@ TEST_CASE("rewards are what the margin is of", "[preference-loss]") {
 }
 
 TEST_CASE("every loss of lib/align is in the registry, and nothing else is", "[registration]") {
-  const fs::path folder = fs::path(__FILE__).parent_path() / "../../../lib/align";
-  REQUIRE(fs::is_directory(folder));
-  const std::regex registration("Registration<PreferenceLossType>\\s*\\w*\\s*\\{\\s*\"([^\"]*)\"");
-  std::vector<std::string> in_source;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() != ".cpp") continue;
-    const std::string source = get(entry.path().string());
-    for (std::sregex_iterator match(source.begin(), source.end(), registration), end; match != end; ++match) {
-      in_source.push_back((*match)[1]);
-      CHECK(entry.path().stem().string() == in_source.back());
-    }
-  }
-  std::sort(in_source.begin(), in_source.end());
+  const std::vector<std::string> in_source = names_in_source(fs::path(__FILE__).parent_path() / "../../../lib/align", "PreferenceLossType");
   CHECK(in_source == loss_names());
   CHECK(loss_names() == std::vector<std::string>{"cdpo", "dpo", "hinge", "ipo", "kto", "orpo", "simpo"});
   const std::string list = list_preference_losses();

@@ -4,9 +4,9 @@
 
 #include <array>
 #include <filesystem>
-#include <regex>
 
 #include "support/files.h"
+#include "support/registered.h"
 #include "unit/tensor/tensors.h"
 
 using namespace seqmill;
@@ -297,19 +297,7 @@ TEST_CASE("the weight of a loss is known before it is computed", "[rl]") {
 }
 
 TEST_CASE("every algorithm of lib/rl is in the registry, and nothing else is", "[registration]") {
-  const fs::path folder = fs::path(__FILE__).parent_path() / "../../../lib/rl";
-  REQUIRE(fs::is_directory(folder));
-  const std::regex registration("Registration<AlgorithmType>\\s*\\w*\\s*\\{\\s*\"([^\"]*)\"");
-  std::vector<std::string> in_source;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() != ".cpp") continue;
-    const std::string source = get(entry.path().string());
-    for (std::sregex_iterator match(source.begin(), source.end(), registration), end; match != end; ++match) {
-      in_source.push_back((*match)[1]);
-      CHECK(entry.path().stem().string() == in_source.back());
-    }
-  }
-  std::sort(in_source.begin(), in_source.end());
+  const std::vector<std::string> in_source = names_in_source(fs::path(__FILE__).parent_path() / "../../../lib/rl", "AlgorithmType");
   const std::vector<std::string> names = Registry<AlgorithmType>::instance().names();
   CHECK(in_source == names);
   CHECK(names == std::vector<std::string>{"esrl", "grpo", "mrt", "ppo", "reinforce"});

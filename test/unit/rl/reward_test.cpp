@@ -68,7 +68,7 @@ TEST_CASE("constants and lengths, added up with weights", "[rl][reward]") {
   CHECK_FALSE((sum.needs_references() || sum.needs_rival()));
   const RewardTotals totals = sum.of(two, 1);
   CHECK(totals.sums == Rewards{{6.5, 7.5}, {7}});
-  CHECK(totals.means == std::vector<double>{3, 2, 2});
+  CHECK(totals.means == std::vector<std::vector<double>>{{3, 2, 2}, {3, 2, 2}});
   CHECK(sum.of({}, 1).sums.empty());
 }
 
